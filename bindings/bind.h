@@ -1,0 +1,12 @@
+// What each bind_<capability>.cpp adds to the module.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace fastsoftmax::python {
+
+void register_softmax(pybind11::module_& module);
+void register_runtime(pybind11::module_& module);
+void register_dlpack(pybind11::module_& module);
+
+}  // namespace fastsoftmax::python

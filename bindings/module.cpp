@@ -1,0 +1,22 @@
+#include <pybind11/pybind11.h>
+
+#include <exception>
+
+#include "bind.h"
+#include "errors.h"
+
+// The module keeps no mutable state of its own outside atomics, so that it needs no GIL.
+PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
+  namespace python = fastsoftmax::python;
+  module.doc() = "The compiled part of fastsoftmax; import fastsoftmax instead.";
+  pybind11::register_local_exception_translator([](std::exception_ptr error) {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (...) {
+      python::set_python_error();
+    }
+  });
+  python::register_softmax(module);
+  python::register_runtime(module);
+  python::register_dlpack(module);
+}

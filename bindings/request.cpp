@@ -1,0 +1,148 @@
+#include "request.h"
+
+#include <algorithm>
+#include <string>
+
+#include "dlpack.h"
+#include "errors.h"
+
+namespace fastsoftmax::python {
+
+namespace {
+
+// Elements from which on other Python threads may run meanwhile. Giving the GIL up and taking it
+// back costs 0.1 us, and up to 5 ms where another thread is busy; this many elements take 10 us or
+// more.
+constexpr std::int64_t gil_threshold = 1 << 15;
+
+}  // namespace
+
+Request::Request(Op op, const RawArguments& arguments, bool out_may_keep_dims)
+    : op_(op), keepdims_(read_flag(arguments.keepdims)) {
+  read_operand(arguments.x, "x", x_);
+  axes_ = read_axes(arguments.axis, x_.view.ndim);
+  read_options(arguments);
+  lay_out_result();
+  if (arguments.out != nullptr && arguments.out != Py_None) {
+    take_output(arguments.out, out_may_keep_dims);
+    separate_inputs();
+  }
+  if (has_temperatures_) options_.temperatures = temperatures_.view.as_input();
+  if (has_where_) options_.where = where_.view.as_input();
+}
+
+void Request::read_options(const RawArguments& arguments) {
+  options_.dtype = read_dtype(arguments.dtype);
+  has_temperatures_ = read_temperature(arguments.temperature, options_.temperature, temperatures_);
+  has_where_ = read_where(arguments.where, where_);
+  options_.empty = read_empty(arguments.empty);
+  options_.algorithm = read_algorithm(arguments.algorithm);
+}
+
+void Request::lay_out_result() {
+  result_.data = nullptr;
+  result_.dtype = options_.dtype.value_or(result_dtype(x_.view.dtype));
+  result_.byteswapped = false;
+  result_.writeable = true;
+  result_.ndim = x_.view.ndim;
+  for (std::size_t i = 0; i < x_.view.dims().size(); ++i) {
+    result_.shape[i] = op_ == Op::logsumexp && axes_.reduced[i] ? 1 : x_.view.shape[i];
+  }
+  set_keep_order_strides(x_.view, result_);
+}
+
+void Request::take_output(PyObject* out, bool may_keep_dims) {
+  read_output(out, "out", output_);
+  has_output_ = true;
+  const ArrayView& view = output_.view;
+  if (view.dtype != result_.dtype) {
+    throw py::type_error("out must have dtype " + std::string(name(result_.dtype)) + ", not " +
+                         std::string(name(view.dtype)));
+  }
+  const bool drops =
+      op_ == Op::logsumexp && !keepdims_ && !(may_keep_dims && view.ndim == result_.ndim);
+  std::array<std::int64_t, max_ndim> shape;  // of the result as the caller sees it
+  std::size_t ndim = 0;
+  for (std::size_t i = 0; i < result_.dims().size(); ++i) {
+    if (!drops || !axes_.reduced[i]) shape[ndim++] = result_.shape[i];
+  }
+  const std::span<const std::int64_t> expected(shape.data(), ndim);
+  if (!std::ranges::equal(expected, view.dims())) {
+    throw py::value_error("out must have shape " + shape_text(expected) + ", not " +
+                          shape_text(view.dims()));
+  }
+  for (std::size_t i = 0, kept = 0; i < result_.dims().size(); ++i) {
+    const bool dropped = drops && axes_.reduced[i];
+    result_.strides[i] = dropped ? itemsize(result_.dtype) : view.strides[kept++];
+  }
+  result_.data = view.data;
+  result_.byteswapped = view.byteswapped;
+}
+
+void Request::separate_inputs() {
+  const bool in_place = op_ != Op::logsumexp && same_elements(x_.view, result_);
+  if (in_place) {
+    // The same but for axes of length 1, whose strides mean nothing to anyone else.
+    result_.strides = x_.view.strides;
+  } else if (may_overlap(x_.view, result_)) {
+    copy_operand("x", x_);
+  }
+  if (has_where_ && may_overlap(where_.view, result_)) copy_operand("where", where_);
+  if (has_temperatures_ && may_overlap(temperatures_.view, result_)) {
+    copy_operand("temperature", temperatures_);
+  }
+}
+
+py::array Request::allocate() {
+  const bool drops = op_ == Op::logsumexp && !keepdims_;
+  const std::span<const bool> dropped =
+      drops ? std::span<const bool>(axes_.reduced) : std::span<const bool>();
+  if (x_.source == Source::tensor) {
+    return new_aligned_array(storage_dtype(result_.dtype), result_, dropped);
+  }
+  const bool same_type = result_.dtype == x_.view.dtype && !x_.view.byteswapped;
+  const py::dtype dtype =
+      same_type ? py::reinterpret_borrow<py::array>(x_.array).dtype() : numpy_dtype(result_.dtype);
+  return new_array(dtype, result_, dropped);
+}
+
+void Request::run() const {
+  switch (op_) {
+    case Op::softmax:
+      return softmax(x(), result(), axes(), options_);
+    case Op::log_softmax:
+      return log_softmax(x(), result(), axes(), options_);
+    case Op::logsumexp:
+      return logsumexp(x(), result(), axes(), options_);
+  }
+}
+
+py::object Request::compute() {
+  py::object result;
+  if (!has_output_) result = allocate();
+  if (x_.view.size() < gil_threshold) {
+    run();
+  } else {
+    const py::gil_scoped_release release;
+    run();
+  }
+  return hand_back(result);
+}
+
+py::object Request::hand_back(const py::object& result) const {
+  if (has_output_) {
+    if (output_.source == Source::tensor) {
+      py::module_::import("fastsoftmax._interop").attr("written")(output_.object);
+    }
+    return py::reinterpret_borrow<py::object>(output_.object);
+  }
+  if (x_.source == Source::tensor) return as_tensor_like(x_.object, result, result_.dtype);
+  if (x_.source == Source::subclass && py::hasattr(x_.object, "__array_wrap__")) {
+    return x_.object.attr("__array_wrap__")(result);
+  }
+  const bool scalar =
+      op_ == Op::logsumexp && !keepdims_ && axes_.count == static_cast<std::size_t>(result_.ndim);
+  return scalar ? py::object(result[py::tuple()]) : result;
+}
+
+}  // namespace fastsoftmax::python

@@ -1,0 +1,66 @@
+// The arguments of one call of softmax, log_softmax or logsumexp, checked and ready for the core.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include "arguments.h"
+#include "fastsoftmax/softmax.hpp"
+
+namespace fastsoftmax::python {
+
+// Borrowed from the caller; nullptr where not passed.
+struct RawArguments {
+  PyObject* x = nullptr;
+  PyObject* axis = nullptr;
+  PyObject* temperature = nullptr;
+  PyObject* where = nullptr;
+  PyObject* empty = nullptr;
+  PyObject* keepdims = nullptr;
+  PyObject* out = nullptr;
+  PyObject* dtype = nullptr;
+  PyObject* algorithm = nullptr;
+};
+
+class Request {
+ public:
+  // Reads everything and plans the result's layout, but allocates no result yet. An output that
+  // overlaps an input other than as x itself makes a copy of that input, never of the output.
+  Request(Op op, const RawArguments& arguments, bool out_may_keep_dims = false);
+
+  // Views into this object, which must stay where it is.
+  Request(const Request&) = delete;
+  Request& operator=(const Request&) = delete;
+
+  ConstView x() const { return x_.view.as_input(); }
+  // Null data where the result is not allocated.
+  View result() const { return result_.as_output(); }
+  std::span<const int> axes() const { return axes_.span(); }
+  const Options& options() const { return options_; }
+
+  // Computes into `out` or a new array and returns what the caller gets.
+  py::object compute();
+
+ private:
+  void read_options(const RawArguments& arguments);
+  void lay_out_result();
+  void take_output(PyObject* out, bool may_keep_dims);
+  void separate_inputs();
+  py::array allocate();
+  void run() const;
+  py::object hand_back(const py::object& result) const;
+
+  Op op_;
+  bool keepdims_;
+  bool has_temperatures_ = false;
+  bool has_where_ = false;
+  bool has_output_ = false;
+  Operand x_;
+  Operand temperatures_;
+  Operand where_;
+  Operand output_;
+  Axes axes_;
+  Options options_;
+  ArrayView result_;  // reduced axes of logsumexp kept with length 1
+};
+
+}  // namespace fastsoftmax::python

@@ -1,0 +1,301 @@
+#include "call.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <string>
+
+namespace fastsoftmax {
+namespace {
+
+std::string shape_text(std::span<const std::int64_t> shape) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(shape[i]);
+  }
+  return text + (shape.size() == 1 ? ",)" : ")");
+}
+
+template <class AnyView>
+void check_view(const AnyView& view, const char* what) {
+  if (view.shape.size() != view.strides.size())
+    throw InvalidArgument(std::string(what) + " has " + std::to_string(view.shape.size()) +
+                          " dimensions but " + std::to_string(view.strides.size()) + " strides");
+  if (view.shape.size() > kMaxDims)
+    throw InvalidArgument(std::string(what) + " has more than " + std::to_string(kMaxDims) +
+                          " dimensions");
+  for (const std::int64_t size : view.shape) {
+    if (size < 0) throw InvalidArgument(std::string(what) + " has a negative length");
+  }
+}
+
+std::array<bool, kMaxDims> reduced_axes(std::span<const int> axes, int ndim) {
+  std::array<bool, kMaxDims> reduced{};
+  for (const int axis : axes) {
+    if (axis < -ndim || axis >= ndim)
+      throw InvalidAxis("axis " + std::to_string(axis) +
+                        " is out of bounds for array of dimension " + std::to_string(ndim));
+    const auto at = static_cast<std::size_t>(axis < 0 ? axis + ndim : axis);
+    if (reduced[at]) throw InvalidArgument("axis " + std::to_string(axis) + " is given twice");
+    reduced[at] = true;
+  }
+  return reduced;
+}
+
+// Strides of `view` broadcast to `shape`, aligned at the last axis.
+void broadcast(const ConstView& view, std::span<const std::int64_t> shape, const char* what,
+               std::array<std::int64_t, kMaxDims>& strides) {
+  check_view(view, what);
+  const std::size_t skip = shape.size() - std::min(shape.size(), view.shape.size());
+  bool fits = view.shape.size() <= shape.size();
+  for (std::size_t i = 0; fits && i < shape.size(); ++i) {
+    strides[i] = 0;
+    if (i < skip) continue;
+    const std::int64_t size = view.shape[i - skip];
+    fits = size == shape[i] || size == 1;
+    if (size != 1) strides[i] = view.strides[i - skip];
+  }
+  if (!fits)
+    throw InvalidArgument(std::string(what) + " of shape " + shape_text(view.shape) +
+                          " does not broadcast to the shape " + shape_text(shape) + " of x");
+}
+
+struct Extent {
+  const char* begin;
+  const char* end;
+
+  bool overlaps(const Extent& other) const { return begin < other.end && other.begin < end; }
+};
+
+template <class AnyView>
+Extent extent(const AnyView& view) {
+  const char* begin = static_cast<const char*>(view.data);
+  const char* end = begin + itemsize(view.dtype);
+  for (std::size_t i = 0; i < view.shape.size(); ++i) {
+    if (view.shape[i] == 0) return {begin, begin};
+    const std::int64_t reach = (view.shape[i] - 1) * view.strides[i];
+    (reach < 0 ? begin : end) += reach;
+  }
+  return {begin, end};
+}
+
+// Sufficient for distinct elements never to share memory: each stride steps over all of what the
+// smaller ones reach.
+bool overlaps_itself(const View& view) {
+  std::array<std::pair<std::int64_t, std::int64_t>, kMaxDims> axes;  // |stride|, size
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < view.shape.size(); ++i) {
+    if (view.shape[i] == 0) return false;
+    if (view.shape[i] > 1) axes[count++] = {std::abs(view.strides[i]), view.shape[i]};
+  }
+  std::sort(axes.begin(), axes.begin() + static_cast<std::ptrdiff_t>(count));
+  std::int64_t reach = itemsize(view.dtype);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (axes[i].first < reach) return true;
+    reach += (axes[i].second - 1) * axes[i].first;
+  }
+  return false;
+}
+
+void check_overlap(Op op, const ConstView& x, const View& out, const Options& options,
+                   DType row_dtype) {
+  if (out.data == nullptr) return;
+  if (overlaps_itself(out))
+    throw InvalidArgument("elements of out share memory (a broadcast or overlapping view)");
+  const Extent target = extent(out);
+  const auto refuse = [&](const ConstView& input, const char* what) {
+    if (input.data != nullptr && target.overlaps(extent(input)))
+      throw InvalidArgument(std::string("out overlaps ") + what + " in memory");
+  };
+  const bool same = op != Op::logsumexp && x.data == out.data && x.dtype == row_dtype &&
+                    x.byteswapped == out.byteswapped &&
+                    std::equal(x.strides.begin(), x.strides.end(), out.strides.begin(),
+                               out.strides.end());
+  if (!same) refuse(x, "x without being the same view");
+  if (options.where) refuse(*options.where, "where");
+  if (options.temperatures) refuse(*options.temperatures, "temperature");
+}
+
+// Every temperature of a broadcast view; the axes that repeat one are visited once.
+void check_temperatures(const ConstView& view, DType row_dtype) {
+  std::int64_t total = 1;
+  for (const std::int64_t size : view.shape) total *= size;
+  for (std::int64_t i = 0; i < total; ++i) {
+    const char* p = static_cast<const char*>(view.data);
+    std::int64_t rest = i;
+    for (std::size_t d = view.shape.size(); d-- > 0;) {
+      p += rest % view.shape[d] * view.strides[d];
+      rest /= view.shape[d];
+    }
+    double t;
+    std::copy_n(p, sizeof t, reinterpret_cast<char*>(&t));
+    if (!is_valid_temperature(t, row_dtype))
+      throw InvalidArgument("temperature must be positive and finite, got " + std::to_string(t));
+  }
+}
+
+bool joins(const Dim& a, const Dim& b) {
+  return a.x == b.x * b.size && a.y == b.y * b.size && a.where == b.where * b.size &&
+         a.temperature == b.temperature * b.size;
+}
+
+// Adds `dim` behind the list, as one with the last where all operands walk the two as one.
+void append(DimList& list, const Dim& dim) {
+  if (dim.size == 1) return;
+  if (list.count > 0) {
+    Dim& last = list.dims[static_cast<std::size_t>(list.count - 1)];
+    if (joins(last, dim)) {
+      last = {last.size * dim.size, dim.x, dim.y, dim.where, dim.temperature};
+      return;
+    }
+  }
+  list.push(dim);
+}
+
+// The outer axis along which both x and y are contiguous, if there is one.
+int find_inner(const Call& call, std::int64_t item) {
+  for (int i = call.outer.count - 1; i >= 0; --i) {
+    const Dim& dim = call.outer.dims[static_cast<std::size_t>(i)];
+    if (dim.x == item && dim.y == item) return i;
+  }
+  return -1;
+}
+
+bool is_multiple(const void* data, std::span<const std::int64_t> strides, std::int64_t item) {
+  if (reinterpret_cast<std::uintptr_t>(data) % static_cast<std::uintptr_t>(item) != 0) return false;
+  return std::all_of(strides.begin(), strides.end(),
+                     [item](std::int64_t stride) { return stride % item == 0; });
+}
+
+void choose_layout(Call& call, const ConstView& x, const View& out) {
+  const std::int64_t item = itemsize(call.row_dtype);
+  const bool plain = call.x_dtype == call.row_dtype && !call.x_swapped && !call.y_swapped &&
+                     is_multiple(x.data, x.strides, item) && is_multiple(out.data, out.strides, item);
+  call.direct = plain && call.where == nullptr && call.temperatures == nullptr &&
+                call.temperature == 1.0;
+  const bool keeps_axis = call.op != Op::logsumexp;
+  const auto contiguous = [&](const Dim& dim) {
+    return dim.x == item && (!keeps_axis || dim.y == item);
+  };
+  call.layout = Layout::packed;
+  if (call.reduced.count > 1) return;
+  if (call.reduced.count == 0 || contiguous(call.reduced.dims[0])) {
+    if (call.direct) call.layout = Layout::rows;
+    return;
+  }
+  const int inner = plain ? find_inner(call, item) : -1;
+  if (inner < 0) return;
+  call.layout = Layout::columns;
+  call.inner = call.outer.dims[static_cast<std::size_t>(inner)];
+  for (int i = inner; i + 1 < call.outer.count; ++i)
+    call.outer.dims[static_cast<std::size_t>(i)] = call.outer.dims[static_cast<std::size_t>(i + 1)];
+  --call.outer.count;
+}
+
+}  // namespace
+
+std::int64_t DimList::size() const {
+  std::int64_t product = 1;
+  for (const Dim& dim : view()) product *= dim.size;
+  return product;
+}
+
+bool is_valid_temperature(double temperature, DType row_dtype) noexcept {
+  if (row_dtype == DType::f64) return temperature > 0.0 && std::isfinite(temperature);
+  const float rounded = static_cast<float>(temperature);
+  return rounded > 0.0f && std::isfinite(rounded);
+}
+
+Problem Call::problem() const {
+  Problem p;
+  p.op = op;
+  p.dtype = row_dtype;
+  p.layout = layout;
+  p.rows = rows;
+  p.row_length = row_length;
+  p.columns = layout == Layout::columns ? inner.size : 1;
+  p.in_place = in_place;
+  p.stored_row = direct && (row_dtype == DType::f32 || row_dtype == DType::f64);
+  return p;
+}
+
+Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> axes,
+               const Options& options) {
+  check_view(x, "x");
+  check_view(out, "out");
+  const std::size_t ndim = x.shape.size();
+  const auto reduced = reduced_axes(axes, static_cast<int>(ndim));
+  const DType row_dtype = options.dtype.value_or(result_dtype(x.dtype));
+  if (!is_floating(row_dtype))
+    throw InvalidType("dtype must be a floating type, got " + std::string(name(row_dtype)));
+  if (out.dtype != row_dtype)
+    throw InvalidType("out has dtype " + std::string(name(out.dtype)) + ", expected " +
+                      std::string(name(row_dtype)));
+  bool shape_fits = out.shape.size() == ndim;
+  for (std::size_t i = 0; shape_fits && i < ndim; ++i)
+    shape_fits = out.shape[i] == (op == Op::logsumexp && reduced[i] ? 1 : x.shape[i]);
+  if (!shape_fits)
+    throw InvalidArgument("out has shape " + shape_text(out.shape) + " for x of shape " +
+                          shape_text(x.shape));
+
+  Call call;
+  call.op = op;
+  call.row_dtype = row_dtype;
+  call.x_dtype = x.dtype;
+  call.x_swapped = x.byteswapped && itemsize(x.dtype) > 1;
+  call.y_swapped = out.byteswapped;
+  call.x = static_cast<const char*>(x.data);
+  call.y = static_cast<char*>(out.data);
+  call.where = nullptr;
+  call.temperatures = nullptr;
+  call.temperature = options.temperature;
+  call.empty = options.empty;
+
+  std::array<std::int64_t, kMaxDims> where{};
+  std::array<std::int64_t, kMaxDims> temperature{};
+  if (options.where) {
+    if (options.where->dtype != DType::boolean)
+      throw InvalidType("where must be boolean, got " + std::string(name(options.where->dtype)));
+    broadcast(*options.where, x.shape, "where", where);
+    call.where = static_cast<const char*>(options.where->data);
+  }
+  if (options.temperatures) {
+    const ConstView& t = *options.temperatures;
+    if (t.dtype != DType::f64 || t.byteswapped)
+      throw InvalidType("temperature must be float64, got " + std::string(name(t.dtype)));
+    broadcast(t, x.shape, "temperature", temperature);
+    const std::size_t skip = ndim - t.shape.size();
+    for (std::size_t i = skip; i < ndim; ++i) {
+      if (reduced[i] && t.shape[i - skip] != 1)
+        throw InvalidArgument("temperature of shape " + shape_text(t.shape) +
+                              " must have length 1 along the reduced axes");
+    }
+    check_temperatures(t, row_dtype);
+    call.temperatures = static_cast<const char*>(t.data);
+  } else if (!is_valid_temperature(options.temperature, row_dtype)) {
+    throw InvalidArgument("temperature must be positive and finite, got " +
+                          std::to_string(options.temperature));
+  }
+  check_overlap(op, x, out, options, row_dtype);
+
+  call.rows = 1;
+  call.row_length = 1;
+  for (std::size_t i = 0; i < ndim; ++i) {
+    const Dim dim{x.shape[i], x.strides[i], out.strides[i], where[i], temperature[i]};
+    (reduced[i] ? call.row_length : call.rows) *= dim.size;
+    if (reduced[i]) {
+      Dim inside = dim;
+      if (op == Op::logsumexp) inside.y = 0;
+      append(call.reduced, inside);
+    } else {
+      append(call.outer, dim);
+    }
+  }
+  call.in_place = op != Op::logsumexp && x.data == out.data;
+  choose_layout(call, x, out);
+  return call;
+}
+
+}  // namespace fastsoftmax

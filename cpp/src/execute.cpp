@@ -1,0 +1,328 @@
+#include "execute.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "dispatch.h"
+#include "gather.h"
+#include "threads.h"
+
+namespace fastsoftmax {
+namespace {
+
+using kernels::BlockSum;
+using kernels::ColumnsJob;
+using kernels::KernelTable;
+using kernels::kMaxTileColumns;
+using kernels::RowAlgorithm;
+using kernels::RowKernels;
+using kernels::RowOp;
+using kernels::RowScan;
+using kernels::RowsJob;
+using kernels::RowState;
+
+constexpr std::size_t kAlignment = 64;
+
+std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+// Memory of each worker, kept by the calling thread from call to call: small calls must not pay for
+// an allocation.
+class Scratch {
+ public:
+  Scratch(std::size_t bytes_per_worker, int workers) : stride_(aligned(bytes_per_worker)) {
+    static thread_local Buffer buffer;
+    const std::size_t needed = stride_ * static_cast<std::size_t>(workers);
+    if (needed > buffer.size) {
+      buffer.memory.reset();
+      buffer.size = 0;
+      buffer.memory.reset(static_cast<char*>(std::aligned_alloc(kAlignment, needed)));
+      if (buffer.memory == nullptr) throw std::bad_alloc();
+      buffer.size = needed;
+    }
+    base_ = buffer.memory.get();
+  }
+
+  char* of(int worker) const { return base_ + stride_ * static_cast<std::size_t>(worker); }
+
+ private:
+  struct Free {
+    void operator()(char* p) const { std::free(p); }
+  };
+  struct Buffer {
+    std::unique_ptr<char, Free> memory;
+    std::size_t size = 0;
+  };
+
+  std::size_t stride_;
+  char* base_;
+};
+
+RowOp row_op(Op op) { return static_cast<RowOp>(op); }
+
+RowAlgorithm row_algorithm(Algorithm algorithm) {
+  switch (algorithm) {
+    case Algorithm::three_pass_reload:
+      return RowAlgorithm::three_pass_reload;
+    case Algorithm::two_pass:
+      return RowAlgorithm::two_pass;
+    case Algorithm::online:
+      return RowAlgorithm::online;
+    default:
+      return RowAlgorithm::three_pass_recompute;
+  }
+}
+
+const RowKernels& row_kernels(const KernelTable& table, const Call& call) {
+  if (!call.direct) return call.row_dtype == DType::f64 ? table.gathered_f64 : table.gathered_f32;
+  switch (call.row_dtype) {
+    case DType::f64:
+      return table.f64;
+    case DType::f16:
+      return table.f16;
+    case DType::bf16:
+      return table.bf16;
+    default:
+      return table.f32;
+  }
+}
+
+auto columns_kernel(const KernelTable& table, const Call& call) {
+  if (!call.direct)
+    return call.row_dtype == DType::f64 ? table.columns_gathered_f64 : table.columns_gathered_f32;
+  switch (call.row_dtype) {
+    case DType::f64:
+      return table.columns_f64;
+    case DType::f16:
+      return table.columns_f16;
+    case DType::bf16:
+      return table.columns_bf16;
+    default:
+      return table.columns_f32;
+  }
+}
+
+struct Offsets {
+  std::int64_t x = 0;
+  std::int64_t y = 0;
+  std::int64_t where = 0;
+  std::int64_t temperature = 0;
+};
+
+Offsets offsets_of(std::span<const Dim> dims, std::int64_t index) {
+  Offsets at;
+  for (std::size_t d = dims.size(); d-- > 0;) {
+    const std::int64_t step = index % dims[d].size;
+    at.x += dims[d].x * step;
+    at.y += dims[d].y * step;
+    at.where += dims[d].where * step;
+    at.temperature += dims[d].temperature * step;
+    index /= dims[d].size;
+  }
+  return at;
+}
+
+// The job for `rows` rows from `row` on, all of them along the last outer axis.
+RowsJob rows_job(const Call& call, const Plan& plan, std::int64_t row, std::int64_t rows) {
+  const auto dims = call.outer.view();
+  const Offsets at = offsets_of(dims, row);
+  const Dim step = dims.empty() ? Dim{} : dims.back();
+  RowsJob job{};
+  job.op = row_op(call.op);
+  job.algorithm = row_algorithm(plan.algorithm);
+  job.x = call.x + at.x;
+  job.y = call.y + at.y;
+  job.x_stride = step.x;
+  job.y_stride = step.y;
+  job.rows = rows;
+  job.length = call.row_length;
+  if (!call.direct) {
+    job.fetch = fetch_row;
+    job.store = store_row;
+    job.context = &call;
+    job.first_row = row;
+    job.temperatures = call.temperatures == nullptr
+                           ? static_cast<const void*>(&call.temperature)
+                           : call.temperatures + at.temperature;
+    job.temperature_stride = call.temperatures == nullptr ? 0 : step.temperature;
+  }
+  job.stream = plan.stream;
+  job.empty_is_zero = call.empty == EmptyRow::zero;
+  return job;
+}
+
+void run_rows(const Call& call, const Plan& plan, const RowKernels& kernel, std::int64_t first,
+              std::int64_t last, void* scratch) {
+  const auto dims = call.outer.view();
+  const std::int64_t run = dims.empty() ? 1 : dims.back().size;
+  for (std::int64_t row = first; row < last;) {
+    const std::int64_t rows = std::min(last - row, run - row % run);
+    RowsJob job = rows_job(call, plan, row, rows);
+    job.scratch = scratch;
+    kernel.rows(job);
+    row += rows;
+  }
+}
+
+struct RowsTask {
+  const Call& call;
+  const Plan& plan;
+  const RowKernels& kernel;
+  const Scratch& scratch;
+
+  static void run(void* context, std::int64_t task, int worker) noexcept {
+    const auto& t = *static_cast<const RowsTask*>(context);
+    const std::int64_t first = task * t.plan.rows_per_task;
+    const std::int64_t last = std::min(t.call.rows, first + t.plan.rows_per_task);
+    run_rows(t.call, t.plan, t.kernel, first, last, t.scratch.of(worker));
+  }
+};
+
+void execute_rows(const Call& call, const Plan& plan, const KernelTable& table) {
+  const RowKernels& kernel = row_kernels(table, call);
+  const Scratch scratch(static_cast<std::size_t>(plan.scratch_bytes), plan.threads);
+  if (plan.threads == 1) return run_rows(call, plan, kernel, 0, call.rows, scratch.of(0));
+  RowsTask task{call, plan, kernel, scratch};
+  parallel_for((call.rows + plan.rows_per_task - 1) / plan.rows_per_task, plan.threads,
+               RowsTask::run, &task);
+}
+
+// A row that several threads share: each phase cuts its blocks into tasks.
+struct SharedRow {
+  const RowKernels& kernel;
+  RowsJob job;
+  std::int64_t blocks;
+  std::int64_t blocks_per_task;
+  std::vector<RowScan>& scans;
+  std::vector<BlockSum>& sums;
+  RowScan scan{};
+  RowState state{};
+
+  std::int64_t first(std::int64_t task) const { return task * blocks_per_task; }
+  std::int64_t last(std::int64_t task) const {
+    return std::min(blocks, first(task) + blocks_per_task);
+  }
+
+  static void scan_task(void* context, std::int64_t task, int) noexcept {
+    auto& s = *static_cast<SharedRow*>(context);
+    s.scans[static_cast<std::size_t>(task)] = s.kernel.scan(s.job, s.first(task), s.last(task));
+  }
+  static void sum_task(void* context, std::int64_t task, int) noexcept {
+    auto& s = *static_cast<SharedRow*>(context);
+    s.kernel.accumulate(s.job, s.scan, s.first(task), s.last(task), s.sums.data());
+  }
+  static void write_task(void* context, std::int64_t task, int) noexcept {
+    auto& s = *static_cast<SharedRow*>(context);
+    s.kernel.write(s.job, s.state, s.first(task), s.last(task));
+  }
+
+  void run(int threads) {
+    const auto tasks = static_cast<std::int64_t>(scans.size());
+    if (job.algorithm == RowAlgorithm::three_pass_reload ||
+        job.algorithm == RowAlgorithm::three_pass_recompute) {
+      parallel_for(tasks, threads, scan_task, this);
+      scan = scans[0];
+      for (const RowScan& s : scans) {
+        if (s.max > scan.max) {
+          scan.max = s.max;
+          scan.first_block = s.first_block;
+        }
+        scan.min = std::min(scan.min, s.min);
+      }
+    }
+    parallel_for(tasks, threads, sum_task, this);
+    state = kernel.finish(job, scan, sums.data(), blocks);
+    if (state.kind == RowState::exceptional) return kernel.rows(job);
+    parallel_for(job.op == RowOp::logsumexp ? 1 : tasks, threads, write_task, this);
+  }
+};
+
+void execute_shared_rows(const Call& call, const Plan& plan, const KernelTable& table) {
+  const RowKernels& kernel = row_kernels(table, call);
+  const Scratch scratch(static_cast<std::size_t>(plan.scratch_bytes), 1);
+  const std::int64_t blocks = (call.row_length + plan.block - 1) / plan.block;
+  const std::int64_t tasks = (blocks + plan.rows_per_task - 1) / plan.rows_per_task;
+  std::vector<RowScan> scans(static_cast<std::size_t>(tasks));
+  std::vector<BlockSum> sums(static_cast<std::size_t>(blocks));
+  for (std::int64_t row = 0; row < call.rows; ++row) {
+    SharedRow shared{kernel, rows_job(call, plan, row, 1), blocks, plan.rows_per_task, scans, sums};
+    shared.job.scratch = scratch.of(0);
+    shared.run(plan.threads);
+  }
+}
+
+struct ColumnsTask {
+  const Call& call;
+  const Plan& plan;
+  const KernelTable& table;
+  const Scratch& scratch;
+  std::int64_t tiles;  // for each outer position
+
+  static void run(void* context, std::int64_t task, int worker) noexcept {
+    const auto& t = *static_cast<const ColumnsTask*>(context);
+    t.run_tile(task / t.tiles, task % t.tiles * t.plan.tile_columns, t.scratch.of(worker));
+  }
+
+  void run_tile(std::int64_t outer, std::int64_t column, char* memory) const {
+    const Offsets at = offsets_of(call.outer.view(), outer);
+    const Dim& inner = call.inner;
+    const Dim along = call.reduced.dims[0];
+    ColumnsJob job{};
+    job.op = row_op(call.op);
+    job.algorithm = row_algorithm(plan.algorithm);
+    job.x = call.x + at.x + column * inner.x;
+    job.y = call.y + at.y + column * inner.y;
+    job.x_stride = along.x;
+    job.y_stride = along.y;
+    job.length = call.row_length;
+    job.columns = static_cast<int>(std::min(plan.tile_columns, inner.size - column));
+    const ColumnsContext gathered{&call, call.x + at.x, call.y + at.y,
+                                  call.where == nullptr ? nullptr : call.where + at.where};
+    std::array<double, kMaxTileColumns> temperatures;
+    if (!call.direct) {
+      job.fetch = fetch_columns;
+      job.store = store_columns;
+      job.context = &gathered;
+      job.first_column = column;
+      for (std::int64_t c = 0; c < job.columns; ++c) {
+        double& temperature = temperatures[static_cast<std::size_t>(c)];
+        temperature = call.temperature;
+        if (call.temperatures != nullptr)
+          std::memcpy(&temperature,
+                      call.temperatures + at.temperature + (column + c) * inner.temperature,
+                      sizeof temperature);
+      }
+      job.temperatures = temperatures.data();
+    }
+    job.workspace = memory;
+    if (plan.scratch_bytes > 0) job.stored = memory + aligned(table.columns_workspace);
+    job.empty_is_zero = call.empty == EmptyRow::zero;
+    columns_kernel(table, call)(job);
+  }
+};
+
+void execute_columns(const Call& call, const Plan& plan, const KernelTable& table) {
+  const std::size_t bytes =
+      aligned(table.columns_workspace) + static_cast<std::size_t>(plan.scratch_bytes);
+  const Scratch scratch(bytes, plan.threads);
+  const std::int64_t tiles = (call.inner.size + plan.tile_columns - 1) / plan.tile_columns;
+  ColumnsTask task{call, plan, table, scratch, tiles};
+  parallel_for(call.outer.size() * tiles, plan.threads, ColumnsTask::run, &task);
+}
+
+}  // namespace
+
+void execute(const Call& call, const Plan& plan) {
+  if (call.rows == 0) return;
+  if (call.row_length == 0 && call.op != Op::logsumexp) return;
+  const KernelTable& table = kernels_in_use();
+  if (call.layout == Layout::columns) return execute_columns(call, plan, table);
+  if (plan.share_row) return execute_shared_rows(call, plan, table);
+  execute_rows(call, plan, table);
+}
+
+}  // namespace fastsoftmax

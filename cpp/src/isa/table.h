@@ -1,0 +1,64 @@
+// Compiles every kernel for the instruction set that FASTSOFTMAX_ISA names, and defines its table.
+#include "kernels/columns.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+template <class A>
+void ext_exp(const typename A::T* x, typename A::T* mantissa, typename A::T* exponent,
+             std::size_t count) {
+  using E = ExtExp<A>;
+  using C = ExpConstants<typename A::T>;
+  const DefaultFloatEnvironment environment;
+  const auto magic = A::set1(C::magic);
+  constexpr std::size_t chunk = A::block;
+  for (std::size_t done = 0; done < count; done += chunk) {
+    const int size = static_cast<int>(count - done < chunk ? count - done : chunk);
+    for_each_vector<A>(size, [&](int, int i, auto part) __attribute__((always_inline)) {
+      const auto at = done + static_cast<std::size_t>(i);
+      const auto z = E::clamp(load<A>(x + at, part, magic));
+      const auto n = A::sub(E::round(z, magic), magic);
+      store<A>(mantissa + at, E::mantissa(z, n), part);
+      store<A>(exponent + at, n, part);
+    });
+  }
+}
+
+#define FASTSOFTMAX_STRING_(x) #x
+#define FASTSOFTMAX_STRING(x) FASTSOFTMAX_STRING_(x)
+
+constexpr kernels::KernelTable kTable = {
+    FASTSOFTMAX_STRING(FASTSOFTMAX_ISA),
+    RowEntries<DirectRows<F32, float>>::table(),
+    RowEntries<DirectRows<F64, double>>::table(),
+    RowEntries<DirectRows<F32, f16>>::table(),
+    RowEntries<DirectRows<F32, bf16>>::table(),
+    RowEntries<GatheredRows<F32>>::table(),
+    RowEntries<GatheredRows<F64>>::table(),
+    columns_entry<F32, float>,
+    columns_entry<F64, double>,
+    columns_entry<F32, f16>,
+    columns_entry<F32, bf16>,
+    columns_entry<F32, float>,
+    columns_entry<F64, double>,
+    sizeof(ColumnsWorkspace<F32>) > sizeof(ColumnsWorkspace<F64>) ? sizeof(ColumnsWorkspace<F32>)
+                                                                  : sizeof(ColumnsWorkspace<F64>),
+    ext_exp<F32>,
+    ext_exp<F64>,
+};
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+
+namespace kernels {
+
+#define FASTSOFTMAX_GETTER_(isa) isa##_table
+#define FASTSOFTMAX_GETTER(isa) FASTSOFTMAX_GETTER_(isa)
+
+const KernelTable& FASTSOFTMAX_GETTER(FASTSOFTMAX_ISA)() noexcept {
+  return FASTSOFTMAX_ISA::kTable;
+}
+
+}  // namespace kernels
+}  // namespace fastsoftmax

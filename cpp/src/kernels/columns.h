@@ -1,0 +1,338 @@
+// The four algorithms on tiles of columns. The scalars of a column (scan, sums, state) are those of
+// row.h, one set per column.
+#pragma once
+
+#include "kernels/columns_block.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+template <class Tile, class Body>
+[[gnu::always_inline]] inline void for_each_tile_block(const Tile& tile, Body&& body) {
+  const std::int64_t length = tile.job.length;
+  constexpr int size = Tile::A::block;
+  for_each_block<typename Tile::A>(length, 0, (length + size - 1) / size, body);
+}
+
+template <class Tile>
+bool scan_columns(const Tile& tile) {
+  using A = typename Tile::A;
+  auto& w = tile.work;
+  const bool with_min = tile.job.length > A::block;
+  for (int c = 0; c < tile.columns; ++c) w.scan[c] = {-__builtin_inf(), __builtin_inf(), 0};
+  for_each_tile_block(tile, [&](std::int64_t b, std::int64_t start, int count) {
+    columns_block_max(tile, start, count, with_min);
+    for (int c = 0; c < tile.columns; ++c) {
+      const double max = static_cast<double>(w.block_max[c]);
+      const double min = static_cast<double>(w.min[c]);
+      if (!(max <= w.scan[c].max)) {
+        w.scan[c].max = max;
+        w.scan[c].first_block = b;
+      }
+      if (min < w.scan[c].min) w.scan[c].min = min;
+    }
+  });
+  bool inside = true;
+  for (int c = 0; c < tile.columns; ++c) inside &= in_domain<A>(w.scan[c].max);
+  return inside;
+}
+
+template <RowOp O, class Tile>
+void join_columns(const Tile& tile, RowTotal<O>* totals, bool rest_only) {
+  auto& w = tile.work;
+  for (int c = 0; c < tile.columns; ++c) {
+    BlockSum& out = w.block[c];
+    if (!rest_only || !out.has_rest) {
+      out.hi = w.hi[c];
+      out.lo = w.lo[c];
+    }
+    out.exponent = static_cast<std::int32_t>(w.block_exponent[c]);
+    totals[c].join(out);
+  }
+}
+
+// Sums of all elements but the first maximum, for the columns that `wanted` admits.
+template <class Tile, class Wanted>
+void sum_columns_rest(const Tile& tile, std::int64_t start, int count, Wanted&& wanted) {
+  auto& w = tile.work;
+  columns_find_max(tile, start, count, wanted);
+  columns_block_sum<true, false>(tile, start, count);
+  for (int c = 0; c < tile.columns; ++c) {
+    BlockSum& out = w.block[c];
+    out = {};
+    if (!wanted(c)) continue;
+    out.rest_hi = w.hi[c];
+    out.rest_lo = w.lo[c];
+    out.max = static_cast<double>(w.block_max[c]);
+    out.has_rest = true;
+  }
+}
+
+template <RowOp O, bool Store, class Tile>
+void sum_columns_three_pass(const Tile& tile, RowTotal<O>* totals) {
+  using A = typename Tile::A;
+  using T = typename A::T;
+  using E = ExtExp<A>;
+  auto& w = tile.work;
+  bool narrow = true;
+  for (int c = 0; c < tile.columns; ++c) {
+    const T top = E::exponent(static_cast<T>(w.scan[c].max));
+    const T bottom = E::exponent(static_cast<T>(w.scan[c].min));
+    narrow &= tile.job.length <= A::block ||
+              !(static_cast<double>(top) - static_cast<double>(bottom) > kNarrow<A>);
+    w.block_exponent[c] = top;
+  }
+  for_each_tile_block(tile, [&](std::int64_t b, std::int64_t start, int count) {
+    if (!narrow) {
+      columns_block_max(tile, start, count, false);
+      for (int c = 0; c < tile.columns; ++c) w.block_exponent[c] = E::exponent(w.block_max[c]);
+    }
+    for (int c = 0; c < tile.columns; ++c) w.block[c] = {};
+    bool holds_max = false;
+    if constexpr (O != RowOp::softmax) {
+      const auto wanted = [&](int c) { return w.scan[c].first_block == b; };
+      for (int c = 0; c < tile.columns; ++c) {
+        holds_max |= wanted(c);
+        if (narrow || wanted(c)) w.block_max[c] = static_cast<T>(w.scan[c].max);
+      }
+      if (holds_max) sum_columns_rest(tile, start, count, wanted);
+    }
+    if (!holds_max) columns_block_sum<false, Store && O == RowOp::softmax>(tile, start, count);
+    join_columns<O>(tile, totals, holds_max);
+    if constexpr (Store && O != RowOp::softmax) {
+      tile.spread(w.max, [&](int c) { return static_cast<T>(w.scan[c].max); });
+      tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
+        const auto* x = tile.segment(row, rows);
+        map_block<A>(tile.stored(row), rows * tile.columns, false,
+                     [&](int i, auto part) __attribute__((always_inline)) {
+                       const auto zero = A::set1(T(0));
+                       return A::sub(load<A>(x + i, part, zero), load<A>(w.max + i, part, zero));
+                     });
+      });
+    }
+  });
+}
+
+// False where a column leaves the domain of the extended exponential.
+template <RowOp O, RowAlgorithm G, class Tile>
+bool sum_columns_one_pass(const Tile& tile, RowTotal<O>* totals) {
+  using A = typename Tile::A;
+  using T = typename A::T;
+  using E = ExtExp<A>;
+  auto& w = tile.work;
+  bool inside = true;
+  T largest[kMaxTileColumns];
+  for (int c = 0; c < tile.columns; ++c) largest[c] = -infinity<T>();
+  for_each_tile_block(tile, [&](std::int64_t, std::int64_t start, int count) {
+    bool summed = false;
+    if constexpr (G == RowAlgorithm::two_pass)
+      summed = columns_block_sum_two_pass(tile, start, count);
+    if (G == RowAlgorithm::online || O != RowOp::softmax) {
+      columns_block_max(tile, start, count, false);
+      for (int c = 0; c < tile.columns; ++c) w.block_exponent[c] = E::exponent(w.block_max[c]);
+    }
+    for (int c = 0; c < tile.columns; ++c) {
+      inside &= static_cast<double>(w.block_exponent[c]) <= kMaxExponent;
+      w.block[c] = {};
+    }
+    if (!inside) return;
+    if constexpr (O != RowOp::softmax) {
+      bool larger[kMaxTileColumns];
+      bool any = false;
+      for (int c = 0; c < tile.columns; ++c) {
+        larger[c] = w.block_max[c] > largest[c];
+        any |= larger[c];
+        if (larger[c]) largest[c] = w.block_max[c];
+      }
+      if (any) {
+        sum_columns_rest(tile, start, count, [&](int c) { return larger[c]; });
+        summed = false;
+      }
+    }
+    if (!summed) columns_block_sum<false, false>(tile, start, count);
+    join_columns<O>(tile, totals, false);
+  });
+  return inside;
+}
+
+template <class Tile>
+void write_columns_softmax(const Tile& tile, bool stored) {
+  using A = typename Tile::A;
+  using T = typename A::T;
+  using E = ExtExp<A>;
+  using C = ExpConstants<T>;
+  auto& w = tile.work;
+  tile.spread(w.inverse_hi, [&](int c) { return static_cast<T>(w.state[c].inverse_hi); });
+  tile.spread(w.inverse_lo, [&](int c) { return static_cast<T>(w.state[c].inverse_lo); });
+  tile.spread(w.rounder, [&](int c) {
+    return stored ? static_cast<T>(power_of_two(w.state[c].stored_shift))
+                  : C::magic + static_cast<T>(C::field_bias - w.state[c].exponent);
+  });
+  const auto magic = A::set1(C::magic);
+  const auto smallest = A::set1(C::smallest_normal);
+  const auto zero = A::set1(T(0));
+  for_each_tile_block(tile, [&](std::int64_t, std::int64_t start, int count) {
+    tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
+      const int size = rows * tile.columns;
+      if (stored) {
+        const T* terms = tile.stored(row);
+        map_block<A>(tile.output(row), size, false,
+                     [&](int i, auto part) __attribute__((always_inline)) {
+                       const auto term = load<A>(terms + i, part, zero);
+                       const auto scaled =
+                           A::fma(term, load<A>(w.inverse_hi + i, part, zero),
+                                  A::mul(term, load<A>(w.inverse_lo + i, part, zero)));
+                       return A::zero_unless_above(
+                           A::mul(scaled, load<A>(w.rounder + i, part, zero)), smallest);
+                     });
+      } else {
+        const auto* x = tile.segment(row, rows);
+        map_block<A>(tile.output(row), size, false,
+                     [&](int i, auto part) __attribute__((always_inline)) {
+                       const auto z = E::clamp(load<A>(x + i, part, zero));
+                       const auto rounder = load<A>(w.rounder + i, part, magic);
+                       const auto t = E::round(z, rounder);
+                       const auto m = E::mantissa(z, A::sub(t, rounder));
+                       const auto scaled = A::fma(m, load<A>(w.inverse_hi + i, part, zero),
+                                                  A::mul(m, load<A>(w.inverse_lo + i, part, zero)));
+                       const auto weight = A::exponent_field(A::max(t, magic));
+                       return A::zero_unless_above(A::mul(scaled, weight), smallest);
+                     });
+      }
+      tile.output_done(row, rows);
+    });
+  });
+}
+
+template <class Tile>
+void write_columns_log_softmax(const Tile& tile, bool stored) {
+  using A = typename Tile::A;
+  using T = typename A::T;
+  auto& w = tile.work;
+  tile.spread(w.max, [&](int c) { return static_cast<T>(w.state[c].max); });
+  tile.spread(w.inverse_hi, [&](int c) { return static_cast<T>(w.state[c].log_sum); });
+  const auto zero = A::set1(T(0));
+  for_each_tile_block(tile, [&](std::int64_t, std::int64_t start, int count) {
+    tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
+      const int size = rows * tile.columns;
+      const auto finish = [&](int i, auto part, auto shifted) __attribute__((always_inline)) {
+        return A::sub(shifted, load<A>(w.inverse_hi + i, part, zero));
+      };
+      if (stored) {
+        const T* shifted = tile.stored(row);
+        map_block<A>(tile.output(row), size, false,
+                     [&](int i, auto part) __attribute__((always_inline)) {
+                       return finish(i, part, load<A>(shifted + i, part, zero));
+                     });
+      } else {
+        const auto* x = tile.segment(row, rows);
+        map_block<A>(tile.output(row), size, false,
+                     [&](int i, auto part) __attribute__((always_inline)) {
+                       return finish(i, part, A::sub(load<A>(x + i, part, zero),
+                                                     load<A>(w.max + i, part, zero)));
+                     });
+      }
+      tile.output_done(row, rows);
+    });
+  });
+}
+
+// One element of row `row` of column c, as a StoreFn takes it.
+template <class Tile>
+void put_column(const Tile& tile, std::int64_t row, int c, typename Tile::T value) {
+  using A = typename Tile::A;
+  using In = typename Tile::Element;
+  if (tile.gathered()) {
+    tile.job.store(tile.job.context, row, tile.job.first_column + c, 1, &value);
+  } else {
+    In* y = reinterpret_cast<In*>(static_cast<char*>(tile.job.y) + row * tile.job.y_stride) + c;
+    A::store(y, A::set1(value), 1);
+  }
+}
+
+template <class Tile>
+void fetch_column(const void* context, std::int64_t c, std::int64_t start, int count,
+                  void* buffer) {
+  using A = typename Tile::A;
+  const Tile& tile = *static_cast<const Tile*>(context);
+  auto* to = static_cast<typename A::T*>(buffer);
+  for (int i = 0; i < count; ++i) {
+    if (tile.gathered()) {
+      tile.job.fetch(tile.job.context, start + i, tile.job.first_column + c, 1, to + i);
+    } else {
+      const auto* x = reinterpret_cast<const typename Tile::Element*>(
+          static_cast<const char*>(tile.job.x) + (start + i) * tile.job.x_stride);
+      A::store(to + i, A::load(x + c, 1, A::set1(typename A::T(0))), 1);
+    }
+  }
+}
+
+template <class Tile>
+void store_column(const void* context, std::int64_t c, std::int64_t start, int count,
+                  const void* buffer) {
+  const Tile& tile = *static_cast<const Tile*>(context);
+  const auto* from = static_cast<const typename Tile::T*>(buffer);
+  for (int i = 0; i < count; ++i) put_column(tile, start + i, static_cast<int>(c), from[i]);
+}
+
+// A tile in which a column leaves the domain: one column after the other, as gathered rows.
+template <RowOp O, class Tile>
+[[gnu::noinline]] void exceptional_columns(const Tile& tile) {
+  RowsJob job{};
+  job.op = O;
+  job.algorithm = RowAlgorithm::three_pass_recompute;
+  job.rows = tile.columns;
+  job.length = tile.job.length;
+  job.fetch = fetch_column<Tile>;
+  job.store = store_column<Tile>;
+  job.context = &tile;
+  job.temperatures = tile.job.temperatures;
+  job.temperature_stride = sizeof(double);
+  job.empty_is_zero = tile.job.empty_is_zero;
+  for (int c = 0; c < tile.columns; ++c)
+    run_row<GatheredRows<typename Tile::A>, O, RowAlgorithm::three_pass_recompute>(job, c);
+}
+
+template <RowOp O, RowAlgorithm G, class Tile>
+void run_columns(const Tile& tile) {
+  using A = typename Tile::A;
+  using T = typename A::T;
+  constexpr bool one_pass = G == RowAlgorithm::two_pass || G == RowAlgorithm::online;
+  constexpr bool reload = G == RowAlgorithm::three_pass_reload && O != RowOp::logsumexp;
+  auto& w = tile.work;
+  RowTotal<O> totals[kMaxTileColumns];
+  if constexpr (one_pass) {
+    if (!sum_columns_one_pass<O, G>(tile, totals)) return exceptional_columns<O>(tile);
+  } else {
+    if (!scan_columns(tile)) return exceptional_columns<O>(tile);
+    sum_columns_three_pass<O, reload>(tile, totals);
+  }
+  for (int c = 0; c < tile.columns; ++c) {
+    w.state[c] = finish_row<A, O>(totals[c]);
+    if (w.state[c].kind == RowState::exceptional) return exceptional_columns<O>(tile);
+  }
+  if constexpr (O == RowOp::softmax) write_columns_softmax(tile, reload);
+  if constexpr (O == RowOp::log_softmax) write_columns_log_softmax(tile, reload);
+  const T nan = static_cast<T>(__builtin_nan(""));
+  for (int c = 0; c < tile.columns; ++c) {
+    const bool all_nan = w.state[c].kind == RowState::all_nan;
+    if constexpr (O == RowOp::logsumexp) {
+      put_column(tile, 0, c, all_nan ? nan : static_cast<T>(w.state[c].max + w.state[c].log_sum));
+    } else if (all_nan) {
+      for (std::int64_t row = 0; row < tile.job.length; ++row) put_column(tile, row, c, nan);
+    }
+  }
+}
+
+template <class A, class In>
+void columns_entry(const ColumnsJob& job) {
+  const DefaultFloatEnvironment environment;
+  const Tile<A, In> tile(job);
+  with_case(job.op, job.algorithm,
+            [&](auto c) { run_columns<decltype(c)::op, decltype(c)::algorithm>(tile); });
+}
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax

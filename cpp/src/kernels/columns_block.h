@@ -1,0 +1,350 @@
+// Tiles of columns: reductions along a strided axis, with vectors across the contiguous one. This
+// file has what is done to one block of a tile; columns.h puts it together.
+//
+// A tile's rows are taken segment by segment. A segment is one row of the tile or, in tiles of few
+// columns, as many rows as there are lanes, so that registers are full. Each column has its own set
+// of lanes, in L1; element i of a column goes to lane i mod A::lanes as everywhere.
+#pragma once
+
+#include "kernels/rows.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+using kernels::ColumnsJob;
+using kernels::kDenseColumns;
+using kernels::kMaxTileColumns;
+
+template <class A>
+struct ColumnsWorkspace {
+  using T = typename A::T;
+  // Elements of a segment at most.
+  static constexpr int width =
+      A::lanes * kDenseColumns > kMaxTileColumns ? A::lanes * kDenseColumns : kMaxTileColumns;
+
+  alignas(64) T sum[A::lanes * kMaxTileColumns];       // by lane, then column
+  alignas(64) T exponent[A::lanes * kMaxTileColumns];  // two_pass: of each lane
+  alignas(64) T max[width];
+  alignas(64) T min[width];
+  alignas(64) T first[width];        // row, in its block, of the first maximum
+  alignas(64) T row_of[width];       // row of each element in its segment
+  alignas(64) T rounder[width];
+  alignas(64) T stored_rounder[width];
+  alignas(64) T inverse_hi[width];
+  alignas(64) T inverse_lo[width];
+  alignas(64) T temperature[width];
+  alignas(64) T segment[width];
+  alignas(64) T output[width];
+  double hi[A::join_lanes * kMaxTileColumns];
+  double lo[A::join_lanes * kMaxTileColumns];
+  // By column.
+  T block_max[kMaxTileColumns];
+  T block_exponent[kMaxTileColumns];
+  RowScan scan[kMaxTileColumns];
+  BlockSum block[kMaxTileColumns];
+  RowState state[kMaxTileColumns];
+};
+
+// What a tile's elements are and how they are cut into segments.
+template <class Arithmetic, class In>
+struct Tile {
+  using A = Arithmetic;
+  using T = typename A::T;
+  using Element = In;
+
+  const ColumnsJob& job;
+  ColumnsWorkspace<A>& work;
+  int columns;
+  int segment_rows;
+
+  Tile(const ColumnsJob& job_)
+      : job(job_),
+        work(*static_cast<ColumnsWorkspace<A>*>(job_.workspace)),
+        columns(job_.columns),
+        segment_rows(1) {
+    const std::int64_t row_bytes = columns * static_cast<std::int64_t>(sizeof(In));
+    const bool dense = job.x_stride == row_bytes &&
+                       (job.op == RowOp::logsumexp || job.y_stride == row_bytes);
+    if (columns < kDenseColumns && (dense || gathered())) segment_rows = A::lanes;
+    for (int r = 0; r < segment_rows; ++r) {
+      for (int c = 0; c < columns; ++c) {
+        work.row_of[r * columns + c] = static_cast<T>(r);
+        if (job.temperatures != nullptr)
+          work.temperature[r * columns + c] = static_cast<T>(job.temperatures[c]);
+      }
+    }
+  }
+
+  bool gathered() const { return job.fetch != nullptr; }
+  int width() const { return segment_rows * columns; }
+
+  const In* segment(std::int64_t row, int rows) const {
+    if (!gathered())
+      return reinterpret_cast<const In*>(static_cast<const char*>(job.x) + row * job.x_stride);
+    if constexpr (sizeof(In) == sizeof(T)) {
+      for (int r = 0; r < rows; ++r)
+        job.fetch(job.context, row + r, job.first_column, columns, work.segment + r * columns);
+      if (job.temperatures != nullptr) {
+        map_block<A>(work.segment, rows * columns, false,
+                     [&](int i, auto part) __attribute__((always_inline)) {
+                       const auto one = A::set1(T(1));
+                       return A::div(load<A>(work.segment + i, part, one),
+                                     load<A>(work.temperature + i, part, one));
+                     });
+      }
+      return work.segment;
+    }
+    return nullptr;
+  }
+
+  In* output(std::int64_t row) const {
+    if (gathered()) {
+      if constexpr (sizeof(In) == sizeof(T)) return work.output;
+    }
+    return reinterpret_cast<In*>(static_cast<char*>(job.y) + row * job.y_stride);
+  }
+  void output_done(std::int64_t row, int rows) const {
+    if (!gathered()) return;
+    for (int r = 0; r < rows; ++r)
+      job.store(job.context, row + r, job.first_column, columns, work.output + r * columns);
+  }
+
+  // Row `row` of stored values.
+  T* stored(std::int64_t row) const {
+    if (job.stored != nullptr) return static_cast<T*>(job.stored) + row * columns;
+    return reinterpret_cast<T*>(static_cast<char*>(job.y) + row * job.y_stride);
+  }
+
+  // body(row, rows) for the segments of rows [start, start + count).
+  template <class Body>
+  [[gnu::always_inline]] void for_each_segment(std::int64_t start, int count, Body&& body) const {
+    for (int r = 0; r < count; r += segment_rows)
+      body(start + r, segment_rows < count - r ? segment_rows : count - r);
+  }
+
+  // values[r * columns + c] = f(c), for all rows of a segment.
+  template <class F>
+  void spread(T* values, F&& f) const {
+    for (int c = 0; c < columns; ++c) values[c] = f(c);
+    for (int i = columns; i < width(); ++i) values[i] = values[i - columns];
+  }
+};
+
+// values[c] = op over r of values[r * columns + c].
+template <class Tile, class Op>
+inline void fold(const Tile& tile, typename Tile::T* values, int rows, Op&& op) {
+  for (int i = tile.columns; i < rows * tile.columns; ++i) {
+    auto& v = values[i % tile.columns];
+    v = op(v, values[i]);
+  }
+}
+
+template <class Tile>
+inline void columns_block_max(const Tile& tile, std::int64_t start, int count, bool with_min) {
+  using A = typename Tile::A;
+  using T = typename A::T;
+  auto& w = tile.work;
+  const auto lowest = A::set1(-infinity<T>());
+  const auto highest = A::set1(infinity<T>());
+  for (int i = 0; i < tile.width(); ++i) {
+    w.max[i] = -infinity<T>();
+    w.min[i] = infinity<T>();
+  }
+  tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
+    const auto* x = tile.segment(row, rows);
+    for_each_vector<A>(rows * tile.columns, [&](int, int i, auto part)
+                                                __attribute__((always_inline)) {
+      const auto v = load<A>(x + i, part, lowest);
+      store<A>(w.max + i, A::max(v, load<A>(w.max + i, part, lowest)), part);
+      if (with_min)
+        store<A>(w.min + i, A::min(ignore_clamped<A>(v), load<A>(w.min + i, part, highest)), part);
+    });
+  });
+  const int rows = tile.segment_rows < count ? tile.segment_rows : count;
+  fold(tile, w.max, rows, [](T a, T b) { return b > a || b != b ? b : a; });
+  if (with_min) fold(tile, w.min, rows, [](T a, T b) { return b < a ? b : a; });
+  for (int c = 0; c < tile.columns; ++c) w.block_max[c] = w.max[c];
+}
+
+// The row of each column's first maximum, block_max, into `first`; only for columns that `wanted`
+// admits, -1 for others.
+template <class Tile, class Wanted>
+inline void columns_find_max(const Tile& tile, std::int64_t start, int count, Wanted&& wanted) {
+  using A = typename Tile::A;
+  using T = typename A::T;
+  auto& w = tile.work;
+  const auto none = A::set1(infinity<T>());
+  tile.spread(w.max, [&](int c) { return w.block_max[c]; });
+  for (int i = 0; i < tile.width(); ++i) w.first[i] = infinity<T>();
+  tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
+    const auto* x = tile.segment(row, rows);
+    const auto base = A::set1(static_cast<T>(row - start));
+    for_each_vector<A>(rows * tile.columns, [&](int, int i, auto part)
+                                                __attribute__((always_inline)) {
+      const auto here = A::add(base, load<A>(w.row_of + i, part, none));
+      const auto first = load<A>(w.first + i, part, none);
+      store<A>(w.first + i,
+               A::select_equal(load<A>(x + i, part, none), load<A>(w.max + i, part, none),
+                               A::min(here, first), first),
+               part);
+    });
+  });
+  fold(tile, w.first, tile.segment_rows < count ? tile.segment_rows : count,
+       [](T a, T b) { return b < a ? b : a; });
+  tile.spread(w.first, [&](int c) { return wanted(c) ? w.first[c] : T(-1); });
+}
+
+// Joins the lanes of each column into hi[c] and lo[c].
+template <class Tile>
+inline void columns_join(const Tile& tile, int count) {
+  using A = typename Tile::A;
+  using T = typename A::T;
+  auto& w = tile.work;
+  const int columns = tile.columns;
+  int lanes = count < A::lanes ? count : A::lanes;
+  for (int h = A::lanes / 2; h >= A::join_lanes; h /= 2) {
+    if (lanes <= h) continue;
+    T* upper = w.sum + h * columns;
+    map_block<A>(w.sum, (lanes - h) * columns, false,
+                 [&](int i, auto part) __attribute__((always_inline)) {
+                   const auto zero = A::set1(T(0));
+                   return A::add(load<A>(w.sum + i, part, zero), load<A>(upper + i, part, zero));
+                 });
+    lanes = h;
+  }
+  for (int i = 0; i < lanes * columns; ++i) {
+    w.hi[i] = static_cast<double>(w.sum[i]);
+    w.lo[i] = 0.0;
+  }
+  for (int h = A::join_lanes / 2; h > 0; h /= 2) {
+    if (lanes <= h) continue;
+    const int size = (lanes - h) * columns;
+    const int up = h * columns;
+    if constexpr (sizeof(T) == sizeof(float)) {
+      for (int i = 0; i < size; ++i) w.hi[i] += w.hi[i + up];
+    } else {
+      for (int i = 0; i < size; ++i) {
+        const Sum2 s = two_sum(w.hi[i], w.hi[i + up]);
+        w.hi[i] = s.hi;
+        w.lo[i] = s.lo + (w.lo[i] + w.lo[i + up]);
+      }
+    }
+    lanes = h;
+  }
+}
+
+// hi[c], lo[c] = sum of a block of column c under block_exponent[c]. With Exclude, without the row
+// `first`; with Store, the terms are kept under scan[c]'s exponent.
+template <bool Exclude, bool Store, class Tile>
+inline void columns_block_sum(const Tile& tile, std::int64_t start, int count) {
+  using A = typename Tile::A;
+  using T = typename A::T;
+  using E = ExtExp<A>;
+  using C = ExpConstants<T>;
+  auto& w = tile.work;
+  const int columns = tile.columns;
+  constexpr T scale = static_cast<T>(C::field_bias + kSumBias);
+  tile.spread(w.rounder, [&](int c) { return C::magic + (scale - w.block_exponent[c]); });
+  if constexpr (Store) {
+    tile.spread(w.stored_rounder, [&](int c) {
+      return C::magic + (scale - E::exponent(static_cast<T>(w.scan[c].max)));
+    });
+  }
+  const auto magic = A::set1(C::magic);
+  const auto fill = A::set1(-infinity<T>());
+  const int used = (count < A::lanes ? count : A::lanes) * columns;
+  for (int i = 0; i < used; ++i) w.sum[i] = T(0);
+  tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
+    const auto* x = tile.segment(row, rows);
+    T* sum = w.sum + (row - start) % A::lanes * columns;
+    T* stored = Store ? tile.stored(row) : nullptr;
+    const auto base = A::set1(static_cast<T>(row - start));
+    for_each_vector<A>(rows * columns, [&](int, int i, auto part) __attribute__((always_inline)) {
+      auto v = load<A>(x + i, part, fill);
+      if constexpr (Exclude) {
+        const auto here = A::add(base, load<A>(w.row_of + i, part, fill));
+        v = A::select_equal(here, load<A>(w.first + i, part, fill), fill, v);
+      }
+      const auto z = E::clamp(v);
+      const auto rounder = load<A>(w.rounder + i, part, magic);
+      const auto t = E::round(z, rounder);
+      const auto m = E::mantissa(z, A::sub(t, rounder));
+      const auto weight = A::exponent_field(A::max(t, magic));
+      store<A>(sum + i, A::fma(m, weight, load<A>(sum + i, part, magic)), part);
+      if constexpr (Store) {
+        const auto kept = E::round(z, load<A>(w.stored_rounder + i, part, magic));
+        store<A>(stored + i, A::mul(m, A::exponent_field(A::max(kept, magic))), part);
+      }
+    });
+  });
+  columns_join(tile, count);
+}
+
+// As block_sum_two_pass; block_exponent is a result here. False where a column is wide.
+template <class Tile>
+inline bool columns_block_sum_two_pass(const Tile& tile, std::int64_t start, int count) {
+  using A = typename Tile::A;
+  using T = typename A::T;
+  using E = ExtExp<A>;
+  using C = ExpConstants<T>;
+  auto& w = tile.work;
+  const int columns = tile.columns;
+  const auto magic = A::set1(C::magic);
+  const auto fill = A::set1(-infinity<T>());
+  const auto highest = A::set1(infinity<T>());
+  const int used = (count < A::lanes ? count : A::lanes) * columns;
+  for (int i = 0; i < used; ++i) {
+    w.sum[i] = T(0);
+    w.exponent[i] = kBelowEveryExponent<T>;
+  }
+  for (int i = 0; i < tile.width(); ++i) w.min[i] = infinity<T>();
+  tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
+    const auto* x = tile.segment(row, rows);
+    const auto lane = (row - start) % A::lanes * columns;
+    T* sum = w.sum + lane;
+    T* exponent = w.exponent + lane;
+    for_each_vector<A>(rows * columns, [&](int, int i, auto part) __attribute__((always_inline)) {
+      const auto v = load<A>(x + i, part, fill);
+      const auto z = E::clamp(v);
+      const auto n = A::sub(E::round(z, magic), magic);
+      const auto m = E::mantissa(z, n);
+      const auto old = load<A>(exponent + i, part, fill);
+      const auto top = A::max(n, old);
+      store<A>(sum + i,
+               A::add(A::scale_down(load<A>(sum + i, part, magic), A::sub(old, top)),
+                      A::scale_down(m, A::sub(n, top))),
+               part);
+      store<A>(exponent + i, top, part);
+      store<A>(w.min + i, A::min(ignore_clamped<A>(v), load<A>(w.min + i, part, highest)), part);
+    });
+  });
+  fold(tile, w.min, tile.segment_rows < count ? tile.segment_rows : count,
+       [](T a, T b) { return b < a ? b : a; });
+  bool narrow = true;
+  for (int c = 0; c < columns; ++c) {
+    T top = w.exponent[c];
+    for (int i = c + columns; i < used; i += columns)
+      top = w.exponent[i] > top || w.exponent[i] != w.exponent[i] ? w.exponent[i] : top;
+    w.block_exponent[c] = top;
+    narrow &= top - E::exponent(w.min[c]) <= kWidestTwoPass<T>;
+  }
+  for (int lane = 0; lane < used; lane += columns) {
+    map_block<A>(w.sum + lane, columns, false,
+                 [&](int i, auto part) __attribute__((always_inline)) {
+                   const auto down = A::sub(load<A>(w.exponent + lane + i, part, magic),
+                                            load<A>(w.block_exponent + i, part, magic));
+                   return A::scale_down(load<A>(w.sum + lane + i, part, magic), down);
+                 });
+  }
+  columns_join(tile, count);
+  for (int c = 0; c < columns; ++c) {
+    w.hi[c] *= 0x1p64;
+    w.lo[c] *= 0x1p64;
+  }
+  return narrow;
+}
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax

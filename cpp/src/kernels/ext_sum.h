@@ -1,0 +1,66 @@
+// Sums beside an exponent: (hi + lo) * 2^(exponent - bias). Rescaling by a power of two is exact, so
+// a sum does not depend on which exponent it was kept under.
+#pragma once
+
+#include "simd/vec_common.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+// Terms are kept 2^64 above their true scale, so that those down to 2^-190 of the largest stay
+// normal numbers; smaller ones are exact zeros.
+constexpr int kSumBias = 64;
+
+struct Sum2 {
+  double hi, lo;
+};
+
+inline Sum2 two_sum(double a, double b) {
+  const double sum = a + b;
+  const double other = sum - a;
+  return {sum, (a - (sum - other)) + (b - other)};
+}
+
+// 2^e, and 0 below 2^-1022.
+inline double power_of_two(std::int64_t e) {
+  const std::int64_t field = e < -1022 ? 0 : (e > 1023 ? 1023 : e) + 1023;
+  const std::uint64_t bits = static_cast<std::uint64_t>(field) << 52;
+  double v;
+  __builtin_memcpy(&v, &bits, sizeof v);
+  return v;
+}
+
+// Exponent of a positive normal number: 2^e <= v < 2^(e+1).
+inline int exponent_of(double v) {
+  std::uint64_t bits;
+  __builtin_memcpy(&bits, &v, sizeof bits);
+  return static_cast<int>(bits >> 52) - 1023;
+}
+
+// Joins block sums, in the order of the blocks, with the rounding errors carried in `lo`.
+struct ExtSum {
+  double hi = 0.0;
+  double lo = 0.0;
+  std::int32_t exponent = -(1 << 28);
+
+  void join(double block_hi, double block_lo, std::int32_t block_exponent) {
+    if (block_exponent > exponent) {
+      const double f = power_of_two(std::int64_t{exponent} - block_exponent);
+      hi *= f;
+      lo *= f;
+      exponent = block_exponent;
+    } else if (block_exponent < exponent) {
+      const double f = power_of_two(std::int64_t{block_exponent} - exponent);
+      block_hi *= f;
+      block_lo *= f;
+    }
+    const Sum2 s = two_sum(hi, block_hi);
+    hi = s.hi;
+    lo += s.lo + block_lo;
+  }
+};
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax

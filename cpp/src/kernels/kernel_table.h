@@ -1,0 +1,150 @@
+// The binary interface between the portable core and the code compiled for one instruction set:
+// plain data and function pointers, nothing inline that a linker could merge across ISAs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fastsoftmax {
+
+// Storage types of the 16-bit formats; arithmetic on them is f32.
+struct f16 {
+  std::uint16_t bits;
+};
+struct bf16 {
+  std::uint16_t bits;
+};
+
+namespace kernels {
+
+enum class RowOp : int { softmax, log_softmax, logsumexp };
+enum class RowAlgorithm : int { three_pass_reload, three_pass_recompute, two_pass, online };
+
+// Lanes and block of the reduction order (docs/numerics.md). Part of the contract: changing one
+// changes bits.
+inline constexpr int kLanesF32 = 64;
+inline constexpr int kLanesF64 = 32;
+inline constexpr int kTermsPerLane = 8;
+inline constexpr int kBlockF32 = kLanesF32 * kTermsPerLane;
+inline constexpr int kBlockF64 = kLanesF64 * kTermsPerLane;
+
+// Gathers elements [start, start + count) of a row into `buffer`, converted to the arithmetic type
+// (f32 or f64); scatters them back converted to the output's. `row` counts from the job's origin.
+using FetchFn = void (*)(const void* context, std::int64_t row, std::int64_t start, int count,
+                         void* buffer);
+using StoreFn = void (*)(const void* context, std::int64_t row, std::int64_t start, int count,
+                         const void* buffer);
+
+// A run of rows. Without fetch/store a row is contiguous, in the table's element type. With them
+// (arithmetic types only) x and y are not used; logsumexp then stores one element per row.
+struct RowsJob {
+  RowOp op;
+  RowAlgorithm algorithm;
+  const void* x;
+  void* y;
+  std::int64_t x_stride;  // bytes from row to row
+  std::int64_t y_stride;
+  std::int64_t rows;
+  std::int64_t length;
+  FetchFn fetch;
+  StoreFn store;
+  const void* context;
+  std::int64_t first_row;           // passed on to fetch and store
+  const void* temperatures;         // doubles, perhaps unaligned; null: 1 for all
+  std::int64_t temperature_stride;  // bytes from row to row
+  void* scratch;                    // `length` arithmetic elements where reload cannot use the row
+  bool stream;
+  bool empty_is_zero;
+};
+
+// What the first pass of the three-pass algorithms learns of a range of blocks.
+struct RowScan {
+  double max;
+  double min;
+  std::int64_t first_block;  // the first that holds the maximum
+};
+
+// Sum of the exponentials of one block: (hi + lo) * 2^(exponent - bias); `rest` leaves out the
+// block's first maximum and is there only in the ops that take a logarithm, and only for blocks
+// whose maximum exceeds that of every earlier block in the range.
+struct BlockSum {
+  double hi, lo;
+  double rest_hi, rest_lo;
+  double max;
+  std::int32_t exponent;
+  bool has_rest;
+};
+
+// What the last pass needs to know of a row.
+struct RowState {
+  enum Kind : int { regular, all_nan, exceptional } kind;
+  double inverse_hi, inverse_lo;  // of the sum's mantissa
+  double log_sum;                 // log of the sum relative to e^max
+  double max;
+  std::int32_t exponent;     // result = mantissa * inverse * 2^(n - exponent)
+  std::int32_t stored_shift;  // reload: exponent of the factor for stored exponentials
+};
+
+struct RowKernels {
+  void (*rows)(const RowsJob& job);
+  // One row shared by several threads, block range by block range. `accumulate` fills
+  // sums[first .. last); `finish` joins them in order; an exceptional row is handed to `rows`.
+  RowScan (*scan)(const RowsJob& job, std::int64_t first_block, std::int64_t last_block);
+  void (*accumulate)(const RowsJob& job, const RowScan& scan, std::int64_t first_block,
+                     std::int64_t last_block, BlockSum* sums);
+  RowState (*finish)(const RowsJob& job, const RowScan& scan, const BlockSum* sums,
+                     std::int64_t blocks);
+  void (*write)(const RowsJob& job, const RowState& state, std::int64_t first_block,
+                std::int64_t last_block);
+};
+
+// A tile of columns, each reduced along the strided axis, from row 0 to row `length` of the tile.
+// Without fetch/store a tile row is `columns` contiguous elements of the table's type; with them
+// (context, tile row, first_column + column, count, buffer) it is whatever they make of it.
+// logsumexp writes one tile row.
+struct ColumnsJob {
+  RowOp op;
+  RowAlgorithm algorithm;
+  const void* x;
+  void* y;
+  std::int64_t x_stride;  // bytes from tile row to tile row
+  std::int64_t y_stride;
+  std::int64_t length;
+  int columns;  // at most kMaxTileColumns
+  FetchFn fetch;
+  StoreFn store;
+  const void* context;
+  std::int64_t first_column;
+  const double* temperatures;  // `columns` of them; null: 1 for all
+  void* stored;     // length * columns arithmetic elements where reload cannot use y, or null
+  void* workspace;  // columns_workspace bytes, aligned to 64
+  bool empty_is_zero;
+};
+
+inline constexpr int kMaxTileColumns = 64;
+// Tiles of fewer columns are walked 64 (f64: 32) rows at a time, so that registers are full.
+inline constexpr int kDenseColumns = 16;
+
+struct KernelTable {
+  const char* name;
+  RowKernels f32, f64, f16, bf16;              // contiguous rows of the type
+  RowKernels gathered_f32, gathered_f64;       // rows behind fetch and store
+  void (*columns_f32)(const ColumnsJob& job);  // likewise for tiles of columns
+  void (*columns_f64)(const ColumnsJob& job);
+  void (*columns_f16)(const ColumnsJob& job);
+  void (*columns_bf16)(const ColumnsJob& job);
+  void (*columns_gathered_f32)(const ColumnsJob& job);
+  void (*columns_gathered_f64)(const ColumnsJob& job);
+  std::size_t columns_workspace;
+  // e^x[i] = mantissa[i] * 2^exponent[i], as the kernels form it; for tests and benchmarks.
+  void (*ext_exp_f32)(const float* x, float* mantissa, float* exponent, std::size_t count);
+  void (*ext_exp_f64)(const double* x, double* mantissa, double* exponent, std::size_t count);
+};
+
+const KernelTable& scalar_table() noexcept;
+const KernelTable& neon_table() noexcept;
+const KernelTable& avx2_table() noexcept;
+const KernelTable& avx512_table() noexcept;
+
+}  // namespace kernels
+}  // namespace fastsoftmax

@@ -1,0 +1,247 @@
+// One row: the passes that the four algorithms are made of. Each pass works on a range of blocks, so
+// that one thread may run all of them or several threads may share the row.
+#pragma once
+
+#include "kernels/log1p.h"
+#include "kernels/source.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+using kernels::BlockSum;
+using kernels::RowAlgorithm;
+using kernels::RowOp;
+using kernels::RowScan;
+using kernels::RowState;
+
+// A row whose exponents span no more than this has the same terms under its own exponent as under
+// those of its blocks.
+template <class A>
+constexpr double kNarrow = sizeof(typename A::T) == sizeof(float) ? 188.0 : 900.0;
+
+// Stands for the exponent of a block above the domain of the extended exponential.
+constexpr std::int32_t kOutOfDomain = INT32_MAX;
+
+// body(block, start, count) for the blocks [first, last) of a row.
+template <class A, class Body>
+[[gnu::always_inline]] inline void for_each_block(std::int64_t length, std::int64_t first,
+                                                  std::int64_t last, Body&& body) {
+  for (std::int64_t b = first; b < last; ++b) {
+    const std::int64_t start = b * A::block;
+    const std::int64_t left = length - start;
+    body(b, start, left < A::block ? static_cast<int>(left) : A::block);
+  }
+}
+
+// Pass 1 of the three-pass algorithms. The minimum is there in rows of more than one block.
+template <class A, class Source>
+inline RowScan scan_blocks(Source& source, std::int64_t length, std::int64_t first,
+                           std::int64_t last) {
+  using T = typename A::T;
+  T max = -infinity<T>();
+  T min = infinity<T>();
+  std::int64_t first_block = first;
+  for_each_block<A>(length, first, last, [&](std::int64_t b, std::int64_t start, int count) {
+    const auto* x = source.block(start, count);
+    const T block_largest = block_max<A>(x, count);
+    if (block_largest > max) {
+      max = block_largest;
+      first_block = b;
+    }
+    if (length > A::block) {
+      const T block_smallest = block_min<A>(x, count);
+      if (block_smallest < min) min = block_smallest;
+    }
+  });
+  return {static_cast<double>(max), static_cast<double>(min), first_block};
+}
+
+// Sum of a block without its first maximum: of a copy in which that element weighs nothing.
+template <class A, class In>
+inline void sum_rest(BlockSum& out, const In* x, int count, typename A::T max,
+                     typename A::T exponent) {
+  using T = typename A::T;
+  alignas(64) T copy[A::block];
+  map_block<A>(copy, count, false, [&](int i, auto part) __attribute__((always_inline)) {
+    return load<A>(x + i, part, A::set1(T(0)));
+  });
+  for (int i = 0; i < count; ++i) {
+    if (copy[i] == max) {
+      copy[i] = -infinity<T>();
+      break;
+    }
+  }
+  const Sum2 rest = block_sum<A>(static_cast<const T*>(copy), count, exponent);
+  out.rest_hi = rest.hi;
+  out.rest_lo = rest.lo;
+  out.max = static_cast<double>(max);
+  out.has_rest = true;
+}
+
+// Pass 2 of the three-pass algorithms. With `stored`, of the one that reloads: it keeps the terms
+// there, or x - max where the op takes a logarithm. `narrow` rows are
+// summed under the row's exponent, others under each block's, so that what counts as zero does not
+// depend on the algorithm.
+template <class A, RowOp O, class Source, class Emit>
+inline void sum_three_pass(Source& source, std::int64_t length, const RowScan& scan,
+                           typename A::T* stored, std::int64_t first, std::int64_t last,
+                           Emit&& emit) {
+  using T = typename A::T;
+  using E = ExtExp<A>;
+  const T row_exponent = E::exponent(static_cast<T>(scan.max));
+  const bool narrow = length <= A::block ||
+                      !(static_cast<double>(row_exponent) -
+                            static_cast<double>(E::exponent(static_cast<T>(scan.min))) >
+                        kNarrow<A>);
+  for_each_block<A>(length, first, last, [&](std::int64_t b, std::int64_t start, int count) {
+    const auto* x = source.block(start, count);
+    const T exponent = narrow ? row_exponent : E::exponent(block_max<A>(x, count));
+    BlockSum out{};
+    out.exponent = static_cast<std::int32_t>(exponent);
+    if (O != RowOp::softmax && b == scan.first_block) {
+      sum_rest<A>(out, x, count, static_cast<T>(scan.max), exponent);
+    } else {
+      const Sum2 sum =
+          stored == nullptr || O != RowOp::softmax
+              ? block_sum<A>(x, count, exponent)
+              : block_sum<A>(x, count, exponent, Stored<T>{stored + start, row_exponent});
+      out.hi = sum.hi;
+      out.lo = sum.lo;
+    }
+    emit(b, out);
+    if (O != RowOp::softmax && stored != nullptr) {
+      const auto largest = A::set1(static_cast<T>(scan.max));
+      map_block<A>(stored + start, count, false, [&](int i, auto part) __attribute__((always_inline)) {
+        return A::sub(load<A>(x + i, part, largest), largest);
+      });
+    }
+  });
+}
+
+// The only summing pass of the online and the two-pass algorithm. `max` starts at -inf and becomes
+// the largest element seen.
+template <class A, RowOp O, RowAlgorithm G, class Source, class Emit>
+inline void sum_one_pass(Source& source, std::int64_t length, std::int64_t first, std::int64_t last,
+                         Emit&& emit) {
+  using T = typename A::T;
+  using E = ExtExp<A>;
+  T max = -infinity<T>();
+  for_each_block<A>(length, first, last, [&](std::int64_t b, std::int64_t start, int count) {
+    const auto* x = source.block(start, count);
+    BlockSum out{};
+    T exponent;
+    T block_largest = -infinity<T>();
+    bool summed = false;
+    if constexpr (G == RowAlgorithm::two_pass) {
+      const TwoPassSum<A> s = block_sum_two_pass<A>(x, count);
+      exponent = s.exponent;
+      summed = !s.wide;
+      out.hi = s.sum.hi;
+      out.lo = s.sum.lo;
+      if constexpr (O != RowOp::softmax) block_largest = block_max<A>(x, count);
+    } else {
+      block_largest = block_max<A>(x, count);
+      exponent = E::exponent(block_largest);
+    }
+    if (!(static_cast<double>(exponent) <= kMaxExponent)) {
+      out.exponent = kOutOfDomain;
+      emit(b, out);
+      return;
+    }
+    out.exponent = static_cast<std::int32_t>(exponent);
+    if (O != RowOp::softmax && block_largest > max) {
+      max = block_largest;
+      sum_rest<A>(out, x, count, max, exponent);
+    }
+    if (!summed && (O == RowOp::softmax || length > A::block)) {
+      const bool more = start + 2 * A::block <= length;
+      const Sum2 sum = block_sum<A>(x, count, exponent, {},
+                                    more ? source.ahead(start + A::block) : nullptr);
+      out.hi = sum.hi;
+      out.lo = sum.lo;
+    }
+    emit(b, out);
+  });
+}
+
+// Joins block sums in order. Ops that take a logarithm keep the row's first maximum out of the sum.
+template <RowOp O>
+struct RowTotal {
+  ExtSum all;
+  ExtSum rest;
+  double max = -__builtin_inf();
+  bool out_of_domain = false;
+
+  void join(const BlockSum& block) {
+    if (block.exponent == kOutOfDomain) {
+      out_of_domain = true;
+      return;
+    }
+    if constexpr (O != RowOp::softmax) {
+      if (block.has_rest && block.max > max) {
+        max = block.max;
+        rest = all;
+        rest.join(block.rest_hi, block.rest_lo, block.exponent);
+      } else {
+        rest.join(block.hi, block.lo, block.exponent);
+      }
+    }
+    all.join(block.hi, block.lo, block.exponent);
+  }
+};
+
+// exponent such that mantissa * inverse * 2^(n - exponent) is the softmax.
+template <class A>
+inline RowState normalizer(const ExtSum& sum) {
+  using T = typename A::T;
+  RowState state{};
+  const int q = exponent_of(sum.hi);
+  const double down = power_of_two(-q);
+  const double hi = sum.hi * down;
+  const T s_hi = static_cast<T>(hi);
+  const T s_lo = static_cast<T>((hi - static_cast<double>(s_hi)) + sum.lo * down);
+  const T inverse = T(1) / s_hi;
+  using reg = typename A::reg;
+  const reg inv = A::set1(inverse);
+  const reg error = A::fnma(inv, A::set1(s_lo), A::fnma(inv, A::set1(s_hi), A::set1(T(1))));
+  state.kind = RowState::regular;
+  state.inverse_hi = static_cast<double>(inverse);
+  state.inverse_lo = static_cast<double>(A::first(A::mul(error, inv)));
+  state.exponent = sum.exponent - kSumBias + q;
+  state.stored_shift = -q;
+  return state;
+}
+
+// log of the sum relative to e^max, from the sum of all other elements.
+template <class A>
+inline double log_of_sum(const ExtSum& rest, double max) {
+  using T = typename A::T;
+  using E = ExtExp<A>;
+  const T z = static_cast<T>(max);
+  const std::int64_t n = static_cast<std::int64_t>(E::exponent(z));
+  const double scale = power_of_two(rest.exponent - kSumBias - n);
+  return log1p_nonnegative((rest.hi + rest.lo) * scale / static_cast<double>(E::mantissa(z)));
+}
+
+template <class A, RowOp O>
+inline RowState finish_row(const RowTotal<O>& total) {
+  RowState state{};
+  const ExtSum& sum = O == RowOp::softmax ? total.all : total.rest;
+  if (total.out_of_domain || sum.exponent < -static_cast<std::int32_t>(kMaxExponent)) {
+    state.kind = RowState::exceptional;
+  } else if (sum.hi != sum.hi) {
+    state.kind = RowState::all_nan;
+  } else if constexpr (O == RowOp::softmax) {
+    state = normalizer<A>(sum);
+  } else {
+    state.kind = RowState::regular;
+    state.max = total.max;
+    state.log_sum = log_of_sum<A>(sum, total.max);
+  }
+  return state;
+}
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax

@@ -1,0 +1,362 @@
+// Runs of rows, and single rows that several threads share: the passes of row.h put together as each
+// algorithm has them, special values included.
+#pragma once
+
+#include "kernels/row.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+using kernels::RowKernels;
+using kernels::RowsJob;
+
+// Rows that lie in memory as they are: contiguous, of type In, temperature 1.
+template <class Arithmetic, class In>
+struct DirectRows {
+  using A = Arithmetic;
+  using T = typename A::T;
+
+  static const In* x(const RowsJob& job, std::int64_t row) {
+    return reinterpret_cast<const In*>(static_cast<const char*>(job.x) + row * job.x_stride);
+  }
+  static In* y(const RowsJob& job, std::int64_t row) {
+    return reinterpret_cast<In*>(static_cast<char*>(job.y) + row * job.y_stride);
+  }
+  static DirectSource<In> source(const RowsJob& job, std::int64_t row) { return {x(job, row)}; }
+  static DirectSink<In> sink(const RowsJob& job, std::int64_t row) {
+    return {y(job, row), job.stream};
+  }
+  static GatheredSource<A> gathered(const RowsJob& job, std::int64_t row) {
+    return {fetch_contiguous<A, In>, x(job, row), 0, T(1)};
+  }
+  static T* stored(const RowsJob& job, std::int64_t row) {
+    if constexpr (sizeof(In) == sizeof(T))
+      return y(job, row);
+    else
+      return static_cast<T*>(job.scratch);
+  }
+  static void put(const RowsJob& job, std::int64_t row, T value) {
+    A::store(y(job, row), A::set1(value), 1);
+  }
+};
+
+// Rows behind fetch and store.
+template <class Arithmetic>
+struct GatheredRows {
+  using A = Arithmetic;
+  using T = typename A::T;
+
+  static GatheredSource<A> source(const RowsJob& job, std::int64_t row) {
+    double temperature = 1.0;
+    if (job.temperatures != nullptr)
+      __builtin_memcpy(&temperature,
+                       static_cast<const char*>(job.temperatures) + row * job.temperature_stride,
+                       sizeof temperature);
+    return {job.fetch, job.context, job.first_row + row, static_cast<T>(temperature)};
+  }
+  static GatheredSource<A> gathered(const RowsJob& job, std::int64_t row) {
+    return source(job, row);
+  }
+  static GatheredSink<A> sink(const RowsJob& job, std::int64_t row) {
+    return {job.store, job.context, job.first_row + row};
+  }
+  static T* stored(const RowsJob& job, std::int64_t) { return static_cast<T*>(job.scratch); }
+  static void put(const RowsJob& job, std::int64_t row, T value) {
+    job.store(job.context, job.first_row + row, 0, 1, &value);
+  }
+};
+
+template <class A>
+bool in_domain(double max) {
+  const double exponent = static_cast<double>(ExtExp<A>::exponent(static_cast<typename A::T>(max)));
+  return exponent <= kMaxExponent && exponent >= -kMaxExponent;
+}
+
+template <class A, class Sink>
+void fill_blocks(Sink& sink, std::int64_t length, typename A::T value, std::int64_t first,
+                 std::int64_t last) {
+  for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
+    map_block<A>(sink.block(start), count, false,
+                 [&](int, auto) __attribute__((always_inline)) { return A::set1(value); });
+    sink.done(start, count);
+  });
+}
+
+// The last pass where exponentials are computed again.
+template <class A, class Source, class Sink>
+void write_softmax(Source& source, Sink& sink, std::int64_t length, const RowState& state,
+                   std::int64_t first, std::int64_t last) {
+  using T = typename A::T;
+  using E = ExtExp<A>;
+  using C = ExpConstants<T>;
+  const auto magic = A::set1(C::magic);
+  const auto rounder = A::set1(C::magic + static_cast<T>(C::field_bias - state.exponent));
+  const auto inverse_hi = A::set1(static_cast<T>(state.inverse_hi));
+  const auto inverse_lo = A::set1(static_cast<T>(state.inverse_lo));
+  const auto smallest = A::set1(C::smallest_normal);
+  const auto fill = A::set1(T(0));
+  for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
+    const auto* x = source.block(start, count);
+    map_block<A>(sink.block(start), count, sink.stream,
+                 [&](int i, auto part) __attribute__((always_inline)) {
+                   const auto z = E::clamp(load<A>(x + i, part, fill));
+                   const auto t = E::round(z, rounder);
+                   const auto m = E::mantissa(z, A::sub(t, rounder));
+                   const auto scaled = A::fma(m, inverse_hi, A::mul(m, inverse_lo));
+                   const auto weight = A::exponent_field(A::max(t, magic));
+                   return A::zero_unless_above(A::mul(scaled, weight), smallest);
+                 });
+    sink.done(start, count);
+  });
+}
+
+// The last pass where they were stored.
+template <class A, class Sink>
+void write_stored_softmax(const typename A::T* stored, Sink& sink, std::int64_t length,
+                          const RowState& state, std::int64_t first, std::int64_t last) {
+  using T = typename A::T;
+  const auto inverse_hi = A::set1(static_cast<T>(state.inverse_hi));
+  const auto inverse_lo = A::set1(static_cast<T>(state.inverse_lo));
+  const auto scale = A::set1(static_cast<T>(power_of_two(state.stored_shift)));
+  const auto smallest = A::set1(ExpConstants<T>::smallest_normal);
+  const auto fill = A::set1(T(0));
+  for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
+    const T* e = stored + start;
+    map_block<A>(sink.block(start), count, false,
+                 [&](int i, auto part) __attribute__((always_inline)) {
+                   const auto term = load<A>(e + i, part, fill);
+                   const auto scaled = A::fma(term, inverse_hi, A::mul(term, inverse_lo));
+                   return A::zero_unless_above(A::mul(scaled, scale), smallest);
+                 });
+    sink.done(start, count);
+  });
+}
+
+// The last pass of log_softmax: (z - max) - log sum, from z or from stored z - max.
+template <class A, bool Shifted, class Source, class Sink>
+void write_log_softmax(Source& source, Sink& sink, std::int64_t length, const RowState& state,
+                       std::int64_t first, std::int64_t last) {
+  using T = typename A::T;
+  const auto max = A::set1(static_cast<T>(state.max));
+  const auto log_sum = A::set1(static_cast<T>(state.log_sum));
+  for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
+    const auto* x = source.block(start, count);
+    map_block<A>(sink.block(start), count, sink.stream && !Shifted,
+                 [&](int i, auto part) __attribute__((always_inline)) {
+                   auto v = load<A>(x + i, part, max);
+                   if constexpr (!Shifted) v = A::sub(v, max);
+                   return A::sub(v, log_sum);
+                 });
+    sink.done(start, count);
+  });
+}
+
+template <class Rows, RowOp O, RowAlgorithm G, class Source, class Sink>
+void write_regular(const RowsJob& job, std::int64_t row, Source& source, Sink& sink,
+                   const RowState& state, std::int64_t first, std::int64_t last) {
+  using A = typename Rows::A;
+  using T = typename A::T;
+  constexpr bool reload = G == RowAlgorithm::three_pass_reload;
+  if constexpr (O == RowOp::logsumexp) {
+    if (first == 0) Rows::put(job, row, static_cast<T>(state.max + state.log_sum));
+  } else if constexpr (reload && O == RowOp::softmax) {
+    write_stored_softmax<A>(static_cast<const T*>(Rows::stored(job, row)), sink, job.length, state,
+                            first, last);
+  } else if constexpr (reload) {
+    DirectSource<T> stored{Rows::stored(job, row)};
+    write_log_softmax<A, true>(stored, sink, job.length, state, first, last);
+  } else if constexpr (O == RowOp::softmax) {
+    write_softmax<A>(source, sink, job.length, state, first, last);
+  } else {
+    write_log_softmax<A, false>(source, sink, job.length, state, first, last);
+  }
+}
+
+template <class Rows, RowOp O>
+void write_constant(const RowsJob& job, std::int64_t row, typename Rows::T value,
+                    std::int64_t first, std::int64_t last) {
+  if constexpr (O == RowOp::logsumexp) {
+    if (first == 0) Rows::put(job, row, value);
+  } else {
+    auto sink = Rows::sink(job, row);
+    fill_blocks<typename Rows::A>(sink, job.length, value, first, last);
+  }
+}
+
+// A row whose maximum lies outside the domain of the extended exponential: NaN, infinities, or
+// finite values so large that the maximum must be subtracted first. Reads x more often; nothing of
+// it depends on the algorithm.
+template <class Rows, RowOp O>
+[[gnu::noinline]] void exceptional_row(const RowsJob& job, std::int64_t row) {
+  using A = typename Rows::A;
+  using T = typename A::T;
+  const T nan = static_cast<T>(__builtin_nan(""));
+  auto source = Rows::gathered(job, row);
+  const std::int64_t blocks = (job.length + A::block - 1) / A::block;
+  bool has_nan = false;
+  T max = -infinity<T>();
+  for_each_block<A>(job.length, 0, blocks, [&](std::int64_t, std::int64_t start, int count) {
+    const T* x = source.block(start, count);
+    for (int i = 0; i < count; ++i) {
+      has_nan |= x[i] != x[i];
+      max = x[i] > max ? x[i] : max;
+    }
+  });
+  if (has_nan) return write_constant<Rows, O>(job, row, nan, 0, blocks);
+  if (max == infinity<T>())
+    return write_constant<Rows, O>(job, row, O == RowOp::logsumexp ? max : nan, 0, blocks);
+  if (max == -infinity<T>()) {
+    const T zero = O == RowOp::softmax ? T(0) : max;
+    const bool as_zero = O == RowOp::logsumexp || job.empty_is_zero;
+    return write_constant<Rows, O>(job, row, as_zero ? zero : nan, 0, blocks);
+  }
+  source.shift = max;
+  constexpr RowAlgorithm recompute = RowAlgorithm::three_pass_recompute;
+  RowTotal<O> total;
+  const RowScan scan = scan_blocks<A>(source, job.length, 0, blocks);
+  sum_three_pass<A, O>(source, job.length, scan, nullptr, 0, blocks,
+                       [&](std::int64_t, const BlockSum& sum) { total.join(sum); });
+  RowState state = finish_row<A, O>(total);
+  if constexpr (O == RowOp::logsumexp) state.max = static_cast<double>(max);
+  auto sink = Rows::sink(job, row);
+  write_regular<Rows, O, recompute>(job, row, source, sink, state, 0, blocks);
+}
+
+template <class Rows, RowOp O, RowAlgorithm G>
+void run_row(const RowsJob& job, std::int64_t row) {
+  using A = typename Rows::A;
+  constexpr bool one_pass = G == RowAlgorithm::two_pass || G == RowAlgorithm::online;
+  constexpr bool reload = G == RowAlgorithm::three_pass_reload && O != RowOp::logsumexp;
+  const std::int64_t blocks = (job.length + A::block - 1) / A::block;
+  auto source = Rows::source(job, row);
+  RowTotal<O> total;
+  const auto join = [&](std::int64_t, const BlockSum& sum) { total.join(sum); };
+  if constexpr (one_pass) {
+    sum_one_pass<A, O, G>(source, job.length, 0, blocks, join);
+  } else {
+    const RowScan scan = scan_blocks<A>(source, job.length, 0, blocks);
+    if (!in_domain<A>(scan.max)) return exceptional_row<Rows, O>(job, row);
+    sum_three_pass<A, O>(source, job.length, scan, reload ? Rows::stored(job, row) : nullptr, 0,
+                         blocks, join);
+  }
+  const RowState state = finish_row<A, O>(total);
+  if (state.kind == RowState::exceptional) return exceptional_row<Rows, O>(job, row);
+  if (state.kind == RowState::all_nan) {
+    using T = typename A::T;
+    return write_constant<Rows, O>(job, row, static_cast<T>(__builtin_nan("")), 0, blocks);
+  }
+  auto sink = Rows::sink(job, row);
+  write_regular<Rows, O, G>(job, row, source, sink, state, 0, blocks);
+}
+
+template <RowOp O, RowAlgorithm G>
+struct Case {
+  static constexpr RowOp op = O;
+  static constexpr RowAlgorithm algorithm = G;
+};
+
+// f(Case<op, algorithm>) for the job's.
+template <RowOp O, class F>
+inline void with_algorithm(RowAlgorithm algorithm, F&& f) {
+  switch (algorithm) {
+    case RowAlgorithm::three_pass_reload:
+      return f(Case<O, RowAlgorithm::three_pass_reload>{});
+    case RowAlgorithm::three_pass_recompute:
+      return f(Case<O, RowAlgorithm::three_pass_recompute>{});
+    case RowAlgorithm::two_pass:
+      return f(Case<O, RowAlgorithm::two_pass>{});
+    case RowAlgorithm::online:
+      return f(Case<O, RowAlgorithm::online>{});
+  }
+}
+
+template <class F>
+inline void with_case(RowOp op, RowAlgorithm algorithm, F&& f) {
+  switch (op) {
+    case RowOp::softmax:
+      return with_algorithm<RowOp::softmax>(algorithm, f);
+    case RowOp::log_softmax:
+      return with_algorithm<RowOp::log_softmax>(algorithm, f);
+    case RowOp::logsumexp:
+      return with_algorithm<RowOp::logsumexp>(algorithm, f);
+  }
+}
+
+template <class Rows>
+struct RowEntries {
+  using A = typename Rows::A;
+  using T = typename A::T;
+
+  static void rows(const RowsJob& job) {
+    const DefaultFloatEnvironment environment;
+    with_case(job.op, job.algorithm, [&](auto c) {
+      for (std::int64_t row = 0; row < job.rows; ++row) {
+        if (job.length == 0) {
+          write_constant<Rows, c.op>(job, row, -infinity<T>(), 0, 0);
+        } else {
+          run_row<Rows, c.op, c.algorithm>(job, row);
+        }
+      }
+    });
+    if (job.stream) stream_fence();
+  }
+
+  static RowScan scan(const RowsJob& job, std::int64_t first, std::int64_t last) {
+    const DefaultFloatEnvironment environment;
+    auto source = Rows::source(job, 0);
+    return scan_blocks<A>(source, job.length, first, last);
+  }
+
+  static void accumulate(const RowsJob& job, const RowScan& scan, std::int64_t first,
+                         std::int64_t last, BlockSum* sums) {
+    const DefaultFloatEnvironment environment;
+    auto source = Rows::source(job, 0);
+    const auto keep = [&](std::int64_t b, const BlockSum& sum) { sums[b] = sum; };
+    with_case(job.op, job.algorithm, [&](auto c) {
+      constexpr RowAlgorithm g = c.algorithm;
+      if constexpr (g == RowAlgorithm::two_pass || g == RowAlgorithm::online) {
+        sum_one_pass<A, c.op, g>(source, job.length, first, last, keep);
+      } else if (!in_domain<A>(scan.max)) {
+        for (std::int64_t b = first; b < last; ++b) sums[b].exponent = kOutOfDomain;
+      } else {
+        const bool reload = g == RowAlgorithm::three_pass_reload && c.op != RowOp::logsumexp;
+        sum_three_pass<A, c.op>(source, job.length, scan, reload ? Rows::stored(job, 0) : nullptr,
+                                first, last, keep);
+      }
+    });
+  }
+
+  static RowState finish(const RowsJob& job, const RowScan&, const BlockSum* sums,
+                         std::int64_t blocks) {
+    const DefaultFloatEnvironment environment;
+    RowState state{};
+    with_case(job.op, RowAlgorithm::online, [&](auto c) {
+      RowTotal<c.op> total;
+      for (std::int64_t b = 0; b < blocks; ++b) total.join(sums[b]);
+      state = finish_row<A, c.op>(total);
+    });
+    return state;
+  }
+
+  static void write(const RowsJob& job, const RowState& state, std::int64_t first,
+                    std::int64_t last) {
+    const DefaultFloatEnvironment environment;
+    with_case(job.op, job.algorithm, [&](auto c) {
+      if (state.kind == RowState::all_nan) {
+        write_constant<Rows, c.op>(job, 0, static_cast<T>(__builtin_nan("")), first, last);
+        return;
+      }
+      auto source = Rows::source(job, 0);
+      auto sink = Rows::sink(job, 0);
+      write_regular<Rows, c.op, c.algorithm>(job, 0, source, sink, state, first, last);
+    });
+    if (job.stream) stream_fence();
+  }
+
+  static constexpr RowKernels table() { return {rows, scan, accumulate, finish, write}; }
+};
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax

@@ -1,0 +1,132 @@
+// The constants below are measured; docs/performance.md says how.
+#include <algorithm>
+#include <string>
+
+#include "call.h"
+#include "kernels/kernel_table.h"
+
+namespace fastsoftmax {
+namespace {
+
+using kernels::kBlockF32;
+using kernels::kBlockF64;
+using kernels::kMaxTileColumns;
+
+// A thread with less to do costs more to wake than it saves.
+constexpr std::int64_t kElementsPerThread = kFewestElementsToShare / 2;
+// A task is large enough to hide its hand-out and small enough to balance the load.
+constexpr std::int64_t kElementsPerTask = 32 << 10;
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+bool is_f64(DType dtype) { return dtype == DType::f64; }
+
+struct Sizes {
+  std::int64_t item;        // bytes of an element
+  std::int64_t arithmetic;  // bytes of one in the arithmetic type
+  std::int64_t row;         // bytes of a row of x
+};
+
+// Whether stored exponentials have somewhere to go: the output row itself, or a buffer of at most
+// half of L2.
+bool can_reload(const Problem& p, const Sizes& sizes, const Caches& caches) {
+  const std::int64_t columns = std::min<std::int64_t>(p.columns, kMaxTileColumns);
+  return p.stored_row || p.row_length * columns * sizes.arithmetic <= caches.l2 / 2;
+}
+
+void choose_algorithm(Plan& plan, const Problem& p, const Sizes& sizes, Algorithm requested,
+                      const Caches& caches) {
+  const bool reload = can_reload(p, sizes, caches);
+  if (requested != Algorithm::automatic) {
+    plan.algorithm = requested;
+    plan.reason = "algorithm: as requested";
+    if (requested == Algorithm::three_pass_reload && !reload) {
+      plan.algorithm = Algorithm::three_pass_recompute;
+      plan.reason =
+          "algorithm: recomputes, because stored exponentials of such a row would exceed half of L2";
+    }
+    return;
+  }
+  if (p.op == Op::softmax) {
+    if (reload && 2 * sizes.row <= caches.last_level / 2) {
+      plan.algorithm = Algorithm::three_pass_reload;
+      plan.reason = "algorithm: the row stays in cache, so one exponential per element decides";
+    } else {
+      plan.algorithm = Algorithm::two_pass;
+      plan.reason =
+          reload ? "algorithm: the row does not stay in cache, so the fewest reads decide"
+                 : "algorithm: there is no room to store exponentials, so the fewest reads decide";
+    }
+  } else if (2 * sizes.row <= caches.l2 / 2) {
+    plan.algorithm = Algorithm::three_pass_recompute;
+    plan.reason = "algorithm: the row stays in cache, so the least arithmetic decides";
+  } else {
+    plan.algorithm = Algorithm::online;
+    plan.reason = "algorithm: the row does not stay in cache, so the fewest reads decide";
+  }
+}
+
+void choose_streaming(Plan& plan, const Problem& p, const Sizes& sizes, const Caches& caches) {
+  if (p.op == Op::logsumexp) return;
+  const std::int64_t output = p.rows * p.row_length * sizes.item;
+  plan.stream = p.layout == Layout::rows && !p.in_place &&
+                plan.algorithm != Algorithm::three_pass_reload && output > caches.last_level;
+  if (plan.stream) plan.reason += "; stores bypass the cache: the output outgrows it";
+}
+
+void choose_threads(Plan& plan, const Problem& p, int threads) {
+  const std::int64_t elements = p.rows * p.row_length;
+  const std::int64_t useful = std::max<std::int64_t>(1, elements / kElementsPerThread);
+  plan.threads = static_cast<int>(std::min<std::int64_t>(threads, useful));
+  const std::int64_t blocks = divide_up(p.row_length, plan.block);
+  if (p.layout == Layout::columns) {
+    plan.rows_per_task = plan.tile_columns;
+  } else if (p.rows < plan.threads && blocks >= 2 * plan.threads) {
+    plan.share_row = true;
+    plan.rows_per_task = std::clamp<std::int64_t>(divide_up(blocks, std::int64_t{4} * plan.threads), 1,
+                                    std::max<std::int64_t>(1, 8 * kElementsPerTask / plan.block));
+    plan.reason += "; threads share each row, block by block";
+  } else {
+    const std::int64_t length = std::max<std::int64_t>(1, p.row_length);
+    plan.rows_per_task = std::clamp<std::int64_t>(kElementsPerTask / length, 1,
+                                    std::max<std::int64_t>(1, divide_up(p.rows, plan.threads)));
+    plan.threads =
+        static_cast<int>(std::min<std::int64_t>(plan.threads, divide_up(p.rows, plan.rows_per_task)));
+  }
+  plan.threads = std::max(plan.threads, 1);
+  if (plan.threads > 1 && !plan.share_row) plan.reason += "; threads take rows";
+}
+
+}  // namespace
+
+std::string_view name(Layout layout) noexcept {
+  switch (layout) {
+    case Layout::rows:
+      return "rows";
+    case Layout::columns:
+      return "columns";
+    case Layout::packed:
+      return "packed";
+  }
+  return "unknown";
+}
+
+Plan make_plan(const Problem& p, Algorithm requested, const Caches& caches, int threads) {
+  Plan plan;
+  plan.layout = p.layout;
+  plan.block = is_f64(p.dtype) ? kBlockF64 : kBlockF32;
+  Sizes sizes{};
+  sizes.item = itemsize(p.dtype);
+  sizes.arithmetic = is_f64(p.dtype) ? 8 : 4;
+  sizes.row = p.row_length * sizes.item;
+  choose_algorithm(plan, p, sizes, requested, caches);
+  choose_streaming(plan, p, sizes, caches);
+  if (p.layout == Layout::columns)
+    plan.tile_columns = std::min<std::int64_t>(p.columns, kMaxTileColumns);
+  if (plan.algorithm == Algorithm::three_pass_reload && !p.stored_row && p.op != Op::logsumexp)
+    plan.scratch_bytes = p.row_length * plan.tile_columns * sizes.arithmetic;
+  choose_threads(plan, p, threads);
+  return plan;
+}
+
+}  // namespace fastsoftmax

@@ -1,0 +1,183 @@
+// The Vec layer on AVX2 with FMA and F16C. See vec_scalar.h for what each name promises.
+#pragma once
+
+#define FASTSOFTMAX_UNROLL _Pragma("GCC unroll 16")
+
+#include <immintrin.h>
+
+#include "simd/half.h"
+#include "simd/vec_common.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+// Sliding windows over these give masks of the first n elements.
+alignas(64) constexpr std::int32_t kWindow32[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+alignas(64) constexpr std::int64_t kWindow64[8] = {-1, -1, -1, -1};
+
+struct F32 : F32Contract {
+  using reg = __m256;
+  static constexpr int width = 8;
+
+  static __m256i head(int n) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kWindow32 + 8 - n));
+  }
+  static reg set1(float v) { return _mm256_set1_ps(v); }
+  static reg load(const float* p) { return _mm256_loadu_ps(p); }
+  static reg load(const f16* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static reg load(const bf16* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(
+        _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
+  }
+  static reg load(const float* p, int n, reg fill) {
+    const __m256i k = head(n);
+    return _mm256_blendv_ps(fill, _mm256_maskload_ps(p, k), _mm256_castsi256_ps(k));
+  }
+  template <class Half>
+  static reg load(const Half* p, int n, reg fill) {
+    Half padded[8] = {};
+    for (int i = 0; i < n; ++i) padded[i] = p[i];
+    return _mm256_blendv_ps(fill, load(padded), _mm256_castsi256_ps(head(n)));
+  }
+  static void store(float* p, reg v) { _mm256_storeu_ps(p, v); }
+  static void store(f16* p, reg v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow(v, p));
+  }
+  static void store(bf16* p, reg v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow(v, p));
+  }
+  static void store(float* p, reg v, int n) { _mm256_maskstore_ps(p, head(n), v); }
+  template <class Half>
+  static void store(Half* p, reg v, int n) {
+    Half whole[8];
+    store(whole, v);
+    for (int i = 0; i < n; ++i) p[i] = whole[i];
+  }
+  static void stream(float* p, reg v) { _mm256_stream_ps(p, v); }
+  template <class Half>
+  static void stream(Half* p, reg v) {
+    _mm_stream_si128(reinterpret_cast<__m128i*>(p), narrow(v, p));
+  }
+
+  static reg add(reg a, reg b) { return _mm256_add_ps(a, b); }
+  static reg sub(reg a, reg b) { return _mm256_sub_ps(a, b); }
+  static reg mul(reg a, reg b) { return _mm256_mul_ps(a, b); }
+  static reg div(reg a, reg b) { return _mm256_div_ps(a, b); }
+  static reg fma(reg a, reg b, reg c) { return _mm256_fmadd_ps(a, b, c); }
+  static reg fnma(reg a, reg b, reg c) { return _mm256_fnmadd_ps(a, b, c); }
+  static reg max(reg a, reg b) { return _mm256_max_ps(a, b); }
+  static reg min(reg a, reg b) { return _mm256_min_ps(a, b); }
+  static reg zero_unless_above(reg v, reg bound) {
+    return _mm256_and_ps(_mm256_cmp_ps(v, bound, _CMP_GT_OQ), v);
+  }
+  static reg select_above(reg v, reg bound, reg other) {
+    return _mm256_blendv_ps(other, v, _mm256_cmp_ps(v, bound, _CMP_GT_OQ));
+  }
+  static reg select_equal(reg a, reg b, reg equal, reg other) {
+    return _mm256_blendv_ps(other, equal, _mm256_cmp_ps(a, b, _CMP_EQ_OQ));
+  }
+  static reg exponent_field(reg t) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
+  }
+  static reg scale_down(reg v, reg d) {
+    const reg clamped = max(set1(-127.0f), d);
+    return mul(v, exponent_field(add(clamped, set1(127.0f + 0x1.8p23f))));
+  }
+  static float first(reg v) { return _mm256_cvtss_f32(v); }
+  static float reduce_max(reg v) {
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+  }
+  static float reduce_min(reg v) {
+    __m128 m = _mm_min_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    m = _mm_min_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_min_ss(m, _mm_movehdup_ps(m)));
+  }
+  static double join(const reg* r) {
+    const __m256d low = _mm256_add_pd(lower(r[0]), lower(r[1]));
+    const __m256d high = _mm256_add_pd(upper(r[0]), upper(r[1]));
+    const __m256d by4 = _mm256_add_pd(low, high);
+    const __m128d by2 = _mm_add_pd(_mm256_castpd256_pd128(by4), _mm256_extractf128_pd(by4, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(by2, _mm_unpackhi_pd(by2, by2)));
+  }
+
+ private:
+  static __m256d lower(reg v) { return _mm256_cvtps_pd(_mm256_castps256_ps128(v)); }
+  static __m256d upper(reg v) { return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)); }
+  static __m128i narrow(reg v, const f16*) {
+    return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT);
+  }
+  static __m128i narrow(reg v, const bf16*) {
+    const __m256i bits = _mm256_castps_si256(v);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_srli_epi32(
+        _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    const __m256i words =
+        _mm256_blendv_epi8(rounded, _mm256_set1_epi32(kCanonicalNanBf16), nan);
+    return _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  }
+};
+
+struct F64 : F64Contract {
+  using reg = __m256d;
+  static constexpr int width = 4;
+
+  static __m256i head(int n) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kWindow64 + 4 - n));
+  }
+  static reg set1(double v) { return _mm256_set1_pd(v); }
+  static reg load(const double* p) { return _mm256_loadu_pd(p); }
+  static reg load(const double* p, int n, reg fill) {
+    const __m256i k = head(n);
+    return _mm256_blendv_pd(fill, _mm256_maskload_pd(p, k), _mm256_castsi256_pd(k));
+  }
+  static void store(double* p, reg v) { _mm256_storeu_pd(p, v); }
+  static void store(double* p, reg v, int n) { _mm256_maskstore_pd(p, head(n), v); }
+  static void stream(double* p, reg v) { _mm256_stream_pd(p, v); }
+
+  static reg add(reg a, reg b) { return _mm256_add_pd(a, b); }
+  static reg sub(reg a, reg b) { return _mm256_sub_pd(a, b); }
+  static reg mul(reg a, reg b) { return _mm256_mul_pd(a, b); }
+  static reg div(reg a, reg b) { return _mm256_div_pd(a, b); }
+  static reg fma(reg a, reg b, reg c) { return _mm256_fmadd_pd(a, b, c); }
+  static reg fnma(reg a, reg b, reg c) { return _mm256_fnmadd_pd(a, b, c); }
+  static reg max(reg a, reg b) { return _mm256_max_pd(a, b); }
+  static reg min(reg a, reg b) { return _mm256_min_pd(a, b); }
+  static reg zero_unless_above(reg v, reg bound) {
+    return _mm256_and_pd(_mm256_cmp_pd(v, bound, _CMP_GT_OQ), v);
+  }
+  static reg select_above(reg v, reg bound, reg other) {
+    return _mm256_blendv_pd(other, v, _mm256_cmp_pd(v, bound, _CMP_GT_OQ));
+  }
+  static reg select_equal(reg a, reg b, reg equal, reg other) {
+    return _mm256_blendv_pd(other, equal, _mm256_cmp_pd(a, b, _CMP_EQ_OQ));
+  }
+  static reg exponent_field(reg t) {
+    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(t), 52));
+  }
+  static reg scale_down(reg v, reg d) {
+    const reg clamped = max(set1(-1023.0), d);
+    return mul(v, exponent_field(add(clamped, set1(1023.0 + 0x1.8p52))));
+  }
+  static double first(reg v) { return _mm256_cvtsd_f64(v); }
+  static double reduce_max(reg v) {
+    const __m128d m = _mm_max_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(m, _mm_unpackhi_pd(m, m)));
+  }
+  static double reduce_min(reg v) {
+    const __m128d m = _mm_min_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+    return _mm_cvtsd_f64(_mm_min_sd(m, _mm_unpackhi_pd(m, m)));
+  }
+};
+
+inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+inline void stream_fence() { _mm_sfence(); }
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax

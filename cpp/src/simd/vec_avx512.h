@@ -1,0 +1,161 @@
+// The Vec layer on AVX-512 (F, BW, DQ, VL). See vec_scalar.h for what each name promises.
+#pragma once
+
+#define FASTSOFTMAX_UNROLL _Pragma("GCC unroll 16")
+
+#include <immintrin.h>
+
+#include "simd/vec_common.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+inline __mmask16 first_lanes(int count) { return static_cast<__mmask16>((1u << count) - 1u); }
+
+struct F32 : F32Contract {
+  using reg = __m512;
+  static constexpr int width = 16;
+
+  static reg set1(float v) { return _mm512_set1_ps(v); }
+  static reg load(const float* p) { return _mm512_loadu_ps(p); }
+  static reg load(const f16* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static reg load(const bf16* p) {
+    return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static reg load(const float* p, int n, reg fill) {
+    return _mm512_mask_loadu_ps(fill, first_lanes(n), p);
+  }
+  static reg load(const f16* p, int n, reg fill) {
+    const __mmask16 k = first_lanes(n);
+    return _mm512_mask_cvtph_ps(fill, k, _mm256_maskz_loadu_epi16(k, p));
+  }
+  static reg load(const bf16* p, int n, reg fill) {
+    const __mmask16 k = first_lanes(n);
+    return _mm512_mask_mov_ps(fill, k, widen(_mm256_maskz_loadu_epi16(k, p)));
+  }
+  static void store(float* p, reg v) { _mm512_storeu_ps(p, v); }
+  static void store(f16* p, reg v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static void store(bf16* p, reg v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(v));
+  }
+  static void store(float* p, reg v, int n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
+  static void store(f16* p, reg v, int n) {
+    _mm256_mask_storeu_epi16(p, first_lanes(n), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static void store(bf16* p, reg v, int n) {
+    _mm256_mask_storeu_epi16(p, first_lanes(n), narrow(v));
+  }
+  static void stream(float* p, reg v) { _mm512_stream_ps(p, v); }
+  static void stream(f16* p, reg v) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static void stream(bf16* p, reg v) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), narrow(v));
+  }
+
+  static reg add(reg a, reg b) { return _mm512_add_ps(a, b); }
+  static reg sub(reg a, reg b) { return _mm512_sub_ps(a, b); }
+  static reg mul(reg a, reg b) { return _mm512_mul_ps(a, b); }
+  static reg div(reg a, reg b) { return _mm512_div_ps(a, b); }
+  static reg fma(reg a, reg b, reg c) { return _mm512_fmadd_ps(a, b, c); }
+  static reg fnma(reg a, reg b, reg c) { return _mm512_fnmadd_ps(a, b, c); }
+  static reg max(reg a, reg b) { return _mm512_max_ps(a, b); }
+  static reg min(reg a, reg b) { return _mm512_min_ps(a, b); }
+  static reg zero_unless_above(reg v, reg bound) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, bound, _CMP_GT_OQ), v);
+  }
+  static reg select_above(reg v, reg bound, reg other) {
+    return _mm512_mask_mov_ps(other, _mm512_cmp_ps_mask(v, bound, _CMP_GT_OQ), v);
+  }
+  static reg select_equal(reg a, reg b, reg equal, reg other) {
+    return _mm512_mask_mov_ps(other, _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), equal);
+  }
+  static reg exponent_field(reg t) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));
+  }
+  static reg scale_down(reg v, reg d) { return _mm512_scalef_ps(v, d); }
+  static float first(reg v) { return _mm512_cvtss_f32(v); }
+  static float reduce_max(reg v) { return _mm512_reduce_max_ps(v); }
+  static float reduce_min(reg v) { return _mm512_reduce_min_ps(v); }
+  static double join(const reg* r) {
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(r[0]));
+    const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(r[0], 1));
+    const __m512d by8 = _mm512_add_pd(low, high);
+    const __m256d by4 =
+        _mm256_add_pd(_mm512_castpd512_pd256(by8), _mm512_extractf64x4_pd(by8, 1));
+    const __m128d by2 = _mm_add_pd(_mm256_castpd256_pd128(by4), _mm256_extractf128_pd(by4, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(by2, _mm_unpackhi_pd(by2, by2)));
+  }
+
+ private:
+  static reg widen(__m256i halves) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+  }
+  static __m256i narrow(reg v) {
+#ifdef __AVX512BF16__
+    return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v));
+#else
+    const __m512i bits = _mm512_castps_si512(v);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_srli_epi32(
+        _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    return _mm512_cvtepi32_epi16(
+        _mm512_mask_mov_epi32(rounded, nan, _mm512_set1_epi32(kCanonicalNanBf16)));
+#endif
+  }
+};
+
+struct F64 : F64Contract {
+  using reg = __m512d;
+  static constexpr int width = 8;
+
+  static __mmask8 head(int count) { return static_cast<__mmask8>((1u << count) - 1u); }
+  static reg set1(double v) { return _mm512_set1_pd(v); }
+  static reg load(const double* p) { return _mm512_loadu_pd(p); }
+  static reg load(const double* p, int n, reg fill) {
+    return _mm512_mask_loadu_pd(fill, head(n), p);
+  }
+  static void store(double* p, reg v) { _mm512_storeu_pd(p, v); }
+  static void store(double* p, reg v, int n) { _mm512_mask_storeu_pd(p, head(n), v); }
+  static void stream(double* p, reg v) { _mm512_stream_pd(p, v); }
+
+  static reg add(reg a, reg b) { return _mm512_add_pd(a, b); }
+  static reg sub(reg a, reg b) { return _mm512_sub_pd(a, b); }
+  static reg mul(reg a, reg b) { return _mm512_mul_pd(a, b); }
+  static reg div(reg a, reg b) { return _mm512_div_pd(a, b); }
+  static reg fma(reg a, reg b, reg c) { return _mm512_fmadd_pd(a, b, c); }
+  static reg fnma(reg a, reg b, reg c) { return _mm512_fnmadd_pd(a, b, c); }
+  static reg max(reg a, reg b) { return _mm512_max_pd(a, b); }
+  static reg min(reg a, reg b) { return _mm512_min_pd(a, b); }
+  static reg zero_unless_above(reg v, reg bound) {
+    return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(v, bound, _CMP_GT_OQ), v);
+  }
+  static reg select_above(reg v, reg bound, reg other) {
+    return _mm512_mask_mov_pd(other, _mm512_cmp_pd_mask(v, bound, _CMP_GT_OQ), v);
+  }
+  static reg select_equal(reg a, reg b, reg equal, reg other) {
+    return _mm512_mask_mov_pd(other, _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ), equal);
+  }
+  static reg exponent_field(reg t) {
+    return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(t), 52));
+  }
+  static reg scale_down(reg v, reg d) { return _mm512_scalef_pd(v, d); }
+  static double first(reg v) { return _mm512_cvtsd_f64(v); }
+  static double reduce_max(reg v) { return _mm512_reduce_max_pd(v); }
+  static double reduce_min(reg v) { return _mm512_reduce_min_pd(v); }
+};
+
+inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+inline void stream_fence() { _mm_sfence(); }
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax

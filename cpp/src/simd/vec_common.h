@@ -1,0 +1,63 @@
+// What the Vec layers of all instruction sets share: the contract's constants and the environment
+// that floating-point code runs in.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernel_table.h"
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <xmmintrin.h>
+#endif
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+constexpr int kCanonicalNanBf16 = 0x7fc0;
+
+struct F32Contract {
+  using T = float;
+  static constexpr int lanes = kernels::kLanesF32;
+  static constexpr int block = kernels::kBlockF32;
+  static constexpr int join_lanes = 16;  // from here on lanes are joined in double precision
+};
+
+struct F64Contract {
+  using T = double;
+  static constexpr int lanes = kernels::kLanesF64;
+  static constexpr int block = kernels::kBlockF64;
+  static constexpr int join_lanes = 8;  // from here on with the rounding errors carried along
+};
+
+// Round to nearest even and no flushing of subnormals while a kernel runs, whatever the host set:
+// bits must not depend on it. Restored on leaving, exception flags included.
+class DefaultFloatEnvironment {
+ public:
+#if defined(__x86_64__) || defined(_M_X64)
+  DefaultFloatEnvironment() : saved_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
+  ~DefaultFloatEnvironment() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#elif defined(__aarch64__)
+  DefaultFloatEnvironment() {
+    __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
+    __asm__ volatile("msr fpcr, %0" : : "r"(std::uint64_t{0}));
+  }
+  ~DefaultFloatEnvironment() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
+
+ private:
+  std::uint64_t saved_;
+#else
+  DefaultFloatEnvironment() {}
+#endif
+ public:
+  DefaultFloatEnvironment(const DefaultFloatEnvironment&) = delete;
+  DefaultFloatEnvironment& operator=(const DefaultFloatEnvironment&) = delete;
+};
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax

@@ -1,0 +1,145 @@
+// The Vec layer on AArch64 Advanced SIMD. See vec_scalar.h for what each name promises.
+#pragma once
+
+#define FASTSOFTMAX_UNROLL _Pragma("GCC unroll 16")
+
+#include <arm_neon.h>
+
+#include "simd/half.h"
+#include "simd/vec_common.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+struct F32 : F32Contract {
+  using reg = float32x4_t;
+  static constexpr int width = 4;
+
+  static reg set1(float v) { return vdupq_n_f32(v); }
+  static reg load(const float* p) { return vld1q_f32(p); }
+  static reg load(const f16* p) {
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(reinterpret_cast<const uint16_t*>(p))));
+  }
+  static reg load(const bf16* p) {
+    return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(reinterpret_cast<const uint16_t*>(p)), 16));
+  }
+  template <class In>
+  static reg load(const In* p, int n, reg fill) {
+    float padded[4];
+    vst1q_f32(padded, fill);
+    for (int i = 0; i < n; ++i) padded[i] = to_f32(p[i]);
+    return vld1q_f32(padded);
+  }
+  static void store(float* p, reg v) { vst1q_f32(p, v); }
+  static void store(f16* p, reg v) {
+    vst1_u16(reinterpret_cast<uint16_t*>(p), vreinterpret_u16_f16(vcvt_f16_f32(v)));
+  }
+  static void store(bf16* p, reg v) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(v);
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+    const uint16x4_t words = vshrn_n_u32(
+        vbslq_u32(vceqq_f32(v, v), rounded, vdupq_n_u32(kCanonicalNanBf16 << 16)), 16);
+    vst1_u16(reinterpret_cast<uint16_t*>(p), words);
+  }
+  template <class Out>
+  static void store(Out* p, reg v, int n) {
+    Out whole[4];
+    store(whole, v);
+    for (int i = 0; i < n; ++i) p[i] = whole[i];
+  }
+  template <class Out>
+  static void stream(Out* p, reg v) {
+    store(p, v);
+  }
+
+  static reg add(reg a, reg b) { return vaddq_f32(a, b); }
+  static reg sub(reg a, reg b) { return vsubq_f32(a, b); }
+  static reg mul(reg a, reg b) { return vmulq_f32(a, b); }
+  static reg div(reg a, reg b) { return vdivq_f32(a, b); }
+  static reg fma(reg a, reg b, reg c) { return vfmaq_f32(c, a, b); }
+  static reg fnma(reg a, reg b, reg c) { return vfmsq_f32(c, a, b); }
+  static reg max(reg a, reg b) { return vmaxq_f32(a, b); }
+  static reg min(reg a, reg b) { return vminq_f32(a, b); }
+  static reg zero_unless_above(reg v, reg bound) {
+    return vreinterpretq_f32_u32(vandq_u32(vcgtq_f32(v, bound), vreinterpretq_u32_f32(v)));
+  }
+  static reg select_above(reg v, reg bound, reg other) {
+    return vbslq_f32(vcgtq_f32(v, bound), v, other);
+  }
+  static reg select_equal(reg a, reg b, reg equal, reg other) {
+    return vbslq_f32(vceqq_f32(a, b), equal, other);
+  }
+  static reg exponent_field(reg t) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23));
+  }
+  static reg scale_down(reg v, reg d) {
+    const reg clamped = max(set1(-127.0f), d);
+    return mul(v, exponent_field(add(clamped, set1(127.0f + 0x1.8p23f))));
+  }
+  static float first(reg v) { return vgetq_lane_f32(v, 0); }
+  static float reduce_max(reg v) { return vmaxvq_f32(v); }
+  static float reduce_min(reg v) { return vminvq_f32(v); }
+  static double join(const reg* r) {
+    // Lanes j and j + 8 first, then j + 4, j + 2, j + 1.
+    const float64x2_t low = vaddq_f64(pair_low(r[0], r[2]), pair_low(r[1], r[3]));
+    const float64x2_t high = vaddq_f64(pair_high(r[0], r[2]), pair_high(r[1], r[3]));
+    return vaddvq_f64(vaddq_f64(low, high));
+  }
+
+ private:
+  static float64x2_t pair_low(reg a, reg b) {
+    return vaddq_f64(vcvt_f64_f32(vget_low_f32(a)), vcvt_f64_f32(vget_low_f32(b)));
+  }
+  static float64x2_t pair_high(reg a, reg b) {
+    return vaddq_f64(vcvt_high_f64_f32(a), vcvt_high_f64_f32(b));
+  }
+};
+
+struct F64 : F64Contract {
+  using reg = float64x2_t;
+  static constexpr int width = 2;
+
+  static reg set1(double v) { return vdupq_n_f64(v); }
+  static reg load(const double* p) { return vld1q_f64(p); }
+  static reg load(const double* p, int, reg fill) { return vsetq_lane_f64(*p, fill, 0); }
+  static void store(double* p, reg v) { vst1q_f64(p, v); }
+  static void store(double* p, reg v, int) { *p = vgetq_lane_f64(v, 0); }
+  static void stream(double* p, reg v) { vst1q_f64(p, v); }
+
+  static reg add(reg a, reg b) { return vaddq_f64(a, b); }
+  static reg sub(reg a, reg b) { return vsubq_f64(a, b); }
+  static reg mul(reg a, reg b) { return vmulq_f64(a, b); }
+  static reg div(reg a, reg b) { return vdivq_f64(a, b); }
+  static reg fma(reg a, reg b, reg c) { return vfmaq_f64(c, a, b); }
+  static reg fnma(reg a, reg b, reg c) { return vfmsq_f64(c, a, b); }
+  static reg max(reg a, reg b) { return vmaxq_f64(a, b); }
+  static reg min(reg a, reg b) { return vminq_f64(a, b); }
+  static reg zero_unless_above(reg v, reg bound) {
+    return vreinterpretq_f64_u64(vandq_u64(vcgtq_f64(v, bound), vreinterpretq_u64_f64(v)));
+  }
+  static reg select_above(reg v, reg bound, reg other) {
+    return vbslq_f64(vcgtq_f64(v, bound), v, other);
+  }
+  static reg select_equal(reg a, reg b, reg equal, reg other) {
+    return vbslq_f64(vceqq_f64(a, b), equal, other);
+  }
+  static reg exponent_field(reg t) {
+    return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t), 52));
+  }
+  static reg scale_down(reg v, reg d) {
+    const reg clamped = max(set1(-1023.0), d);
+    return mul(v, exponent_field(add(clamped, set1(1023.0 + 0x1.8p52))));
+  }
+  static double first(reg v) { return vgetq_lane_f64(v, 0); }
+  static double reduce_max(reg v) { return vmaxvq_f64(v); }
+  static double reduce_min(reg v) { return vminvq_f64(v); }
+};
+
+inline void prefetch(const void* p) { __builtin_prefetch(p); }
+inline void stream_fence() {}
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax

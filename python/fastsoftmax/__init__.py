@@ -1,0 +1,88 @@
+"""Softmax, log-softmax and log-sum-exp with the same bits from every algorithm and machine.
+
+>>> import fastsoftmax as fs
+>>> fs.softmax([0.0, 0.0])
+array([0.5, 0.5])
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from . import _core
+from ._core import (
+    caches,
+    compiler,
+    explain,
+    get_num_threads,
+    isa_in_use,
+    isas_built,
+    isas_supported,
+    log_softmax,
+    logsumexp,
+    set_num_threads,
+    softmax,
+    use_isa,
+    version,
+)
+from ._plan import Plan
+from ._threads import register_threadpoolctl, threads
+
+__version__ = version()
+
+__all__ = [
+    "Plan",
+    "__version__",
+    "caches",
+    "cmake_dir",
+    "compiler",
+    "explain",
+    "get_num_threads",
+    "include_dir",
+    "isa_in_use",
+    "isas_built",
+    "isas_supported",
+    "log_softmax",
+    "logsumexp",
+    "register_threadpoolctl",
+    "set_num_threads",
+    "softmax",
+    "threads",
+    "use_isa",
+    "version",
+]
+
+
+def _installed(*parts: str) -> str:
+    # Beside the compiled module, where an editable install puts them too.
+    path = Path(_core.__file__).parent.joinpath(*parts)
+    if not path.is_dir():
+        raise FileNotFoundError(f"this copy of fastsoftmax came without {path}")
+    return str(path)
+
+
+def include_dir() -> str:
+    """Directory of the C++ headers, for the compiler's include path.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where the package runs from a build tree instead of an installed wheel.
+    """
+    return _installed("include")
+
+
+def cmake_dir() -> str:
+    """Directory to pass to CMake as ``fastsoftmax_DIR`` for ``find_package(fastsoftmax)``.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where the package runs from a build tree instead of an installed wheel.
+    """
+    return _installed("lib", "cmake", "fastsoftmax")
+
+
+if "threadpoolctl" in sys.modules:
+    register_threadpoolctl()

@@ -1,0 +1,300 @@
+from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict, TypeVar, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from ._plan import Plan
+
+class _SupportsDLPack(Protocol):
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __dlpack_device__(self) -> tuple[Any, int]: ...
+
+class _TorchDType(Protocol):
+    @property
+    def is_floating_point(self) -> bool: ...
+
+class _CacheSizes(TypedDict):
+    l1: int
+    l2: int
+    last_level: int
+
+_Floating = TypeVar("_Floating", bound=np.floating[Any])
+_Tensor = TypeVar("_Tensor", bound=_SupportsDLPack)
+_Out = TypeVar("_Out", bound=_SupportsDLPack)
+
+_Array: TypeAlias = ArrayLike | _SupportsDLPack
+_Axis: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...] | None
+_Algorithm: TypeAlias = Literal[
+    "auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online"
+]
+_Empty: TypeAlias = Literal["nan", "zero"]
+_DType: TypeAlias = DTypeLike | _TorchDType | None
+_Isa: TypeAlias = Literal["scalar", "neon", "avx2", "avx512"]
+
+def version() -> str: ...
+def compiler() -> str: ...
+def isas_built() -> list[_Isa]: ...
+def isas_supported() -> list[_Isa]: ...
+def isa_in_use() -> _Isa: ...
+def use_isa(name: _Isa) -> None: ...
+def caches() -> _CacheSizes: ...
+def get_num_threads() -> int: ...
+def set_num_threads(n: SupportsIndex) -> None: ...
+def _exchange_num_threads(n: SupportsIndex) -> int: ...
+def explain(
+    x: _Array,
+    axis: _Axis = -1,
+    *,
+    op: Literal["softmax", "log_softmax", "logsumexp"] = "softmax",
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: _SupportsDLPack | None = None,
+    dtype: _DType = None,
+    algorithm: _Algorithm = "auto",
+) -> Plan: ...
+@overload
+def softmax(
+    x: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: _Out,
+    dtype: _DType = None,
+    algorithm: _Algorithm = "auto",
+) -> _Out: ...
+@overload
+def softmax(
+    x: NDArray[_Floating],
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: None = None,
+    algorithm: _Algorithm = "auto",
+) -> NDArray[_Floating]: ...
+@overload
+def softmax(
+    x: NDArray[np.integer[Any]] | NDArray[np.bool_],
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: None = None,
+    algorithm: _Algorithm = "auto",
+) -> NDArray[np.float64]: ...
+@overload
+def softmax(
+    x: NDArray[Any],
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: type[_Floating] | np.dtype[_Floating],
+    algorithm: _Algorithm = "auto",
+) -> NDArray[_Floating]: ...
+@overload
+def softmax(
+    x: NDArray[Any],
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: _DType = None,
+    algorithm: _Algorithm = "auto",
+) -> NDArray[Any]: ...
+@overload
+def softmax(
+    x: _Tensor,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: _DType = None,
+    algorithm: _Algorithm = "auto",
+) -> _Tensor: ...
+@overload
+def softmax(
+    x: ArrayLike,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: _DType = None,
+    algorithm: _Algorithm = "auto",
+) -> NDArray[Any]: ...
+@overload
+def log_softmax(
+    x: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: _Out,
+    dtype: _DType = None,
+    algorithm: _Algorithm = "auto",
+) -> _Out: ...
+@overload
+def log_softmax(
+    x: NDArray[_Floating],
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: None = None,
+    algorithm: _Algorithm = "auto",
+) -> NDArray[_Floating]: ...
+@overload
+def log_softmax(
+    x: NDArray[np.integer[Any]] | NDArray[np.bool_],
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: None = None,
+    algorithm: _Algorithm = "auto",
+) -> NDArray[np.float64]: ...
+@overload
+def log_softmax(
+    x: NDArray[Any],
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: type[_Floating] | np.dtype[_Floating],
+    algorithm: _Algorithm = "auto",
+) -> NDArray[_Floating]: ...
+@overload
+def log_softmax(
+    x: NDArray[Any],
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: _DType = None,
+    algorithm: _Algorithm = "auto",
+) -> NDArray[Any]: ...
+@overload
+def log_softmax(
+    x: _Tensor,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: _DType = None,
+    algorithm: _Algorithm = "auto",
+) -> _Tensor: ...
+@overload
+def log_softmax(
+    x: ArrayLike,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: _DType = None,
+    algorithm: _Algorithm = "auto",
+) -> NDArray[Any]: ...
+@overload
+def logsumexp(
+    x: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    keepdims: bool = False,
+    out: _Out,
+    dtype: _DType = None,
+) -> _Out: ...
+@overload
+def logsumexp(
+    x: NDArray[_Floating],
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    keepdims: bool = False,
+    out: None = None,
+    dtype: None = None,
+) -> NDArray[_Floating] | _Floating: ...
+@overload
+def logsumexp(
+    x: NDArray[np.integer[Any]] | NDArray[np.bool_],
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    keepdims: bool = False,
+    out: None = None,
+    dtype: None = None,
+) -> NDArray[np.float64] | np.float64: ...
+@overload
+def logsumexp(
+    x: NDArray[Any],
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    keepdims: bool = False,
+    out: None = None,
+    dtype: type[_Floating] | np.dtype[_Floating],
+) -> NDArray[_Floating] | _Floating: ...
+@overload
+def logsumexp(
+    x: NDArray[Any],
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    keepdims: bool = False,
+    out: None = None,
+    dtype: _DType = None,
+) -> Any: ...
+@overload
+def logsumexp(
+    x: _Tensor,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    keepdims: bool = False,
+    out: None = None,
+    dtype: _DType = None,
+) -> _Tensor: ...
+@overload
+def logsumexp(
+    x: ArrayLike,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    keepdims: bool = False,
+    out: None = None,
+    dtype: _DType = None,
+) -> Any: ...

@@ -1,0 +1,101 @@
+"""Rules of other libraries' tensors, which the compiled part asks for where DLPack has no words.
+
+Nothing is imported here: a tensor of a library is proof that the library is loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Exported(Protocol):
+    """A result with ``__dlpack__``, or as a NumPy array."""
+
+    def array(self) -> NDArray[Any]:
+        """Return the result as a NumPy array."""
+        ...
+
+
+def exportable(tensor: Any, name: str, writable: bool) -> Any:
+    """Return the object whose ``__dlpack__`` shows the memory of `tensor` and its true values.
+
+    Parameters
+    ----------
+    tensor : object with ``__dlpack__``
+    name : str
+        Of the parameter, for messages.
+    writable : bool
+        Whether the memory is going to be written.
+
+    Raises
+    ------
+    RuntimeError
+        For a PyTorch tensor that requires gradients while PyTorch records them.
+    TypeError
+        For a PyTorch tensor outside CPU memory and for a tensor to be written that is immutable.
+    ValueError
+        For a PyTorch tensor to be written that stores its values negated.
+    """
+    if _is_instance(tensor, "torch", "Tensor"):
+        return _exportable_torch(sys.modules["torch"], tensor, name, writable)
+    if writable and _is_instance(tensor, "jax", "Array"):
+        raise TypeError(f"{name} is a JAX array, which is immutable; use the result instead")
+    return tensor
+
+
+def _is_instance(tensor: Any, library: str, kind: str) -> bool:
+    # The library may be missing, or only half imported when another thread asks.
+    cls = getattr(sys.modules.get(library), kind, None)
+    return cls is not None and isinstance(tensor, cls)
+
+
+def _exportable_torch(torch: Any, tensor: Any, name: str, writable: bool) -> Any:
+    if tensor.device.type != "cpu":
+        raise TypeError(f"{name} is on device {tensor.device}, expected CPU")
+    if tensor.requires_grad:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                f"{name} requires gradients, which fastsoftmax does not record; pass "
+                f"{name}.detach() or call under torch.no_grad()"
+            )
+        tensor = tensor.detach()
+    # PyTorch exports the memory of a lazily negated tensor without a word about its sign.
+    if tensor.is_neg():
+        if writable:
+            raise ValueError(
+                f"{name} stores its values negated (is_neg()); pass {name}.resolve_neg()"
+            )
+        tensor = tensor.resolve_neg()
+    return tensor
+
+
+def written(tensor: Any) -> None:
+    """Tell the library of `tensor` that its values have changed, where it wants to know."""
+    if _is_instance(tensor, "torch", "Tensor") and not tensor.is_inference():
+        # Lets autograd notice that a value saved for a backward pass was overwritten.
+        sys.modules["torch"].autograd.graph.increment_version(tensor)
+
+
+def own_kind(like: Any, exported: Exported) -> Any:
+    """Return `exported` as a tensor of the library of `like`, sharing its memory.
+
+    Libraries without ``from_dlpack`` get a NumPy array.
+    """
+    from_dlpack = next(_importers(like), None)
+    return exported.array() if from_dlpack is None else from_dlpack(exported)
+
+
+def _importers(like: Any) -> Iterator[Callable[[Any], Any]]:
+    if hasattr(like, "__array_namespace__"):
+        yield like.__array_namespace__().from_dlpack
+    for cls in type(like).__mro__:
+        root = sys.modules.get(cls.__module__.partition(".")[0])
+        for module in (root, getattr(root, "dlpack", None)):
+            importer = getattr(module, "from_dlpack", None)
+            if importer is not None and root is not np:
+                yield importer

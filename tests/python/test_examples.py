@@ -1,0 +1,123 @@
+"""The example and the README do what they say."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def run(*command, **options):
+    return subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        **options,
+    )
+
+
+def blocks(language):
+    """The README's code blocks in one language, in order."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def digits(*arguments, folder):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    return run(sys.executable, ROOT / "examples" / "digits.py", *arguments, cwd=folder)
+
+
+def figure(text, label):
+    line = next(line for line in text.splitlines() if line.startswith(label))
+    return float(re.search(r"\d\.\d+", line)[0])
+
+
+def test_digits_reports_and_plots(tmp_path):
+    done = digits("--plot", tmp_path / "plot.png", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert figure(done.stdout, "held-out accuracy") >= 0.95
+    assert 0 < figure(done.stdout, "expected calibration error") < 0.1
+    assert 0.3 < figure(done.stdout, "temperature") < 3
+    image = (tmp_path / "plot.png").read_bytes()
+    assert image.startswith(PNG)
+    assert len(image) > 10_000
+    assert os.listdir(tmp_path) == ["plot.png"]
+
+
+def test_digits_gives_the_same_figures_again(tmp_path):
+    first, second = (digits(folder=tmp_path).stdout for _ in range(2))
+    assert first == second != ""
+    other = digits("--seed", "1", folder=tmp_path).stdout
+    assert figure(other, "negative log likelihood") != figure(first, "negative log likelihood")
+
+
+def test_digits_fails_where_it_learns_too_little(tmp_path):
+    """The threshold is a check, not a decoration: scores that say nothing end with status 1."""
+    pytest.importorskip("sklearn")
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import digits, numpy as np\n"
+        "digits.train = lambda features, labels, seed: np.zeros((features.shape[1], 10), 'f4')\n"
+        "sys.argv = ['digits.py']; sys.exit(digits.main())"
+    )
+    done = run(sys.executable, "-B", "-c", script, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "below 0.95" in done.stderr
+
+
+def test_readme_python(tmp_path):
+    (script,) = blocks("python")
+    done = run(sys.executable, "-c", script, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    promised = re.findall(r"# prints (.*)$", script, flags=re.MULTILINE)
+    assert promised
+    for words in promised:
+        assert words in done.stdout
+
+
+def test_readme_cpp(tmp_path):
+    """The README's program builds against the installed package and prints what the README says."""
+    if not (shutil.which("cmake") and (shutil.which("c++") or os.environ.get("CXX"))):
+        pytest.skip("needs cmake and a C++ compiler")
+    (source,) = blocks("cpp")
+    (project,) = blocks("cmake")
+    (tmp_path / "main.cpp").write_text(source, encoding="utf-8")
+    (tmp_path / "CMakeLists.txt").write_text(project, encoding="utf-8")
+    where = run(sys.executable, "-m", "fastsoftmax", "--cmake-dir", cwd=tmp_path)
+    assert where.returncode == 0, where.stderr
+    for command in (
+        ("cmake", "-B", "build", f"-Dfastsoftmax_DIR={where.stdout.strip()}"),
+        ("cmake", "--build", "build"),
+    ):
+        done = run(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = run(tmp_path / "build" / "demo")
+    (promised,) = re.findall(r"// prints (.*)$", source, flags=re.MULTILINE)
+    assert (done.returncode, done.stdout) == (0, promised + "\n")
+
+
+def test_readme_commands_exist():
+    """Every option of the command line that the README names is known to the command line."""
+    text = "\n".join(blocks("bash"))
+    for command in re.findall(r"python -m fastsoftmax (\w+)", text):
+        shown = run(sys.executable, "-m", "fastsoftmax", command, "--help")
+        assert shown.returncode == 0
+        (line, *_) = re.findall(rf"python -m fastsoftmax {command} ?(.*)", text)
+        for option in re.findall(r"--[a-z-]+", line):
+            assert option in shown.stdout
+
+
+def test_readme_links_lead_somewhere():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    assert targets
+    for target in targets:
+        assert (ROOT / target).exists(), target

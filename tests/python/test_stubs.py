@@ -1,0 +1,132 @@
+"""The type stubs say what the compiled module does."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import fastsoftmax as fs
+import pytest
+
+SIGNATURES = {
+    "softmax": (
+        "(x, axis=-1, *, temperature=1.0, where=None, empty='nan', out=None, dtype=None, "
+        "algorithm='auto')"
+    ),
+    "log_softmax": (
+        "(x, axis=-1, *, temperature=1.0, where=None, empty='nan', out=None, dtype=None, "
+        "algorithm='auto')"
+    ),
+    "logsumexp": (
+        "(x, axis=-1, *, temperature=1.0, where=None, keepdims=False, out=None, dtype=None)"
+    ),
+    "explain": (
+        "(x, axis=-1, *, op='softmax', temperature=1.0, where=None, empty='nan', out=None, "
+        "dtype=None, algorithm='auto')"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures(name):
+    signature = inspect.signature(getattr(fs, name))
+    assert str(signature) == SIGNATURES[name]
+    # Every parameter of the signature is one that the function accepts.
+    wrong = {p: object() for p in signature.parameters if p not in ("x", "axis")}
+    for parameter in wrong:
+        with pytest.raises((TypeError, ValueError)) as info:
+            getattr(fs, name)([1.0], **{parameter: object()})
+            raise TypeError("accepted")  # keepdims takes any object
+        assert "unexpected" not in str(info.value)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_docstrings_document_every_parameter(name):
+    function = getattr(fs, name)
+    section = function.__doc__.split("Parameters\n")[1].split("Returns\n")[0]
+    documented = [
+        parameter
+        for line in section.splitlines()
+        if " : " in line and not line.startswith(" ")
+        for parameter in line.split(" : ")[0].split(", ")
+    ]
+    if name == "explain":
+        documented += section.splitlines()[1].split(", ")
+    assert set(inspect.signature(function).parameters) == set(documented)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_stubs_have_the_same_parameters_in_the_same_order(name):
+    stub = ast.parse((Path(fs.__file__).parent / "_core.pyi").read_text())
+    definitions = [n for n in stub.body if isinstance(n, ast.FunctionDef) and n.name == name]
+    parameters = inspect.signature(getattr(fs, name)).parameters.values()
+    assert definitions
+    for definition in definitions:
+        arguments = definition.args
+        assert [a.arg for a in arguments.args] == [
+            p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD
+        ]
+        assert [a.arg for a in arguments.kwonlyargs] == [
+            p.name for p in parameters if p.kind is p.KEYWORD_ONLY
+        ]
+
+
+def test_the_package_is_marked_as_typed():
+    assert (Path(fs.__file__).parent / "py.typed").is_file()
+
+
+def test_stubtest(tmp_path):
+    pytest.importorskip("mypy")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "fastsoftmax._core"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+USE = """
+import numpy as np
+from numpy.typing import NDArray
+import fastsoftmax as fs
+
+half: NDArray[np.float16] = np.zeros(3, np.float16)
+whole: NDArray[np.int64] = np.zeros(3, np.int64)
+a: NDArray[np.float16] = fs.softmax(half, axis=(0,), temperature=[1.0], where=[True])
+b: NDArray[np.float64] = fs.log_softmax(whole)
+c: NDArray[np.float32] = fs.softmax(half, dtype=np.float32, algorithm="online")
+d: NDArray[np.float16] = fs.softmax([1.0, 2.0], out=half)
+e: NDArray[np.float16] | np.float16 = fs.logsumexp(half, None, keepdims=True)
+f: str = fs.explain(half).reason
+with fs.threads(2):
+    pass
+"""
+MISUSE = """
+import fastsoftmax as fs
+
+fs.softmax([1.0], 0, 1.0)
+fs.softmax([1.0], algorithm="fast")
+fs.softmax([1.0], empty=None)
+fs.softmax([1.0], keepdims=True)
+fs.logsumexp([1.0], empty="nan")
+fs.softmax([1.0], axis=0.5)
+fs.softmax([1.0], out=[1.0])
+fs.use_isa("mmx")
+"""
+
+
+def test_a_type_checker_accepts_good_calls_and_refuses_bad_ones(tmp_path):
+    api = pytest.importorskip("mypy.api")
+    for name, text, errors in (("use.py", USE, 0), ("misuse.py", MISUSE, 8)):
+        path = tmp_path / name
+        path.write_text(text)
+        cache = str(tmp_path / "cache")
+        output, _, _ = api.run(
+            ["--strict", "--no-error-summary", f"--cache-dir={cache}", str(path)]
+        )
+        assert sum(": error:" in line for line in output.splitlines()) == errors, output
