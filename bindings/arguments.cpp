@@ -27,8 +27,7 @@ void view_operand(const char* name, Operand& operand) {
 void refuse_masked(py::handle object, const std::string& name) {
   if (!py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray"))) return;
   throw py::type_error(name + " is a MaskedArray, whose mask would be ignored; pass " + name +
-                       ".data" +
-                       (name == "x" ? " and where=~numpy.ma.getmaskarray(x)" : ""));
+                       ".data" + (name == "x" ? " and where=~numpy.ma.getmaskarray(x)" : ""));
 }
 
 // Sets all but the view; returns false for a tensor, whose array is not known yet.
@@ -70,9 +69,11 @@ void add_axis(int axis, Axes& axes) {
   axes.values[axes.count++] = axis;
 }
 
-// A dtype of another library, such as torch.float32, by the last part of its name.
+// What numpy.dtype does not know: "bfloat16" as long as ml_dtypes is not loaded, and the dtypes of
+// another library, such as torch.float32, by the last part of their names.
 std::optional<DType> dtype_by_name(py::handle object) {
   const auto text = py::str(object).cast<std::string>();
+  if (py::isinstance<py::str>(object) && text != "bfloat16") return {};
   const std::string_view name = std::string_view(text).substr(text.rfind('.') + 1);
   for (const DType dtype : {DType::f16, DType::bf16, DType::f32, DType::f64}) {
     constexpr std::array names{"float16", "bfloat16", "float32", "float64"};

@@ -109,10 +109,10 @@ void check_overlap(Op op, const ConstView& x, const View& out, const Options& op
     if (input.data != nullptr && target.overlaps(extent(input)))
       throw InvalidArgument(std::string("out overlaps ") + what + " in memory");
   };
-  const bool same = op != Op::logsumexp && x.data == out.data && x.dtype == row_dtype &&
-                    x.byteswapped == out.byteswapped &&
-                    std::equal(x.strides.begin(), x.strides.end(), out.strides.begin(),
-                               out.strides.end());
+  const bool same =
+      op != Op::logsumexp && x.data == out.data && x.dtype == row_dtype &&
+      x.byteswapped == out.byteswapped &&
+      std::equal(x.strides.begin(), x.strides.end(), out.strides.begin(), out.strides.end());
   if (!same) refuse(x, "x without being the same view");
   if (options.where) refuse(*options.where, "where");
   if (options.temperatures) refuse(*options.temperatures, "temperature");
@@ -172,9 +172,10 @@ bool is_multiple(const void* data, std::span<const std::int64_t> strides, std::i
 void choose_layout(Call& call, const ConstView& x, const View& out) {
   const std::int64_t item = itemsize(call.row_dtype);
   const bool plain = call.x_dtype == call.row_dtype && !call.x_swapped && !call.y_swapped &&
-                     is_multiple(x.data, x.strides, item) && is_multiple(out.data, out.strides, item);
-  call.direct = plain && call.where == nullptr && call.temperatures == nullptr &&
-                call.temperature == 1.0;
+                     is_multiple(x.data, x.strides, item) &&
+                     is_multiple(out.data, out.strides, item);
+  call.direct =
+      plain && call.where == nullptr && call.temperatures == nullptr && call.temperature == 1.0;
   const bool keeps_axis = call.op != Op::logsumexp;
   const auto contiguous = [&](const Dim& dim) {
     return dim.x == item && (!keeps_axis || dim.y == item);
@@ -295,6 +296,7 @@ Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> 
   }
   call.in_place = op != Op::logsumexp && x.data == out.data;
   choose_layout(call, x, out);
+  if (call.layout == Layout::packed) call.direct = false;
   return call;
 }
 

@@ -1,5 +1,5 @@
-// A validated call: every check of the public interface has been made, axes of length 1 are gone and
-// axes that can be walked as one have become one.
+// A validated call: every check of the public interface has been made, axes of length 1 are gone
+// and axes that can be walked as one have become one.
 #pragma once
 
 #include <array>
@@ -35,7 +35,7 @@ struct DimList {
 
 struct Call {
   Op op;
-  DType row_dtype;    // of the result; decides the arithmetic type
+  DType row_dtype;  // of the result; decides the arithmetic type
   DType x_dtype;
   bool x_swapped;
   bool y_swapped;

@@ -28,7 +28,9 @@ using kernels::RowState;
 
 constexpr std::size_t kAlignment = 64;
 
-std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+std::size_t aligned(std::size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 // Memory of each worker, kept by the calling thread from call to call: small calls must not pay for
 // an allocation.
@@ -145,12 +147,12 @@ RowsJob rows_job(const Call& call, const Plan& plan, std::int64_t row, std::int6
     job.store = store_row;
     job.context = &call;
     job.first_row = row;
-    job.temperatures = call.temperatures == nullptr
-                           ? static_cast<const void*>(&call.temperature)
-                           : call.temperatures + at.temperature;
+    job.temperatures = call.temperatures == nullptr ? static_cast<const void*>(&call.temperature)
+                                                    : call.temperatures + at.temperature;
     job.temperature_stride = call.temperatures == nullptr ? 0 : step.temperature;
   }
   job.stream = plan.stream;
+  job.prefetch = plan.prefetch;
   job.empty_is_zero = call.empty == EmptyRow::zero;
   return job;
 }

@@ -232,8 +232,7 @@ void for_each_run(const Call& call, std::int64_t row, std::int64_t start, std::i
 
 }  // namespace
 
-void fetch_row(const void* context, std::int64_t row, std::int64_t start, int count,
-               void* buffer) {
+void fetch_row(const void* context, std::int64_t row, std::int64_t start, int count, void* buffer) {
   const Call& call = *static_cast<const Call*>(context);
   for_each_run(call, row, start, count,
                [&](const Offsets& at, const Dim& dim, std::int64_t size, std::int64_t done) {

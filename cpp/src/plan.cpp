@@ -43,7 +43,8 @@ void choose_algorithm(Plan& plan, const Problem& p, const Sizes& sizes, Algorith
     if (requested == Algorithm::three_pass_reload && !reload) {
       plan.algorithm = Algorithm::three_pass_recompute;
       plan.reason =
-          "algorithm: recomputes, because stored exponentials of such a row would exceed half of L2";
+          "algorithm: recomputes, because stored exponentials of such a row would exceed half of "
+          "L2";
     }
     return;
   }
@@ -83,15 +84,16 @@ void choose_threads(Plan& plan, const Problem& p, int threads) {
     plan.rows_per_task = plan.tile_columns;
   } else if (p.rows < plan.threads && blocks >= 2 * plan.threads) {
     plan.share_row = true;
-    plan.rows_per_task = std::clamp<std::int64_t>(divide_up(blocks, std::int64_t{4} * plan.threads), 1,
-                                    std::max<std::int64_t>(1, 8 * kElementsPerTask / plan.block));
+    plan.rows_per_task =
+        std::clamp<std::int64_t>(divide_up(blocks, std::int64_t{4} * plan.threads), 1,
+                                 std::max<std::int64_t>(1, 8 * kElementsPerTask / plan.block));
     plan.reason += "; threads share each row, block by block";
   } else {
     const std::int64_t length = std::max<std::int64_t>(1, p.row_length);
-    plan.rows_per_task = std::clamp<std::int64_t>(kElementsPerTask / length, 1,
-                                    std::max<std::int64_t>(1, divide_up(p.rows, plan.threads)));
-    plan.threads =
-        static_cast<int>(std::min<std::int64_t>(plan.threads, divide_up(p.rows, plan.rows_per_task)));
+    plan.rows_per_task = std::clamp<std::int64_t>(
+        kElementsPerTask / length, 1, std::max<std::int64_t>(1, divide_up(p.rows, plan.threads)));
+    plan.threads = static_cast<int>(
+        std::min<std::int64_t>(plan.threads, divide_up(p.rows, plan.rows_per_task)));
   }
   plan.threads = std::max(plan.threads, 1);
   if (plan.threads > 1 && !plan.share_row) plan.reason += "; threads take rows";
@@ -121,6 +123,7 @@ Plan make_plan(const Problem& p, Algorithm requested, const Caches& caches, int 
   sizes.row = p.row_length * sizes.item;
   choose_algorithm(plan, p, sizes, requested, caches);
   choose_streaming(plan, p, sizes, caches);
+  plan.prefetch = p.layout == Layout::rows && 2 * sizes.row <= caches.l2 / 2;
   if (p.layout == Layout::columns)
     plan.tile_columns = std::min<std::int64_t>(p.columns, kMaxTileColumns);
   if (plan.algorithm == Algorithm::three_pass_reload && !p.stored_row && p.op != Op::logsumexp)

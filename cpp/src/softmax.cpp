@@ -12,7 +12,8 @@ Plan plan_for(const Call& call, const Options& options) {
   int threads = 1;
   // Asking costs more than a small call takes, and such a call uses one thread anyway.
   if (call.rows * call.row_length >= kFewestElementsToShare)
-    threads = options.max_threads > 0 ? std::min(options.max_threads, num_threads()) : num_threads();
+    threads =
+        options.max_threads > 0 ? std::min(options.max_threads, num_threads()) : num_threads();
   return make_plan(call.problem(), options.algorithm, caches(), threads);
 }
 

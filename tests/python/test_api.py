@@ -224,9 +224,14 @@ def test_what_asarray_takes(x):
     same(fs.softmax(range(4)), fs.softmax(np.arange(4)))
     same(fs.softmax([]), np.empty(0))
     same(fs.softmax(memoryview(x)), fs.softmax(x))
-    series = type("Series", (), {"__array__": lambda self, dtype=None, copy=None: x})()
-    assert type(fs.softmax(series)) is np.ndarray
-    same(fs.softmax(series), fs.softmax(x))
+
+    class Series:
+        def __array__(self, dtype=None, copy=None):
+            assert dtype is None
+            return x.copy() if copy else x
+
+    assert type(fs.softmax(Series())) is np.ndarray
+    same(fs.softmax(Series()), fs.softmax(x))
 
 
 class Labelled(np.ndarray):

@@ -93,8 +93,11 @@ def test_info_shows_the_forced_isa():
     assert json.loads(done.stdout)["isa_in_use"] == "scalar"
 
 
-def test_info_with_an_unknown_isa():
-    assert_one_line_error(cli("info", FASTSOFTMAX_ISA="mmx"), "mmx")
+def test_an_unknown_isa(tmp_path):
+    np.save(tmp_path / "in.npy", np.zeros((2, 3), np.float32))
+    for arguments in (["info"], ["bench"], ["apply", tmp_path / "in.npy", tmp_path / "out.npy"]):
+        assert_one_line_error(cli(*arguments, FASTSOFTMAX_ISA="mmx"), "mmx")
+    assert os.listdir(tmp_path) == ["in.npy"]
 
 
 def test_output_that_nobody_reads():

@@ -56,8 +56,6 @@ def test_digits_reports_and_plots(tmp_path):
 def test_digits_gives_the_same_figures_again(tmp_path):
     first, second = (digits(folder=tmp_path).stdout for _ in range(2))
     assert first == second != ""
-    other = digits("--seed", "1", folder=tmp_path).stdout
-    assert figure(other, "negative log likelihood") != figure(first, "negative log likelihood")
 
 
 def test_digits_fails_where_it_learns_too_little(tmp_path):

@@ -20,13 +20,13 @@ class Tensor:
     """The least that speaks DLPack: a NumPy array that does not look like one."""
 
     legacy = False  # speaks as before DLPack 1.0
-    device = (1, 0)
+    dl_device = (1, 0)
 
     def __init__(self, array):
         self.array = array
 
     def __dlpack_device__(self):
-        return self.device
+        return self.dl_device
 
     def __dlpack__(self, **kwargs):
         if self.legacy and kwargs:
@@ -87,7 +87,7 @@ def test_every_kind_of_tensor(kind, op, dtype, x):
         result = getattr(fs, op)(kind(view), **kwargs)
         assert type(result) is kind
         assert result.array.dtype == expected.dtype
-        assert result.array.strides == expected.strides
+        assert result.array.strides == expected.strides or view.size == 0
         np.testing.assert_array_equal(result.array, expected)
 
 
@@ -165,25 +165,25 @@ def test_mask_and_temperature_as_tensors(x, rng):
 
 def test_refused_tensors(x):
     class Elsewhere(Tensor):
-        device = (2, 0)
+        dl_device = (2, 0)
 
     class Copying(Tensor):
         def __dlpack__(self, copy=None, **kwargs):
             return self.array.__dlpack__(copy=True, **kwargs)
 
-    with pytest.raises(TypeError, match="^x is on device type 2, expected CPU$"):
+    with pytest.raises(TypeError, match=r"^x is on device type 2, expected CPU$"):
         fs.softmax(Elsewhere(x))
-    with pytest.raises(TypeError, match="^x has dtype complex64; expected float16"):
+    with pytest.raises(TypeError, match=r"^x has dtype complex64; expected float16"):
         fs.softmax(Tensor(x.astype(np.complex64)))
-    with pytest.raises(ValueError, match="^out is read-only$"):
-        frozen = x.copy()
-        frozen.flags.writeable = False
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match=r"^out is read-only$"):
         fs.softmax(x, out=Tensor(frozen))
-    with pytest.raises(ValueError, match="^out cannot be written in place: .* exports a copy$"):
+    with pytest.raises(ValueError, match=r"^out cannot be written in place: .* exports a copy$"):
         fs.softmax(x, out=Copying(x))
-    with pytest.raises(ValueError, match="^out must have shape"):
+    with pytest.raises(ValueError, match=r"^out must have shape"):
         fs.softmax(x, out=Tensor(x[0]))
-    with pytest.raises(TypeError, match="^out must have dtype float32, not float64$"):
+    with pytest.raises(TypeError, match=r"^out must have dtype float32, not float64$"):
         fs.softmax(x, out=Tensor(x.astype(float)))
     with pytest.raises(np.exceptions.AxisError):
         fs.softmax(Tensor(x), 2)
@@ -200,7 +200,12 @@ def test_broken_tensors(x):
             return self.answer
 
     used = x.__dlpack__()
-    np.from_dlpack(type("Once", (Tensor,), {"__dlpack__": lambda self, **_: used})(x))
+
+    class Once(Tensor):
+        def __dlpack__(self, **_):
+            return used
+
+    np.from_dlpack(Once(x))
     for answer, kind in (
         (3, ValueError),
         (used, ValueError),
@@ -244,7 +249,12 @@ def capsule(version, flags=0, null_strides=True, offset=0):
 def test_details_of_the_protocol():
     def tensor(*args):
         made, alive = capsule(*args)
-        return type("Made", (Opaque,), {"__dlpack__": lambda self, **_: made})(alive)
+
+        class Made(Opaque):
+            def __dlpack__(self, **_):
+                return made
+
+        return Made(alive)
 
     row = np.arange(8, dtype=np.float32)
     for args, expected in (
@@ -256,7 +266,7 @@ def test_details_of_the_protocol():
         np.testing.assert_array_equal(fs.softmax(tensor(*args)), fs.softmax(expected))
     with pytest.raises(ValueError, match="out is read-only"):
         fs.softmax(row[:4], out=tensor(1, 1))
-    with pytest.raises(BufferError, match="exported as DLPack 2.0, expected 1.x"):
+    with pytest.raises(BufferError, match=r"exported as DLPack 2.0, expected 1.x"):
         fs.softmax(tensor(2))
 
 

@@ -34,13 +34,13 @@ SIGNATURES = {
 def test_signatures(name):
     signature = inspect.signature(getattr(fs, name))
     assert str(signature) == SIGNATURES[name]
-    # Every parameter of the signature is one that the function accepts.
-    wrong = {p: object() for p in signature.parameters if p not in ("x", "axis")}
-    for parameter in wrong:
-        with pytest.raises((TypeError, ValueError)) as info:
-            getattr(fs, name)([1.0], **{parameter: object()})
-            raise TypeError("accepted")  # keepdims takes any object
-        assert "unexpected" not in str(info.value)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_functions_accept_the_parameters_of_their_signatures(name):
+    function = getattr(fs, name)
+    defaults = {p.name: p.default for p in inspect.signature(function).parameters.values()}
+    function(**(defaults | {"x": [1.0]}))
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
@@ -122,11 +122,12 @@ fs.use_isa("mmx")
 
 def test_a_type_checker_accepts_good_calls_and_refuses_bad_ones(tmp_path):
     api = pytest.importorskip("mypy.api")
-    for name, text, errors in (("use.py", USE, 0), ("misuse.py", MISUSE, 8)):
+    for name, text, wrong in (("use.py", USE, []), ("misuse.py", MISUSE, list(range(4, 12)))):
         path = tmp_path / name
         path.write_text(text)
         cache = str(tmp_path / "cache")
         output, _, _ = api.run(
             ["--strict", "--no-error-summary", f"--cache-dir={cache}", str(path)]
         )
-        assert sum(": error:" in line for line in output.splitlines()) == errors, output
+        found = {int(line.split(":")[1]) for line in output.splitlines() if ": error:" in line}
+        assert sorted(found) == wrong, output

@@ -141,8 +141,13 @@ def in_child(x, expected):
     return "deadlock"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+# Python and JAX warn about what these tests are there to try.
+forks_with_threads = pytest.mark.filterwarnings("ignore:.*fork")
+
+
+@needs_fork
+@forks_with_threads
 def test_fork_after_use(x):
     fs.set_num_threads(4)
     expected = fs.softmax(x).tobytes()
@@ -166,11 +171,13 @@ assert hash(fs.softmax(x).tobytes()) == digest
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs_fork
 def test_fork_before_use():
     subprocess.run([sys.executable, "-c", FORK_FIRST], check=True, timeout=60)
 
 
+@needs_fork
+@forks_with_threads
 def test_fork_while_another_thread_computes(x):
     expected = fs.softmax(x).tobytes()
     stop = threading.Event()

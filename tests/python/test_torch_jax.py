@@ -47,7 +47,7 @@ def test_torch_dtypes(torch):
         result = fs.softmax(x, dtype=dtype)
         assert result.dtype == dtype
         assert torch.equal(result, fs.softmax(x.to(dtype)))
-    with pytest.raises(TypeError, match="dtype must be .*, not torch.int32"):
+    with pytest.raises(TypeError, match=r"dtype must be .*, not torch.int32"):
         fs.softmax(x, dtype=torch.int32)
     with pytest.raises(TypeError, match="x has dtype complex64; expected"):
         fs.softmax(torch.zeros(3, dtype=torch.cfloat))

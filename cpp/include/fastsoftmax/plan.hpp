@@ -32,13 +32,14 @@ struct Plan {
   Layout layout = Layout::rows;
   Algorithm algorithm = Algorithm::three_pass_reload;  // never automatic
   bool stream = false;                                 // stores bypass the cache
-  int threads = 1;                                     // that take part, the caller included
-  bool share_row = false;            // each row is cut into blocks that the threads share
-  std::int64_t rows_per_task = 1;    // or blocks per task where share_row
-  std::int64_t tile_columns = 1;     // Layout::columns: columns that one tile holds
-  std::int64_t block = 0;            // elements of a reduction block
-  std::int64_t scratch_bytes = 0;    // per thread
-  std::string reason;                // one sentence for each decision
+  bool prefetch = false;           // the next row is fetched while one is written
+  int threads = 1;                 // that take part, the caller included
+  bool share_row = false;          // each row is cut into blocks that the threads share
+  std::int64_t rows_per_task = 1;  // or blocks per task where share_row
+  std::int64_t tile_columns = 1;   // Layout::columns: columns that one tile holds
+  std::int64_t block = 0;          // elements of a reduction block
+  std::int64_t scratch_bytes = 0;  // per thread
+  std::string reason;              // one sentence for each decision
 };
 
 Plan make_plan(const Problem& problem, Algorithm requested, const Caches& caches, int threads);

@@ -1,8 +1,8 @@
 // Blocks: the unit in which a row is reduced, in registers.
 //
-// Element i of a block goes to virtual lane i mod A::lanes, whatever the register width; a lane adds
-// its terms in order; lanes join by halving, from A::join_lanes on in double precision (f32) or
-// with the rounding errors carried along (f64).
+// Element i of a block goes to virtual lane i mod A::lanes, whatever the register width; a lane
+// adds its terms in order; lanes join by halving, from A::join_lanes on in double precision (f32)
+// or with the rounding errors carried along (f64).
 #pragma once
 
 #include "kernels/ext_exp.h"
@@ -41,7 +41,7 @@ struct Lanes {
   typename A::reg r[count];
 
   explicit Lanes(typename A::reg v) {
-FASTSOFTMAX_UNROLL
+    FASTSOFTMAX_UNROLL
     for (int i = 0; i < count; ++i) r[i] = v;
   }
 };
@@ -52,11 +52,11 @@ template <class A, class Body>
   constexpr int registers = Lanes<A>::count;
   int i = 0;
   for (; i + A::lanes <= count; i += A::lanes) {
-FASTSOFTMAX_UNROLL
+    FASTSOFTMAX_UNROLL
     for (int v = 0; v < registers; ++v) body(v, i + v * A::width, Whole{});
   }
   if (i == count) return;
-FASTSOFTMAX_UNROLL
+  FASTSOFTMAX_UNROLL
   for (int v = 0; v < registers; ++v) {
     const int offset = i + v * A::width;
     if (offset >= count) break;
@@ -81,10 +81,10 @@ inline Sum2 join_lanes(const double* lanes) {
 }
 
 template <class A>
-inline Sum2 join(Lanes<A>& acc) {
-FASTSOFTMAX_UNROLL
+[[gnu::always_inline]] inline Sum2 join(Lanes<A>& acc) {
+  FASTSOFTMAX_UNROLL
   for (int g = Lanes<A>::count / 2; g * A::width >= A::join_lanes; g /= 2) {
-FASTSOFTMAX_UNROLL
+    FASTSOFTMAX_UNROLL
     for (int i = 0; i < g; ++i) acc.r[i] = A::add(acc.r[i], acc.r[i + g]);
   }
   if constexpr (sizeof(typename A::T) == sizeof(float)) {
@@ -97,20 +97,20 @@ FASTSOFTMAX_UNROLL
 }
 
 template <class A>
-inline typename A::T reduce_max(Lanes<A>& acc) {
-FASTSOFTMAX_UNROLL
+[[gnu::always_inline]] inline typename A::T reduce_max(Lanes<A>& acc) {
+  FASTSOFTMAX_UNROLL
   for (int g = Lanes<A>::count / 2; g > 0; g /= 2) {
-FASTSOFTMAX_UNROLL
+    FASTSOFTMAX_UNROLL
     for (int i = 0; i < g; ++i) acc.r[i] = A::max(acc.r[i], acc.r[i + g]);
   }
   return A::reduce_max(acc.r[0]);
 }
 
 template <class A>
-inline typename A::T reduce_min(Lanes<A>& acc) {
-FASTSOFTMAX_UNROLL
+[[gnu::always_inline]] inline typename A::T reduce_min(Lanes<A>& acc) {
+  FASTSOFTMAX_UNROLL
   for (int g = Lanes<A>::count / 2; g > 0; g /= 2) {
-FASTSOFTMAX_UNROLL
+    FASTSOFTMAX_UNROLL
     for (int i = 0; i < g; ++i) acc.r[i] = A::min(acc.r[i], acc.r[i + g]);
   }
   return A::reduce_min(acc.r[0]);
@@ -122,7 +122,7 @@ constexpr T infinity() {
 }
 
 template <class A, class In>
-inline typename A::T block_max(const In* x, int count) {
+[[gnu::always_inline]] inline typename A::T block_max(const In* x, int count) {
   const auto lowest = A::set1(-infinity<typename A::T>());
   Lanes<A> acc(lowest);
   for_each_vector<A>(count, [&](int v, int i, auto part) __attribute__((always_inline)) {
@@ -149,40 +149,42 @@ inline typename A::T block_min(const In* x, int count) {
   return reduce_min(acc);
 }
 
-// Where the terms of a block are kept, scaled by 2^(kSumBias - exponent); nowhere if p is null.
-template <class T>
-struct Stored {
-  T* p = nullptr;
-  T exponent = 0;
-};
+// What block_sum does besides summing: nothing; prefetch the block behind, which has as many bytes;
+// keep the terms it sums; keep them under another exponent.
+enum class Also { nothing, prefetch, keep, keep_rescaled };
 
 // Sum of e^x_i * 2^(kSumBias - exponent) over a block none of whose elements has a larger exponent.
-// `ahead` is prefetched meanwhile, as many bytes as the block has; null for none.
-template <class A, class In>
-inline Sum2 block_sum(const In* x, int count, typename A::T exponent,
-                      Stored<typename A::T> stored = {}, const void* ahead = nullptr) {
+// Terms are kept in `kept`, under `kept_exponent`.
+template <class A, Also W = Also::nothing, class In>
+[[gnu::always_inline]] inline Sum2 block_sum(const In* x, int count, typename A::T exponent,
+                                             typename A::T* kept = nullptr,
+                                             typename A::T kept_exponent = 0) {
   using T = typename A::T;
   using E = ExtExp<A>;
   using C = ExpConstants<T>;
+  constexpr T scale = static_cast<T>(C::field_bias + kSumBias);
   const auto magic = A::set1(C::magic);
-  const auto rounder = A::set1(C::magic + (static_cast<T>(C::field_bias + kSumBias) - exponent));
-  const auto stored_rounder = A::add(rounder, A::set1(exponent - stored.exponent));
-  const bool same_scale = exponent == stored.exponent;
+  const auto rounder = A::set1(C::magic + (scale - exponent));
+  const auto kept_rounder = A::set1(C::magic + (scale - kept_exponent));
   const auto fill = A::set1(-infinity<T>());
-  const char* next = static_cast<const char*>(ahead);
   Lanes<A> acc(A::set1(T(0)));
   for_each_vector<A>(count, [&](int v, int i, auto part) __attribute__((always_inline)) {
     const auto z = E::clamp(load<A>(x + i, part, fill));
     const auto t = E::round(z, rounder);
     const auto m = E::mantissa(z, A::sub(t, rounder));
     const auto weight = A::exponent_field(A::max(t, magic));
-    acc.r[v] = A::fma(m, weight, acc.r[v]);
-    if (stored.p != nullptr) {
-      const auto kept =
-          same_scale ? weight : A::exponent_field(A::max(E::round(z, stored_rounder), magic));
-      store<A>(stored.p + i, A::mul(m, kept), part);
+    if constexpr (W == Also::keep) {
+      const auto term = A::mul(m, weight);  // exact, so the sum is that of the fused form
+      acc.r[v] = A::add(acc.r[v], term);
+      store<A>(kept + i, term, part);
+    } else {
+      acc.r[v] = A::fma(m, weight, acc.r[v]);
     }
-    if (next != nullptr) prefetch(next + static_cast<std::size_t>(i) * sizeof(In));
+    if constexpr (W == Also::keep_rescaled) {
+      const auto other = A::exponent_field(A::max(E::round(z, kept_rounder), magic));
+      store<A>(kept + i, A::mul(m, other), part);
+    }
+    if constexpr (W == Also::prefetch) prefetch(x + count + i);
   });
   return join(acc);
 }
@@ -228,7 +230,7 @@ inline TwoPassSum<A> block_sum_two_pass(const In* x, int count) {
   result.exponent = reduce_max(top);
   result.wide = !(result.exponent - E::exponent(reduce_min(smallest)) <= kWidestTwoPass<T>);
   const auto largest = A::set1(result.exponent);
-FASTSOFTMAX_UNROLL
+  FASTSOFTMAX_UNROLL
   for (int v = 0; v < Lanes<A>::count; ++v)
     sum.r[v] = A::scale_down(sum.r[v], A::sub(exponent.r[v], largest));
   constexpr double bias = 0x1p64;

@@ -16,7 +16,7 @@ template <class Tile, class Body>
 }
 
 template <class Tile>
-bool scan_columns(const Tile& tile) {
+[[gnu::noinline]] bool scan_columns(const Tile& tile) {
   using A = typename Tile::A;
   auto& w = tile.work;
   const bool with_min = tile.job.length > A::block;
@@ -38,8 +38,10 @@ bool scan_columns(const Tile& tile) {
   return inside;
 }
 
+// Without totals, the only block's sums stay where they are.
 template <RowOp O, class Tile>
 void join_columns(const Tile& tile, RowTotal<O>* totals, bool rest_only) {
+  if (totals == nullptr) return;
   auto& w = tile.work;
   for (int c = 0; c < tile.columns; ++c) {
     BlockSum& out = w.block[c];
@@ -157,35 +159,33 @@ bool sum_columns_one_pass(const Tile& tile, RowTotal<O>* totals) {
 }
 
 template <class Tile>
-void write_columns_softmax(const Tile& tile, bool stored) {
+[[gnu::noinline]] void write_columns_softmax(const Tile& tile, bool stored) {
   using A = typename Tile::A;
   using T = typename A::T;
   using E = ExtExp<A>;
   using C = ExpConstants<T>;
   auto& w = tile.work;
-  tile.spread(w.inverse_hi, [&](int c) { return static_cast<T>(w.state[c].inverse_hi); });
-  tile.spread(w.inverse_lo, [&](int c) { return static_cast<T>(w.state[c].inverse_lo); });
+  tile.spread(w.inverse_hi, [&](int c) { return w.normal.inverse_hi[c]; });
+  tile.spread(w.inverse_lo, [&](int c) { return w.normal.inverse_lo[c]; });
   tile.spread(w.rounder, [&](int c) {
-    return stored ? static_cast<T>(power_of_two(w.state[c].stored_shift))
-                  : C::magic + static_cast<T>(C::field_bias - w.state[c].exponent);
+    const T shift = stored ? T(0) : T(kSumBias) - w.block_exponent[c];
+    return C::magic + (shift - w.normal.q[c]);
   });
   const auto magic = A::set1(C::magic);
-  const auto smallest = A::set1(C::smallest_normal);
+  const auto least = A::set1(C::magic - static_cast<T>(C::field_bias));
   const auto zero = A::set1(T(0));
   for_each_tile_block(tile, [&](std::int64_t, std::int64_t start, int count) {
     tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
       const int size = rows * tile.columns;
       if (stored) {
         const T* terms = tile.stored(row);
-        map_block<A>(tile.output(row), size, false,
-                     [&](int i, auto part) __attribute__((always_inline)) {
-                       const auto term = load<A>(terms + i, part, zero);
-                       const auto scaled =
-                           A::fma(term, load<A>(w.inverse_hi + i, part, zero),
-                                  A::mul(term, load<A>(w.inverse_lo + i, part, zero)));
-                       return A::zero_unless_above(
-                           A::mul(scaled, load<A>(w.rounder + i, part, zero)), smallest);
-                     });
+        map_block<A>(
+            tile.output(row), size, false, [&](int i, auto part) __attribute__((always_inline)) {
+              const auto term = load<A>(terms + i, part, zero);
+              const auto scaled = A::fma(term, load<A>(w.inverse_hi + i, part, zero),
+                                         A::mul(term, load<A>(w.inverse_lo + i, part, zero)));
+              return A::scale_normal(scaled, load<A>(w.rounder + i, part, magic));
+            });
       } else {
         const auto* x = tile.segment(row, rows);
         map_block<A>(tile.output(row), size, false,
@@ -196,8 +196,7 @@ void write_columns_softmax(const Tile& tile, bool stored) {
                        const auto m = E::mantissa(z, A::sub(t, rounder));
                        const auto scaled = A::fma(m, load<A>(w.inverse_hi + i, part, zero),
                                                   A::mul(m, load<A>(w.inverse_lo + i, part, zero)));
-                       const auto weight = A::exponent_field(A::max(t, magic));
-                       return A::zero_unless_above(A::mul(scaled, weight), smallest);
+                       return A::scale_normal(scaled, A::max(t, least));
                      });
       }
       tile.output_done(row, rows);
@@ -206,7 +205,7 @@ void write_columns_softmax(const Tile& tile, bool stored) {
 }
 
 template <class Tile>
-void write_columns_log_softmax(const Tile& tile, bool stored) {
+[[gnu::noinline]] void write_columns_log_softmax(const Tile& tile, bool stored) {
   using A = typename Tile::A;
   using T = typename A::T;
   auto& w = tile.work;
@@ -227,11 +226,11 @@ void write_columns_log_softmax(const Tile& tile, bool stored) {
                      });
       } else {
         const auto* x = tile.segment(row, rows);
-        map_block<A>(tile.output(row), size, false,
-                     [&](int i, auto part) __attribute__((always_inline)) {
-                       return finish(i, part, A::sub(load<A>(x + i, part, zero),
-                                                     load<A>(w.max + i, part, zero)));
-                     });
+        map_block<A>(
+            tile.output(row), size, false, [&](int i, auto part) __attribute__((always_inline)) {
+              return finish(i, part,
+                            A::sub(load<A>(x + i, part, zero), load<A>(w.max + i, part, zero)));
+            });
       }
       tile.output_done(row, rows);
     });
@@ -291,36 +290,77 @@ template <RowOp O, class Tile>
   job.temperature_stride = sizeof(double);
   job.empty_is_zero = tile.job.empty_is_zero;
   for (int c = 0; c < tile.columns; ++c)
-    run_row<GatheredRows<typename Tile::A>, O, RowAlgorithm::three_pass_recompute>(job, c);
+    run_batch<GatheredRows<typename Tile::A>, O, RowAlgorithm::three_pass_recompute>(job, c, 1);
+}
+
+// The factors of softmax, from the totals or, in tiles of a single block, from its sums. False
+// where a column lies below the domain.
+template <class Tile>
+bool normalize_columns(const Tile& tile, const RowTotal<RowOp::softmax>* totals) {
+  using T = typename Tile::T;
+  auto& w = tile.work;
+  bool inside = true;
+  for (int c = 0; c < tile.columns; ++c) {
+    if (totals != nullptr) {
+      w.hi[c] = totals[c].all.hi;
+      w.lo[c] = totals[c].all.lo;
+      w.block_exponent[c] = static_cast<T>(totals[c].all.exponent);
+    }
+    inside &= w.block_exponent[c] >= T(-kMaxExponent);
+  }
+  if (inside) w.normal.set(w.hi, w.lo, tile.columns);
+  return inside;
+}
+
+template <RowOp O, RowAlgorithm G, class Tile>
+bool sum_columns(const Tile& tile, RowTotal<O>* totals) {
+  constexpr bool reload = G == RowAlgorithm::three_pass_reload && O != RowOp::logsumexp;
+  if constexpr (G == RowAlgorithm::two_pass || G == RowAlgorithm::online) {
+    return sum_columns_one_pass<O, G>(tile, totals);
+  } else {
+    if (!scan_columns(tile)) return false;
+    sum_columns_three_pass<O, reload>(tile, totals);
+    return true;
+  }
 }
 
 template <RowOp O, RowAlgorithm G, class Tile>
 void run_columns(const Tile& tile) {
   using A = typename Tile::A;
   using T = typename A::T;
-  constexpr bool one_pass = G == RowAlgorithm::two_pass || G == RowAlgorithm::online;
-  constexpr bool reload = G == RowAlgorithm::three_pass_reload && O != RowOp::logsumexp;
-  auto& w = tile.work;
-  RowTotal<O> totals[kMaxTileColumns];
-  if constexpr (one_pass) {
-    if (!sum_columns_one_pass<O, G>(tile, totals)) return exceptional_columns<O>(tile);
-  } else {
-    if (!scan_columns(tile)) return exceptional_columns<O>(tile);
-    sum_columns_three_pass<O, reload>(tile, totals);
-  }
-  for (int c = 0; c < tile.columns; ++c) {
-    w.state[c] = finish_row<A, O>(totals[c]);
-    if (w.state[c].kind == RowState::exceptional) return exceptional_columns<O>(tile);
-  }
-  if constexpr (O == RowOp::softmax) write_columns_softmax(tile, reload);
-  if constexpr (O == RowOp::log_softmax) write_columns_log_softmax(tile, reload);
+  constexpr bool reload = G == RowAlgorithm::three_pass_reload;
   const T nan = static_cast<T>(__builtin_nan(""));
-  for (int c = 0; c < tile.columns; ++c) {
-    const bool all_nan = w.state[c].kind == RowState::all_nan;
-    if constexpr (O == RowOp::logsumexp) {
-      put_column(tile, 0, c, all_nan ? nan : static_cast<T>(w.state[c].max + w.state[c].log_sum));
-    } else if (all_nan) {
+  auto& w = tile.work;
+  if constexpr (O == RowOp::softmax) {
+    if (tile.job.length <= A::block) {
+      if (!sum_columns<O, G>(tile, nullptr) || !normalize_columns(tile, nullptr))
+        return exceptional_columns<O>(tile);
+    } else {
+      RowTotal<O> totals[kMaxTileColumns];
+      if (!sum_columns<O, G>(tile, totals) || !normalize_columns(tile, totals))
+        return exceptional_columns<O>(tile);
+    }
+    write_columns_softmax(tile, reload);
+    for (int c = 0; c < tile.columns; ++c) {
+      if (w.hi[c] == w.hi[c]) continue;
       for (std::int64_t row = 0; row < tile.job.length; ++row) put_column(tile, row, c, nan);
+    }
+  } else {
+    RowTotal<O> totals[kMaxTileColumns];
+    if (!sum_columns<O, G>(tile, totals)) return exceptional_columns<O>(tile);
+    for (int c = 0; c < tile.columns; ++c) {
+      w.state[c] = finish_row<A, O>(totals[c]);
+      if (w.state[c].kind == RowState::exceptional) return exceptional_columns<O>(tile);
+    }
+    if constexpr (O == RowOp::log_softmax) write_columns_log_softmax(tile, reload);
+    for (int c = 0; c < tile.columns; ++c) {
+      const RowState& state = w.state[c];
+      const bool all_nan = state.kind == RowState::all_nan;
+      if constexpr (O == RowOp::logsumexp) {
+        put_column(tile, 0, c, all_nan ? nan : static_cast<T>(state.max + state.log_sum));
+      } else if (all_nan) {
+        for (std::int64_t row = 0; row < tile.job.length; ++row) put_column(tile, row, c, nan);
+      }
     }
   }
 }

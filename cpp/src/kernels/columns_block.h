@@ -27,8 +27,8 @@ struct ColumnsWorkspace {
   alignas(64) T exponent[A::lanes * kMaxTileColumns];  // two_pass: of each lane
   alignas(64) T max[width];
   alignas(64) T min[width];
-  alignas(64) T first[width];        // row, in its block, of the first maximum
-  alignas(64) T row_of[width];       // row of each element in its segment
+  alignas(64) T first[width];   // row, in its block, of the first maximum
+  alignas(64) T row_of[width];  // row of each element in its segment
   alignas(64) T rounder[width];
   alignas(64) T stored_rounder[width];
   alignas(64) T inverse_hi[width];
@@ -44,6 +44,7 @@ struct ColumnsWorkspace {
   RowScan scan[kMaxTileColumns];
   BlockSum block[kMaxTileColumns];
   RowState state[kMaxTileColumns];
+  Normalizers<A, kMaxTileColumns> normal;
 };
 
 // What a tile's elements are and how they are cut into segments.
@@ -64,8 +65,8 @@ struct Tile {
         columns(job_.columns),
         segment_rows(1) {
     const std::int64_t row_bytes = columns * static_cast<std::int64_t>(sizeof(In));
-    const bool dense = job.x_stride == row_bytes &&
-                       (job.op == RowOp::logsumexp || job.y_stride == row_bytes);
+    const bool dense =
+        job.x_stride == row_bytes && (job.op == RowOp::logsumexp || job.y_stride == row_bytes);
     if (columns < kDenseColumns && (dense || gathered())) segment_rows = A::lanes;
     for (int r = 0; r < segment_rows; ++r) {
       for (int c = 0; c < columns; ++c) {
@@ -131,17 +132,20 @@ struct Tile {
   }
 };
 
-// values[c] = op over r of values[r * columns + c].
+// values[c] = op over r of values[r * columns + c], by halving.
 template <class Tile, class Op>
 inline void fold(const Tile& tile, typename Tile::T* values, int rows, Op&& op) {
-  for (int i = tile.columns; i < rows * tile.columns; ++i) {
-    auto& v = values[i % tile.columns];
-    v = op(v, values[i]);
+  for (int h = Tile::A::lanes / 2; h > 0; h /= 2) {
+    if (rows <= h) continue;
+    const int up = h * tile.columns;
+    for (int i = 0; i < (rows - h) * tile.columns; ++i) values[i] = op(values[i], values[i + up]);
+    rows = h;
   }
 }
 
 template <class Tile>
-inline void columns_block_max(const Tile& tile, std::int64_t start, int count, bool with_min) {
+[[gnu::noinline]] void columns_block_max(const Tile& tile, std::int64_t start, int count,
+                                         bool with_min) {
   using A = typename Tile::A;
   using T = typename A::T;
   auto& w = tile.work;
@@ -153,8 +157,8 @@ inline void columns_block_max(const Tile& tile, std::int64_t start, int count, b
   }
   tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
     const auto* x = tile.segment(row, rows);
-    for_each_vector<A>(rows * tile.columns, [&](int, int i, auto part)
-                                                __attribute__((always_inline)) {
+    for_each_vector<A>(rows * tile.columns, [&](int, int i,
+                                                auto part) __attribute__((always_inline)) {
       const auto v = load<A>(x + i, part, lowest);
       store<A>(w.max + i, A::max(v, load<A>(w.max + i, part, lowest)), part);
       if (with_min)
@@ -180,15 +184,15 @@ inline void columns_find_max(const Tile& tile, std::int64_t start, int count, Wa
   tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
     const auto* x = tile.segment(row, rows);
     const auto base = A::set1(static_cast<T>(row - start));
-    for_each_vector<A>(rows * tile.columns, [&](int, int i, auto part)
-                                                __attribute__((always_inline)) {
-      const auto here = A::add(base, load<A>(w.row_of + i, part, none));
-      const auto first = load<A>(w.first + i, part, none);
-      store<A>(w.first + i,
-               A::select_equal(load<A>(x + i, part, none), load<A>(w.max + i, part, none),
-                               A::min(here, first), first),
-               part);
-    });
+    for_each_vector<A>(
+        rows * tile.columns, [&](int, int i, auto part) __attribute__((always_inline)) {
+          const auto here = A::add(base, load<A>(w.row_of + i, part, none));
+          const auto first = load<A>(w.first + i, part, none);
+          store<A>(w.first + i,
+                   A::select_equal(load<A>(x + i, part, none), load<A>(w.max + i, part, none),
+                                   A::min(here, first), first),
+                   part);
+        });
   });
   fold(tile, w.first, tile.segment_rows < count ? tile.segment_rows : count,
        [](T a, T b) { return b < a ? b : a; });
@@ -197,7 +201,7 @@ inline void columns_find_max(const Tile& tile, std::int64_t start, int count, Wa
 
 // Joins the lanes of each column into hi[c] and lo[c].
 template <class Tile>
-inline void columns_join(const Tile& tile, int count) {
+[[gnu::noinline]] void columns_join(const Tile& tile, int count) {
   using A = typename Tile::A;
   using T = typename A::T;
   auto& w = tile.work;
@@ -237,7 +241,7 @@ inline void columns_join(const Tile& tile, int count) {
 // hi[c], lo[c] = sum of a block of column c under block_exponent[c]. With Exclude, without the row
 // `first`; with Store, the terms are kept under scan[c]'s exponent.
 template <bool Exclude, bool Store, class Tile>
-inline void columns_block_sum(const Tile& tile, std::int64_t start, int count) {
+[[gnu::noinline]] void columns_block_sum(const Tile& tile, std::int64_t start, int count) {
   using A = typename Tile::A;
   using T = typename A::T;
   using E = ExtExp<A>;
@@ -283,7 +287,7 @@ inline void columns_block_sum(const Tile& tile, std::int64_t start, int count) {
 
 // As block_sum_two_pass; block_exponent is a result here. False where a column is wide.
 template <class Tile>
-inline bool columns_block_sum_two_pass(const Tile& tile, std::int64_t start, int count) {
+[[gnu::noinline]] bool columns_block_sum_two_pass(const Tile& tile, std::int64_t start, int count) {
   using A = typename Tile::A;
   using T = typename A::T;
   using E = ExtExp<A>;

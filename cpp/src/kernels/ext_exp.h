@@ -12,9 +12,9 @@
 //
 // The rounding to an integer adds a constant of the form 1.5 * 2^23 + k (1.5 * 2^52 + k in f64).
 // Inside the domain z * log2 e is never halfway between integers: the odd part of log2 e's
-// significand has 24 bits (f64: 52), so a halfway product needs |z| >= 2^22 (2^50). So rounding does
-// not depend on k, and the sum's low bits hold n + k: shifted into place they are the exponent field
-// of 2^n, scaled at no cost.
+// significand has 24 bits (f64: 52), so a halfway product needs |z| >= 2^22 (2^50). So rounding
+// does not depend on k, and the sum's low bits hold n + k: shifted into place they are the exponent
+// field of 2^n, scaled at no cost.
 //
 // Sources: Dukhan and Ablavatski (2020), the (mantissa, exponent) pair; Cody and Waite (1980), the
 // reduction in two parts. Polynomials computed by the Remez algorithm.
@@ -36,13 +36,11 @@ struct ExpConstants<float> {
   static constexpr float ln2_hi = 0x1.62e430p-1f;
   static constexpr float ln2_lo = -0x1.05c610p-29f;
   static constexpr float lowest = -0x1.62e430p20f;  // -2^21 * ln 2
-  static constexpr float smallest_normal = 0x1p-126f;
   static constexpr int field_bias = 127;
   // Relative error of the polynomial 2^-28.5.
   static constexpr int degree = 6;
-  static constexpr float poly[degree + 1] = {1.0f,           1.0f,           0x1.000002p-1f,
-                                             0x1.5553c0p-3f, 0x1.55515ep-5f, 0x1.12907cp-7f,
-                                             0x1.709c1ap-10f};
+  static constexpr float poly[degree + 1] = {
+      1.0f, 1.0f, 0x1.000002p-1f, 0x1.5553c0p-3f, 0x1.55515ep-5f, 0x1.12907cp-7f, 0x1.709c1ap-10f};
 };
 
 template <>
@@ -52,23 +50,21 @@ struct ExpConstants<double> {
   static constexpr double ln2_hi = 0x1.62e42fefa39efp-1;
   static constexpr double ln2_lo = 0x1.abc9e3b39803fp-56;
   static constexpr double lowest = -0x1.62e42fefa39efp20;
-  static constexpr double smallest_normal = 0x1p-1022;
   static constexpr int field_bias = 1023;
   // Relative error of the polynomial 2^-57.9.
   static constexpr int degree = 11;
-  static constexpr double poly[degree + 1] = {
-      1.0,
-      1.0,
-      0x1.000000000000ap-1,
-      0x1.55555555554fap-3,
-      0x1.555555555085dp-5,
-      0x1.1111111127c80p-7,
-      0x1.6c16c184319a2p-10,
-      0x1.a01a012a31809p-13,
-      0x1.a01999f6bb17cp-16,
-      0x1.71df258654468p-19,
-      0x1.28ad87d2c12e8p-22,
-      0x1.ad7f5267b57bdp-26};
+  static constexpr double poly[degree + 1] = {1.0,
+                                              1.0,
+                                              0x1.000000000000ap-1,
+                                              0x1.55555555554fap-3,
+                                              0x1.555555555085dp-5,
+                                              0x1.1111111127c80p-7,
+                                              0x1.6c16c184319a2p-10,
+                                              0x1.a01a012a31809p-13,
+                                              0x1.a01999f6bb17cp-16,
+                                              0x1.71df258654468p-19,
+                                              0x1.28ad87d2c12e8p-22,
+                                              0x1.ad7f5267b57bdp-26};
 };
 
 template <class A>
@@ -83,8 +79,7 @@ struct ExtExp {
   static reg round(reg z, reg rounder) { return A::fma(z, A::set1(C::log2e), rounder); }
 
   static reg mantissa(reg z, reg n) {
-    const reg r =
-        A::fnma(n, A::set1(C::ln2_lo), A::fnma(n, A::set1(C::ln2_hi), z));
+    const reg r = A::fnma(n, A::set1(C::ln2_lo), A::fnma(n, A::set1(C::ln2_hi), z));
     reg p = A::set1(C::poly[C::degree]);
 #pragma GCC unroll 12
     for (int i = C::degree - 1; i >= 0; --i) p = A::fma(p, r, A::set1(C::poly[i]));

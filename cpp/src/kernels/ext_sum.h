@@ -1,5 +1,5 @@
-// Sums beside an exponent: (hi + lo) * 2^(exponent - bias). Rescaling by a power of two is exact, so
-// a sum does not depend on which exponent it was kept under.
+// Sums beside an exponent: (hi + lo) * 2^(exponent - bias). Rescaling by a power of two is exact,
+// so a sum does not depend on which exponent it was kept under.
 #pragma once
 
 #include "simd/vec_common.h"
@@ -44,7 +44,7 @@ struct ExtSum {
   double lo = 0.0;
   std::int32_t exponent = -(1 << 28);
 
-  void join(double block_hi, double block_lo, std::int32_t block_exponent) {
+  [[gnu::always_inline]] void join(double block_hi, double block_lo, std::int32_t block_exponent) {
     if (block_exponent > exponent) {
       const double f = power_of_two(std::int64_t{exponent} - block_exponent);
       hi *= f;

@@ -54,6 +54,7 @@ struct RowsJob {
   std::int64_t temperature_stride;  // bytes from row to row
   void* scratch;                    // `length` arithmetic elements where reload cannot use the row
   bool stream;
+  bool prefetch;  // the next row while the current one is written
   bool empty_is_zero;
 };
 
@@ -81,7 +82,7 @@ struct RowState {
   double inverse_hi, inverse_lo;  // of the sum's mantissa
   double log_sum;                 // log of the sum relative to e^max
   double max;
-  std::int32_t exponent;     // result = mantissa * inverse * 2^(n - exponent)
+  std::int32_t exponent;      // result = mantissa * inverse * 2^(n - exponent)
   std::int32_t stored_shift;  // reload: exponent of the factor for stored exponentials
 };
 

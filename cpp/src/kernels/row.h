@@ -1,8 +1,9 @@
-// One row: the passes that the four algorithms are made of. Each pass works on a range of blocks, so
-// that one thread may run all of them or several threads may share the row.
+// One row: the passes that the four algorithms are made of. Each pass works on a range of blocks,
+// so that one thread may run all of them or several threads may share the row.
 #pragma once
 
 #include "kernels/log1p.h"
+#include "kernels/normalizer.h"
 #include "kernels/source.h"
 
 namespace fastsoftmax {
@@ -23,6 +24,46 @@ constexpr double kNarrow = sizeof(typename A::T) == sizeof(float) ? 188.0 : 900.
 // Stands for the exponent of a block above the domain of the extended exponential.
 constexpr std::int32_t kOutOfDomain = INT32_MAX;
 
+// Joins block sums in order. Ops that take a logarithm keep the row's first maximum out of the sum.
+template <RowOp O>
+struct RowTotal {
+  ExtSum all;
+  ExtSum rest;
+  double max = -__builtin_inf();
+  bool out_of_domain = false;
+
+  [[gnu::always_inline]] void join(const BlockSum& block) {
+    if (block.exponent == kOutOfDomain) {
+      out_of_domain = true;
+      return;
+    }
+    if constexpr (O != RowOp::softmax) {
+      if (block.has_rest && block.max > max) {
+        max = block.max;
+        rest = all;
+        rest.join(block.rest_hi, block.rest_lo, block.exponent);
+      } else {
+        rest.join(block.hi, block.lo, block.exponent);
+      }
+    }
+    all.join(block.hi, block.lo, block.exponent);
+  }
+};
+
+// Where a summing pass leaves the sums of its blocks: joined at once, or in an array for later.
+template <RowOp O>
+struct BlockSums {
+  RowTotal<O>* total;
+  BlockSum* array;
+
+  [[gnu::always_inline]] void operator()(std::int64_t block, const BlockSum& sum) const {
+    if (total != nullptr)
+      total->join(sum);
+    else
+      array[block] = sum;
+  }
+};
+
 // body(block, start, count) for the blocks [first, last) of a row.
 template <class A, class Body>
 [[gnu::always_inline]] inline void for_each_block(std::int64_t length, std::int64_t first,
@@ -36,8 +77,8 @@ template <class A, class Body>
 
 // Pass 1 of the three-pass algorithms. The minimum is there in rows of more than one block.
 template <class A, class Source>
-inline RowScan scan_blocks(Source& source, std::int64_t length, std::int64_t first,
-                           std::int64_t last) {
+[[gnu::noinline]] RowScan scan_blocks(Source& source, std::int64_t length, std::int64_t first,
+                                      std::int64_t last) {
   using T = typename A::T;
   T max = -infinity<T>();
   T min = infinity<T>();
@@ -59,8 +100,8 @@ inline RowScan scan_blocks(Source& source, std::int64_t length, std::int64_t fir
 
 // Sum of a block without its first maximum: of a copy in which that element weighs nothing.
 template <class A, class In>
-inline void sum_rest(BlockSum& out, const In* x, int count, typename A::T max,
-                     typename A::T exponent) {
+[[gnu::noinline]] void sum_rest(BlockSum& out, const In* x, int count, typename A::T max,
+                                typename A::T exponent) {
   using T = typename A::T;
   alignas(64) T copy[A::block];
   map_block<A>(copy, count, false, [&](int i, auto part) __attribute__((always_inline)) {
@@ -83,17 +124,17 @@ inline void sum_rest(BlockSum& out, const In* x, int count, typename A::T max,
 // there, or x - max where the op takes a logarithm. `narrow` rows are
 // summed under the row's exponent, others under each block's, so that what counts as zero does not
 // depend on the algorithm.
-template <class A, RowOp O, class Source, class Emit>
-inline void sum_three_pass(Source& source, std::int64_t length, const RowScan& scan,
-                           typename A::T* stored, std::int64_t first, std::int64_t last,
-                           Emit&& emit) {
+template <class A, RowOp O, class Source>
+[[gnu::noinline]] void sum_three_pass(Source& source, std::int64_t length, const RowScan& scan,
+                                      typename A::T* stored, std::int64_t first, std::int64_t last,
+                                      const BlockSums<O>& emit) {
   using T = typename A::T;
   using E = ExtExp<A>;
   const T row_exponent = E::exponent(static_cast<T>(scan.max));
-  const bool narrow = length <= A::block ||
-                      !(static_cast<double>(row_exponent) -
-                            static_cast<double>(E::exponent(static_cast<T>(scan.min))) >
-                        kNarrow<A>);
+  const bool narrow =
+      length <= A::block || !(static_cast<double>(row_exponent) -
+                                  static_cast<double>(E::exponent(static_cast<T>(scan.min))) >
+                              kNarrow<A>);
   for_each_block<A>(length, first, last, [&](std::int64_t b, std::int64_t start, int count) {
     const auto* x = source.block(start, count);
     const T exponent = narrow ? row_exponent : E::exponent(block_max<A>(x, count));
@@ -102,28 +143,32 @@ inline void sum_three_pass(Source& source, std::int64_t length, const RowScan& s
     if (O != RowOp::softmax && b == scan.first_block) {
       sum_rest<A>(out, x, count, static_cast<T>(scan.max), exponent);
     } else {
-      const Sum2 sum =
-          stored == nullptr || O != RowOp::softmax
-              ? block_sum<A>(x, count, exponent)
-              : block_sum<A>(x, count, exponent, Stored<T>{stored + start, row_exponent});
+      Sum2 sum;
+      if (O != RowOp::softmax || stored == nullptr)
+        sum = block_sum<A>(x, count, exponent);
+      else if (exponent == row_exponent)
+        sum = block_sum<A, Also::keep>(x, count, exponent, stored + start);
+      else
+        sum = block_sum<A, Also::keep_rescaled>(x, count, exponent, stored + start, row_exponent);
       out.hi = sum.hi;
       out.lo = sum.lo;
     }
     emit(b, out);
     if (O != RowOp::softmax && stored != nullptr) {
       const auto largest = A::set1(static_cast<T>(scan.max));
-      map_block<A>(stored + start, count, false, [&](int i, auto part) __attribute__((always_inline)) {
-        return A::sub(load<A>(x + i, part, largest), largest);
-      });
+      map_block<A>(stored + start, count, false,
+                   [&](int i, auto part) __attribute__((always_inline)) {
+                     return A::sub(load<A>(x + i, part, largest), largest);
+                   });
     }
   });
 }
 
 // The only summing pass of the online and the two-pass algorithm. `max` starts at -inf and becomes
 // the largest element seen.
-template <class A, RowOp O, RowAlgorithm G, class Source, class Emit>
-inline void sum_one_pass(Source& source, std::int64_t length, std::int64_t first, std::int64_t last,
-                         Emit&& emit) {
+template <class A, RowOp O, RowAlgorithm G, class Source>
+[[gnu::noinline]] void sum_one_pass(Source& source, std::int64_t length, std::int64_t first,
+                                    std::int64_t last, const BlockSums<O>& emit) {
   using T = typename A::T;
   using E = ExtExp<A>;
   T max = -infinity<T>();
@@ -155,9 +200,9 @@ inline void sum_one_pass(Source& source, std::int64_t length, std::int64_t first
       sum_rest<A>(out, x, count, max, exponent);
     }
     if (!summed && (O == RowOp::softmax || length > A::block)) {
-      const bool more = start + 2 * A::block <= length;
-      const Sum2 sum = block_sum<A>(x, count, exponent, {},
-                                    more ? source.ahead(start + A::block) : nullptr);
+      const Sum2 sum = Source::is_memory && start + 2 * A::block <= length
+                           ? block_sum<A, Also::prefetch>(x, count, exponent)
+                           : block_sum<A>(x, count, exponent);
       out.hi = sum.hi;
       out.lo = sum.lo;
     }
@@ -165,49 +210,16 @@ inline void sum_one_pass(Source& source, std::int64_t length, std::int64_t first
   });
 }
 
-// Joins block sums in order. Ops that take a logarithm keep the row's first maximum out of the sum.
-template <RowOp O>
-struct RowTotal {
-  ExtSum all;
-  ExtSum rest;
-  double max = -__builtin_inf();
-  bool out_of_domain = false;
-
-  void join(const BlockSum& block) {
-    if (block.exponent == kOutOfDomain) {
-      out_of_domain = true;
-      return;
-    }
-    if constexpr (O != RowOp::softmax) {
-      if (block.has_rest && block.max > max) {
-        max = block.max;
-        rest = all;
-        rest.join(block.rest_hi, block.rest_lo, block.exponent);
-      } else {
-        rest.join(block.hi, block.lo, block.exponent);
-      }
-    }
-    all.join(block.hi, block.lo, block.exponent);
-  }
-};
-
 // exponent such that mantissa * inverse * 2^(n - exponent) is the softmax.
 template <class A>
 inline RowState normalizer(const ExtSum& sum) {
-  using T = typename A::T;
+  Normalizers<A, 1> normal;
+  normal.set(&sum.hi, &sum.lo, 1);
+  const int q = static_cast<int>(normal.q[0]);
   RowState state{};
-  const int q = exponent_of(sum.hi);
-  const double down = power_of_two(-q);
-  const double hi = sum.hi * down;
-  const T s_hi = static_cast<T>(hi);
-  const T s_lo = static_cast<T>((hi - static_cast<double>(s_hi)) + sum.lo * down);
-  const T inverse = T(1) / s_hi;
-  using reg = typename A::reg;
-  const reg inv = A::set1(inverse);
-  const reg error = A::fnma(inv, A::set1(s_lo), A::fnma(inv, A::set1(s_hi), A::set1(T(1))));
   state.kind = RowState::regular;
-  state.inverse_hi = static_cast<double>(inverse);
-  state.inverse_lo = static_cast<double>(A::first(A::mul(error, inv)));
+  state.inverse_hi = static_cast<double>(normal.inverse_hi[0]);
+  state.inverse_lo = static_cast<double>(normal.inverse_lo[0]);
   state.exponent = sum.exponent - kSumBias + q;
   state.stored_shift = -q;
   return state;

@@ -1,8 +1,8 @@
-// Runs of rows, and single rows that several threads share: the passes of row.h put together as each
-// algorithm has them, special values included.
+// Runs of rows, and single rows that several threads share: the passes of row.h put together as
+// each algorithm has them, special values included.
 #pragma once
 
-#include "kernels/row.h"
+#include "kernels/short_rows.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -16,6 +16,7 @@ template <class Arithmetic, class In>
 struct DirectRows {
   using A = Arithmetic;
   using T = typename A::T;
+  static constexpr bool is_memory = true;
 
   static const In* x(const RowsJob& job, std::int64_t row) {
     return reinterpret_cast<const In*>(static_cast<const char*>(job.x) + row * job.x_stride);
@@ -29,6 +30,10 @@ struct DirectRows {
   }
   static GatheredSource<A> gathered(const RowsJob& job, std::int64_t row) {
     return {fetch_contiguous<A, In>, x(job, row), 0, T(1)};
+  }
+  // Where the next row lies, if it is to be prefetched; else the row itself, which costs little.
+  static const In* ahead(const RowsJob& job, std::int64_t row) {
+    return x(job, job.prefetch && row + 1 < job.rows ? row + 1 : row);
   }
   static T* stored(const RowsJob& job, std::int64_t row) {
     if constexpr (sizeof(In) == sizeof(T))
@@ -46,6 +51,7 @@ template <class Arithmetic>
 struct GatheredRows {
   using A = Arithmetic;
   using T = typename A::T;
+  static constexpr bool is_memory = false;
 
   static GatheredSource<A> source(const RowsJob& job, std::int64_t row) {
     double temperature = 1.0;
@@ -61,6 +67,7 @@ struct GatheredRows {
   static GatheredSink<A> sink(const RowsJob& job, std::int64_t row) {
     return {job.store, job.context, job.first_row + row};
   }
+  static const T* ahead(const RowsJob& job, std::int64_t row) { return stored(job, row); }
   static T* stored(const RowsJob& job, std::int64_t) { return static_cast<T*>(job.scratch); }
   static void put(const RowsJob& job, std::int64_t row, T value) {
     job.store(job.context, job.first_row + row, 0, 1, &value);
@@ -74,8 +81,8 @@ bool in_domain(double max) {
 }
 
 template <class A, class Sink>
-void fill_blocks(Sink& sink, std::int64_t length, typename A::T value, std::int64_t first,
-                 std::int64_t last) {
+[[gnu::noinline]] void fill_blocks(Sink& sink, std::int64_t length, typename A::T value,
+                                   std::int64_t first, std::int64_t last) {
   for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
     map_block<A>(sink.block(start), count, false,
                  [&](int, auto) __attribute__((always_inline)) { return A::set1(value); });
@@ -85,16 +92,15 @@ void fill_blocks(Sink& sink, std::int64_t length, typename A::T value, std::int6
 
 // The last pass where exponentials are computed again.
 template <class A, class Source, class Sink>
-void write_softmax(Source& source, Sink& sink, std::int64_t length, const RowState& state,
-                   std::int64_t first, std::int64_t last) {
+[[gnu::noinline]] void write_softmax(Source& source, Sink& sink, std::int64_t length,
+                                     const RowState& state, std::int64_t first, std::int64_t last) {
   using T = typename A::T;
   using E = ExtExp<A>;
   using C = ExpConstants<T>;
-  const auto magic = A::set1(C::magic);
-  const auto rounder = A::set1(C::magic + static_cast<T>(C::field_bias - state.exponent));
+  const auto rounder = A::set1(C::magic - static_cast<T>(state.exponent));
+  const auto least = A::set1(C::magic - static_cast<T>(C::field_bias));
   const auto inverse_hi = A::set1(static_cast<T>(state.inverse_hi));
   const auto inverse_lo = A::set1(static_cast<T>(state.inverse_lo));
-  const auto smallest = A::set1(C::smallest_normal);
   const auto fill = A::set1(T(0));
   for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
     const auto* x = source.block(start, count);
@@ -104,30 +110,32 @@ void write_softmax(Source& source, Sink& sink, std::int64_t length, const RowSta
                    const auto t = E::round(z, rounder);
                    const auto m = E::mantissa(z, A::sub(t, rounder));
                    const auto scaled = A::fma(m, inverse_hi, A::mul(m, inverse_lo));
-                   const auto weight = A::exponent_field(A::max(t, magic));
-                   return A::zero_unless_above(A::mul(scaled, weight), smallest);
+                   return A::scale_normal(scaled, A::max(t, least));
                  });
     sink.done(start, count);
   });
 }
 
-// The last pass where they were stored.
-template <class A, class Sink>
-void write_stored_softmax(const typename A::T* stored, Sink& sink, std::int64_t length,
-                          const RowState& state, std::int64_t first, std::int64_t last) {
+// The last pass where they were stored. Meanwhile as many bytes are prefetched from `ahead`.
+template <class A, class Sink, class In>
+[[gnu::noinline]] void write_stored_softmax(const typename A::T* stored, Sink& sink,
+                                            std::int64_t length, const RowState& state,
+                                            std::int64_t first, std::int64_t last,
+                                            const In* ahead) {
   using T = typename A::T;
   const auto inverse_hi = A::set1(static_cast<T>(state.inverse_hi));
   const auto inverse_lo = A::set1(static_cast<T>(state.inverse_lo));
-  const auto scale = A::set1(static_cast<T>(power_of_two(state.stored_shift)));
-  const auto smallest = A::set1(ExpConstants<T>::smallest_normal);
+  const auto scale = A::set1(ExpConstants<T>::magic + static_cast<T>(state.stored_shift));
   const auto fill = A::set1(T(0));
   for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
     const T* e = stored + start;
+    const In* next = ahead + start;
     map_block<A>(sink.block(start), count, false,
                  [&](int i, auto part) __attribute__((always_inline)) {
+                   prefetch(next + i);
                    const auto term = load<A>(e + i, part, fill);
                    const auto scaled = A::fma(term, inverse_hi, A::mul(term, inverse_lo));
-                   return A::zero_unless_above(A::mul(scaled, scale), smallest);
+                   return A::scale_normal(scaled, scale);
                  });
     sink.done(start, count);
   });
@@ -135,8 +143,9 @@ void write_stored_softmax(const typename A::T* stored, Sink& sink, std::int64_t 
 
 // The last pass of log_softmax: (z - max) - log sum, from z or from stored z - max.
 template <class A, bool Shifted, class Source, class Sink>
-void write_log_softmax(Source& source, Sink& sink, std::int64_t length, const RowState& state,
-                       std::int64_t first, std::int64_t last) {
+[[gnu::noinline]] void write_log_softmax(Source& source, Sink& sink, std::int64_t length,
+                                         const RowState& state, std::int64_t first,
+                                         std::int64_t last) {
   using T = typename A::T;
   const auto max = A::set1(static_cast<T>(state.max));
   const auto log_sum = A::set1(static_cast<T>(state.log_sum));
@@ -161,8 +170,8 @@ void write_regular(const RowsJob& job, std::int64_t row, Source& source, Sink& s
   if constexpr (O == RowOp::logsumexp) {
     if (first == 0) Rows::put(job, row, static_cast<T>(state.max + state.log_sum));
   } else if constexpr (reload && O == RowOp::softmax) {
-    write_stored_softmax<A>(static_cast<const T*>(Rows::stored(job, row)), sink, job.length, state,
-                            first, last);
+    const T* stored = Rows::stored(job, row);
+    write_stored_softmax<A>(stored, sink, job.length, state, first, last, Rows::ahead(job, row));
   } else if constexpr (reload) {
     DirectSource<T> stored{Rows::stored(job, row)};
     write_log_softmax<A, true>(stored, sink, job.length, state, first, last);
@@ -215,39 +224,70 @@ template <class Rows, RowOp O>
   constexpr RowAlgorithm recompute = RowAlgorithm::three_pass_recompute;
   RowTotal<O> total;
   const RowScan scan = scan_blocks<A>(source, job.length, 0, blocks);
-  sum_three_pass<A, O>(source, job.length, scan, nullptr, 0, blocks,
-                       [&](std::int64_t, const BlockSum& sum) { total.join(sum); });
+  sum_three_pass<A, O>(source, job.length, scan, nullptr, 0, blocks, {&total, nullptr});
   RowState state = finish_row<A, O>(total);
   if constexpr (O == RowOp::logsumexp) state.max = static_cast<double>(max);
   auto sink = Rows::sink(job, row);
   write_regular<Rows, O, recompute>(job, row, source, sink, state, 0, blocks);
 }
 
+// Several rows, pass by pass, for the reason that short_rows.h gives.
 template <class Rows, RowOp O, RowAlgorithm G>
-void run_row(const RowsJob& job, std::int64_t row) {
+void run_batch(const RowsJob& job, std::int64_t first, int rows) {
   using A = typename Rows::A;
+  using T = typename A::T;
   constexpr bool one_pass = G == RowAlgorithm::two_pass || G == RowAlgorithm::online;
   constexpr bool reload = G == RowAlgorithm::three_pass_reload && O != RowOp::logsumexp;
   const std::int64_t blocks = (job.length + A::block - 1) / A::block;
-  auto source = Rows::source(job, row);
-  RowTotal<O> total;
-  const auto join = [&](std::int64_t, const BlockSum& sum) { total.join(sum); };
-  if constexpr (one_pass) {
-    sum_one_pass<A, O, G>(source, job.length, 0, blocks, join);
-  } else {
-    const RowScan scan = scan_blocks<A>(source, job.length, 0, blocks);
-    if (!in_domain<A>(scan.max)) return exceptional_row<Rows, O>(job, row);
-    sum_three_pass<A, O>(source, job.length, scan, reload ? Rows::stored(job, row) : nullptr, 0,
-                         blocks, join);
+  if constexpr (O == RowOp::softmax && G == RowAlgorithm::three_pass_reload && Rows::is_memory) {
+    if (blocks == 1 && !job.stream &&
+        softmax_short_rows<A>(Rows::x(job, first), job.x_stride, Rows::y(job, first), job.y_stride,
+                              rows, static_cast<int>(job.length),
+                              Rows::x(job, first + 2 * rows <= job.rows ? first + rows : first)))
+      return;
   }
-  const RowState state = finish_row<A, O>(total);
-  if (state.kind == RowState::exceptional) return exceptional_row<Rows, O>(job, row);
-  if (state.kind == RowState::all_nan) {
-    using T = typename A::T;
-    return write_constant<Rows, O>(job, row, static_cast<T>(__builtin_nan("")), 0, blocks);
+  RowScan scan[kBatchRows];
+  RowTotal<O> total[kBatchRows];
+  RowState state[kBatchRows];
+  if constexpr (!one_pass) {
+    for (int r = 0; r < rows; ++r) {
+      auto source = Rows::source(job, first + r);
+      scan[r] = scan_blocks<A>(source, job.length, 0, blocks);
+    }
   }
-  auto sink = Rows::sink(job, row);
-  write_regular<Rows, O, G>(job, row, source, sink, state, 0, blocks);
+  for (int r = 0; r < rows; ++r) {
+    auto source = Rows::source(job, first + r);
+    total[r] = {};
+    const BlockSums<O> join{&total[r], nullptr};
+    if constexpr (one_pass) {
+      sum_one_pass<A, O, G>(source, job.length, 0, blocks, join);
+    } else if (in_domain<A>(scan[r].max)) {
+      T* stored = reload ? Rows::stored(job, first + r) : nullptr;
+      sum_three_pass<A, O>(source, job.length, scan[r], stored, 0, blocks, join);
+    } else {
+      total[r].out_of_domain = true;
+    }
+  }
+  for (int r = 0; r < rows; ++r) state[r] = finish_row<A, O>(total[r]);
+  for (int r = 0; r < rows; ++r) {
+    if (state[r].kind == RowState::exceptional) {
+      exceptional_row<Rows, O>(job, first + r);
+    } else if (state[r].kind == RowState::all_nan) {
+      write_constant<Rows, O>(job, first + r, static_cast<T>(__builtin_nan("")), 0, blocks);
+    } else {
+      auto source = Rows::source(job, first + r);
+      auto sink = Rows::sink(job, first + r);
+      write_regular<Rows, O, G>(job, first + r, source, sink, state[r], 0, blocks);
+    }
+  }
+}
+
+// Rows in a batch; one where the reload algorithm has a single row's worth of scratch.
+template <class Rows>
+int batch_rows(const RowsJob& job) {
+  if (job.scratch != nullptr || job.length > kBatchElements) return 1;
+  const std::int64_t rows = kBatchElements / job.length;
+  return rows < kBatchRows ? static_cast<int>(rows) : kBatchRows;
 }
 
 template <RowOp O, RowAlgorithm G>
@@ -291,12 +331,15 @@ struct RowEntries {
   static void rows(const RowsJob& job) {
     const DefaultFloatEnvironment environment;
     with_case(job.op, job.algorithm, [&](auto c) {
-      for (std::int64_t row = 0; row < job.rows; ++row) {
-        if (job.length == 0) {
+      if (job.length == 0) {
+        for (std::int64_t row = 0; row < job.rows; ++row)
           write_constant<Rows, c.op>(job, row, -infinity<T>(), 0, 0);
-        } else {
-          run_row<Rows, c.op, c.algorithm>(job, row);
-        }
+        return;
+      }
+      const int batch = batch_rows<Rows>(job);
+      for (std::int64_t row = 0; row < job.rows; row += batch) {
+        const std::int64_t left = job.rows - row;
+        run_batch<Rows, c.op, c.algorithm>(job, row, left < batch ? static_cast<int>(left) : batch);
       }
     });
     if (job.stream) stream_fence();
@@ -312,8 +355,8 @@ struct RowEntries {
                          std::int64_t last, BlockSum* sums) {
     const DefaultFloatEnvironment environment;
     auto source = Rows::source(job, 0);
-    const auto keep = [&](std::int64_t b, const BlockSum& sum) { sums[b] = sum; };
     with_case(job.op, job.algorithm, [&](auto c) {
+      const BlockSums<c.op> keep{nullptr, sums};
       constexpr RowAlgorithm g = c.algorithm;
       if constexpr (g == RowAlgorithm::two_pass || g == RowAlgorithm::online) {
         sum_one_pass<A, c.op, g>(source, job.length, first, last, keep);

@@ -13,15 +13,16 @@ using kernels::StoreFn;
 
 template <class In>
 struct DirectSource {
+  static constexpr bool is_memory = true;  // blocks lie behind each other
   const In* x;
 
   const In* block(std::int64_t start, int) const { return x + start; }
-  const void* ahead(std::int64_t start) const { return x + start; }
 };
 
 template <class A>
 struct GatheredSource {
   using T = typename A::T;
+  static constexpr bool is_memory = false;
 
   FetchFn fetch;
   const void* context;
@@ -35,11 +36,11 @@ struct GatheredSource {
 
   const T* block(std::int64_t start, int count) {
     fetch(context, row, start, count, buffer);
-    if (temperature != T(1)) transform(count, [this](auto v) { return A::div(v, A::set1(temperature)); });
+    if (temperature != T(1))
+      transform(count, [this](auto v) { return A::div(v, A::set1(temperature)); });
     if (shift != T(0)) transform(count, [this](auto v) { return A::sub(v, A::set1(shift)); });
     return buffer;
   }
-  const void* ahead(std::int64_t) const { return nullptr; }
 
  private:
   template <class F>

@@ -70,14 +70,17 @@ struct F32 : F32Contract {
   static reg fnma(reg a, reg b, reg c) { return _mm256_fnmadd_ps(a, b, c); }
   static reg max(reg a, reg b) { return _mm256_max_ps(a, b); }
   static reg min(reg a, reg b) { return _mm256_min_ps(a, b); }
-  static reg zero_unless_above(reg v, reg bound) {
-    return _mm256_and_ps(_mm256_cmp_ps(v, bound, _CMP_GT_OQ), v);
-  }
   static reg select_above(reg v, reg bound, reg other) {
     return _mm256_blendv_ps(other, v, _mm256_cmp_ps(v, bound, _CMP_GT_OQ));
   }
   static reg select_equal(reg a, reg b, reg equal, reg other) {
     return _mm256_blendv_ps(other, equal, _mm256_cmp_ps(a, b, _CMP_EQ_OQ));
+  }
+  static reg scale_normal(reg v, reg t) {
+    const __m256i scaled =
+        _mm256_add_epi32(_mm256_castps_si256(v), _mm256_slli_epi32(_mm256_castps_si256(t), 23));
+    const __m256i above = _mm256_cmpgt_epi32(scaled, _mm256_set1_epi32(0x00800000));
+    return _mm256_castsi256_ps(_mm256_and_si256(scaled, above));
   }
   static reg exponent_field(reg t) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
@@ -108,17 +111,14 @@ struct F32 : F32Contract {
  private:
   static __m256d lower(reg v) { return _mm256_cvtps_pd(_mm256_castps256_ps128(v)); }
   static __m256d upper(reg v) { return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)); }
-  static __m128i narrow(reg v, const f16*) {
-    return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT);
-  }
+  static __m128i narrow(reg v, const f16*) { return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
   static __m128i narrow(reg v, const bf16*) {
     const __m256i bits = _mm256_castps_si256(v);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i rounded = _mm256_srli_epi32(
         _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
     const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-    const __m256i words =
-        _mm256_blendv_epi8(rounded, _mm256_set1_epi32(kCanonicalNanBf16), nan);
+    const __m256i words = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(kCanonicalNanBf16), nan);
     return _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
   }
 };
@@ -148,14 +148,17 @@ struct F64 : F64Contract {
   static reg fnma(reg a, reg b, reg c) { return _mm256_fnmadd_pd(a, b, c); }
   static reg max(reg a, reg b) { return _mm256_max_pd(a, b); }
   static reg min(reg a, reg b) { return _mm256_min_pd(a, b); }
-  static reg zero_unless_above(reg v, reg bound) {
-    return _mm256_and_pd(_mm256_cmp_pd(v, bound, _CMP_GT_OQ), v);
-  }
   static reg select_above(reg v, reg bound, reg other) {
     return _mm256_blendv_pd(other, v, _mm256_cmp_pd(v, bound, _CMP_GT_OQ));
   }
   static reg select_equal(reg a, reg b, reg equal, reg other) {
     return _mm256_blendv_pd(other, equal, _mm256_cmp_pd(a, b, _CMP_EQ_OQ));
+  }
+  static reg scale_normal(reg v, reg t) {
+    const __m256i scaled =
+        _mm256_add_epi64(_mm256_castpd_si256(v), _mm256_slli_epi64(_mm256_castpd_si256(t), 52));
+    const __m256i above = _mm256_cmpgt_epi64(scaled, _mm256_set1_epi64x(0x0010000000000000));
+    return _mm256_castsi256_pd(_mm256_and_si256(scaled, above));
   }
   static reg exponent_field(reg t) {
     return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(t), 52));

@@ -68,14 +68,17 @@ struct F32 : F32Contract {
   static reg fnma(reg a, reg b, reg c) { return _mm512_fnmadd_ps(a, b, c); }
   static reg max(reg a, reg b) { return _mm512_max_ps(a, b); }
   static reg min(reg a, reg b) { return _mm512_min_ps(a, b); }
-  static reg zero_unless_above(reg v, reg bound) {
-    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, bound, _CMP_GT_OQ), v);
-  }
   static reg select_above(reg v, reg bound, reg other) {
     return _mm512_mask_mov_ps(other, _mm512_cmp_ps_mask(v, bound, _CMP_GT_OQ), v);
   }
   static reg select_equal(reg a, reg b, reg equal, reg other) {
     return _mm512_mask_mov_ps(other, _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), equal);
+  }
+  static reg scale_normal(reg v, reg t) {
+    const __m512i scaled =
+        _mm512_add_epi32(_mm512_castps_si512(v), _mm512_slli_epi32(_mm512_castps_si512(t), 23));
+    const __mmask16 k = _mm512_cmpgt_epi32_mask(scaled, _mm512_set1_epi32(0x00800000));
+    return _mm512_castsi512_ps(_mm512_maskz_mov_epi32(k, scaled));
   }
   static reg exponent_field(reg t) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));
@@ -88,8 +91,7 @@ struct F32 : F32Contract {
     const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(r[0]));
     const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(r[0], 1));
     const __m512d by8 = _mm512_add_pd(low, high);
-    const __m256d by4 =
-        _mm256_add_pd(_mm512_castpd512_pd256(by8), _mm512_extractf64x4_pd(by8, 1));
+    const __m256d by4 = _mm256_add_pd(_mm512_castpd512_pd256(by8), _mm512_extractf64x4_pd(by8, 1));
     const __m128d by2 = _mm_add_pd(_mm256_castpd256_pd128(by4), _mm256_extractf128_pd(by4, 1));
     return _mm_cvtsd_f64(_mm_add_sd(by2, _mm_unpackhi_pd(by2, by2)));
   }
@@ -135,14 +137,17 @@ struct F64 : F64Contract {
   static reg fnma(reg a, reg b, reg c) { return _mm512_fnmadd_pd(a, b, c); }
   static reg max(reg a, reg b) { return _mm512_max_pd(a, b); }
   static reg min(reg a, reg b) { return _mm512_min_pd(a, b); }
-  static reg zero_unless_above(reg v, reg bound) {
-    return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(v, bound, _CMP_GT_OQ), v);
-  }
   static reg select_above(reg v, reg bound, reg other) {
     return _mm512_mask_mov_pd(other, _mm512_cmp_pd_mask(v, bound, _CMP_GT_OQ), v);
   }
   static reg select_equal(reg a, reg b, reg equal, reg other) {
     return _mm512_mask_mov_pd(other, _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ), equal);
+  }
+  static reg scale_normal(reg v, reg t) {
+    const __m512i scaled =
+        _mm512_add_epi64(_mm512_castpd_si512(v), _mm512_slli_epi64(_mm512_castpd_si512(t), 52));
+    const __mmask8 k = _mm512_cmpgt_epi64_mask(scaled, _mm512_set1_epi64(0x0010000000000000));
+    return _mm512_castsi512_pd(_mm512_maskz_mov_epi64(k, scaled));
   }
   static reg exponent_field(reg t) {
     return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(t), 52));

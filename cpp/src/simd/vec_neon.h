@@ -39,8 +39,8 @@ struct F32 : F32Contract {
     const uint32x4_t bits = vreinterpretq_u32_f32(v);
     const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
     const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
-    const uint16x4_t words = vshrn_n_u32(
-        vbslq_u32(vceqq_f32(v, v), rounded, vdupq_n_u32(kCanonicalNanBf16 << 16)), 16);
+    const uint16x4_t words =
+        vshrn_n_u32(vbslq_u32(vceqq_f32(v, v), rounded, vdupq_n_u32(kCanonicalNanBf16 << 16)), 16);
     vst1_u16(reinterpret_cast<uint16_t*>(p), words);
   }
   template <class Out>
@@ -62,14 +62,17 @@ struct F32 : F32Contract {
   static reg fnma(reg a, reg b, reg c) { return vfmsq_f32(c, a, b); }
   static reg max(reg a, reg b) { return vmaxq_f32(a, b); }
   static reg min(reg a, reg b) { return vminq_f32(a, b); }
-  static reg zero_unless_above(reg v, reg bound) {
-    return vreinterpretq_f32_u32(vandq_u32(vcgtq_f32(v, bound), vreinterpretq_u32_f32(v)));
-  }
   static reg select_above(reg v, reg bound, reg other) {
     return vbslq_f32(vcgtq_f32(v, bound), v, other);
   }
   static reg select_equal(reg a, reg b, reg equal, reg other) {
     return vbslq_f32(vceqq_f32(a, b), equal, other);
+  }
+  static reg scale_normal(reg v, reg t) {
+    const int32x4_t scaled =
+        vaddq_s32(vreinterpretq_s32_f32(v), vshlq_n_s32(vreinterpretq_s32_f32(t), 23));
+    const uint32x4_t above = vcgtq_s32(scaled, vdupq_n_s32(0x00800000));
+    return vreinterpretq_f32_u32(vandq_u32(above, vreinterpretq_u32_s32(scaled)));
   }
   static reg exponent_field(reg t) {
     return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23));
@@ -116,14 +119,17 @@ struct F64 : F64Contract {
   static reg fnma(reg a, reg b, reg c) { return vfmsq_f64(c, a, b); }
   static reg max(reg a, reg b) { return vmaxq_f64(a, b); }
   static reg min(reg a, reg b) { return vminq_f64(a, b); }
-  static reg zero_unless_above(reg v, reg bound) {
-    return vreinterpretq_f64_u64(vandq_u64(vcgtq_f64(v, bound), vreinterpretq_u64_f64(v)));
-  }
   static reg select_above(reg v, reg bound, reg other) {
     return vbslq_f64(vcgtq_f64(v, bound), v, other);
   }
   static reg select_equal(reg a, reg b, reg equal, reg other) {
     return vbslq_f64(vceqq_f64(a, b), equal, other);
+  }
+  static reg scale_normal(reg v, reg t) {
+    const int64x2_t scaled =
+        vaddq_s64(vreinterpretq_s64_f64(v), vshlq_n_s64(vreinterpretq_s64_f64(t), 52));
+    const uint64x2_t above = vcgtq_s64(scaled, vdupq_n_s64(0x0010000000000000));
+    return vreinterpretq_f64_u64(vandq_u64(above, vreinterpretq_u64_s64(scaled)));
   }
   static reg exponent_field(reg t) {
     return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t), 52));

@@ -6,11 +6,14 @@
 //   stream(p, v)        a store that bypasses the cache; p aligned to the stored bytes
 //   fma, fnma           a*b + c and c - a*b, rounded once
 //   max, min            NaN where the second operand is NaN
-//   zero_unless_above   v where v > bound, else +0
 //   select_above        v where v > bound, else other
 //   select_equal        `equal` where a == b, else other
-//   exponent_field(t)   t = magic + k, 0 <= k < 255 (2047): the number whose exponent field is k, that
+//   exponent_field(t)   t = magic + k, 0 <= k < 255 (2047): the number whose exponent field is k,
+//   that
 //                       is 2^(k - bias), and +0 for k = 0
+//   scale_normal(v, t)  t = magic + k, v > 0 normal, its exponent field plus k within
+//                       (-256, 255) (f64: (-2048, 2047)): v * 2^k, and +0 where that is not above
+//                       the smallest normal number
 //   scale_down(v, d)    v * 2^d for integers d <= 0; where d < -126 (-1022) any value of at most
 //                       |v| * 2^-126 (2^-1022)
 //   join(r)             sum of join_lanes elements by halving, in double
@@ -61,7 +64,6 @@ struct Scalar : Contract {
   static reg fnma(reg a, reg b, reg c) { return fused(-a, b, c); }
   static reg max(reg a, reg b) { return a > b ? a : b; }
   static reg min(reg a, reg b) { return a < b ? a : b; }
-  static reg zero_unless_above(reg v, reg bound) { return v > bound ? v : T(0); }
   static reg select_above(reg v, reg bound, reg other) { return v > bound ? v : other; }
   static reg select_equal(reg a, reg b, reg equal, reg other) { return a == b ? equal : other; }
   static T first(reg v) { return v; }
@@ -91,6 +93,10 @@ struct F32 : Scalar<F32Contract> {
     from_f32(v, p);
   }
   static reg exponent_field(reg t) { return float_of(bits_of(t) << 23); }
+  static reg scale_normal(reg v, reg t) {
+    const std::uint32_t scaled = bits_of(v) + (bits_of(t) << 23);
+    return static_cast<std::int32_t>(scaled) > 0x00800000 ? float_of(scaled) : 0.0f;
+  }
   static reg scale_down(reg v, reg d) {
     return v * exponent_field((d > -127.0f ? d : -127.0f) + (127.0f + 0x1.8p23f));
   }
@@ -115,6 +121,16 @@ struct F64 : Scalar<F64Contract> {
     bits <<= 52;
     __builtin_memcpy(&t, &bits, sizeof t);
     return t;
+  }
+  static reg scale_normal(reg v, reg t) {
+    std::uint64_t scaled;
+    std::uint64_t shift;
+    __builtin_memcpy(&scaled, &v, sizeof v);
+    __builtin_memcpy(&shift, &t, sizeof t);
+    scaled += shift << 52;
+    if (static_cast<std::int64_t>(scaled) <= 0x0010000000000000) return 0.0;
+    __builtin_memcpy(&v, &scaled, sizeof v);
+    return v;
   }
   static reg scale_down(reg v, reg d) {
     return v * exponent_field((d > -1023.0 ? d : -1023.0) + (1023.0 + 0x1.8p52));

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import fastsoftmax
+from fastsoftmax import _core
 from fastsoftmax._cli._chunks import Chunks, cut
 from fastsoftmax._cli._common import (
     CommandError,
@@ -123,10 +124,9 @@ def _operation(args: argparse.Namespace) -> Operation:
 def _result_dtype(operation: Operation, x: Array) -> np.dtype[Any]:
     """Let the library judge axes, types and options on an array without elements."""
     try:
+        _core.isa_in_use()  # FASTSOFTMAX_ISA may ask for what is not there
         return operation(np.empty((0,) * x.ndim, x.dtype)).dtype
-    except (ValueError, TypeError, IndexError) as error:
-        raise CommandError(one_line(error)) from None
-    except RuntimeError as error:  # FASTSOFTMAX_ISA asks for what is not there
+    except (ValueError, TypeError, IndexError, RuntimeError) as error:
         raise CommandError(one_line(error)) from None
 
 

@@ -1,0 +1,92 @@
+// softmax of rows of a single block by three passes with reload, several rows at a time: pass by
+// pass, and the arithmetic that a row needs once in vectors across rows. The passes of different
+// rows are independent, so that the latency of one row's reductions hides behind the others' work.
+#pragma once
+
+#include "kernels/row.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+// Several rows are taken at a time, while x and y of all of them stay in L1.
+constexpr int kBatchRows = 16;
+constexpr std::int64_t kBatchElements = 2048;
+
+// The rows behind are prefetched meanwhile, as many again; `ahead` is x where there are none.
+// False, having written nothing, where a row's maximum lies outside the domain of the extended
+// exponential.
+template <class A, class In>
+bool softmax_short_rows(const In* x, std::int64_t x_stride, In* y, std::int64_t y_stride, int rows,
+                        int length, const In* ahead) {
+  using T = typename A::T;
+  using E = ExtExp<A>;
+  using C = ExpConstants<T>;
+  constexpr bool in_output = sizeof(In) == sizeof(T);
+  constexpr std::int64_t buffered = in_output ? 1 : kBatchElements;
+  alignas(64) T buffer[buffered];
+  alignas(64) T exponent[kBatchRows] = {};
+  double hi[kBatchRows];
+  double lo[kBatchRows];
+  const auto row_x = [&](int r) {
+    return reinterpret_cast<const In*>(reinterpret_cast<const char*>(x) + r * x_stride);
+  };
+  const auto row_y = [&](int r) {
+    return reinterpret_cast<In*>(reinterpret_cast<char*>(y) + r * y_stride);
+  };
+  const auto stored = [&](int r) {
+    if constexpr (in_output)
+      return row_y(r);
+    else
+      return buffer + r * length;
+  };
+
+  for (int r = 0; r < rows; ++r) exponent[r] = block_max<A>(row_x(r), length);
+  for (int r = rows; r < kBatchRows; ++r) exponent[r] = exponent[0];
+  bool inside = true;
+  const auto magic = A::set1(C::magic);
+  for (int r = 0; r < kBatchRows; r += A::width) {
+    const auto n = A::sub(E::round(E::clamp(A::load(exponent + r)), magic), magic);
+    A::store(exponent + r, n);
+  }
+  for (int r = 0; r < rows; ++r)
+    inside &= exponent[r] <= T(kMaxExponent) && exponent[r] >= T(-kMaxExponent);
+  if (!inside) return false;
+
+  for (int r = 0; r < rows; ++r) {
+    const Sum2 sum = block_sum<A, Also::keep>(row_x(r), length, exponent[r], stored(r));
+    hi[r] = sum.hi;
+    lo[r] = sum.lo;
+  }
+  for (int r = rows; r < kBatchRows; ++r) {
+    hi[r] = 1.0;
+    lo[r] = 0.0;
+  }
+  Normalizers<A, kBatchRows> normal;
+  normal.set(hi, lo, kBatchRows);
+
+  const auto fill = A::set1(T(0));
+  for (int r = 0; r < rows; ++r) {
+    const T* e = stored(r);
+    const auto inverse_hi = A::set1(normal.inverse_hi[r]);
+    const auto inverse_lo = A::set1(normal.inverse_lo[r]);
+    const auto scale = A::set1(C::magic - normal.q[r]);
+    const In* next =
+        reinterpret_cast<const In*>(reinterpret_cast<const char*>(ahead) + r * x_stride);
+    map_block<A>(row_y(r), length, false, [&](int i, auto part) __attribute__((always_inline)) {
+      prefetch(next + i);
+      const auto term = load<A>(e + i, part, fill);
+      return A::scale_normal(A::fma(term, inverse_hi, A::mul(term, inverse_lo)), scale);
+    });
+    if (hi[r] != hi[r]) {
+      const auto nan = A::set1(static_cast<T>(__builtin_nan("")));
+      map_block<A>(row_y(r), length, false,
+                   [&](int, auto) __attribute__((always_inline)) { return nan; });
+    }
+  }
+  return true;
+}
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax
