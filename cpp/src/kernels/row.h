@@ -225,7 +225,8 @@ inline RowState normalizer(const ExtSum& sum) {
   return state;
 }
 
-// log of the sum relative to e^max, from the sum of all other elements.
+// log of the sum relative to e^max, from the sum of all other elements; 0 where it would be
+// subnormal in T.
 template <class A>
 inline double log_of_sum(const ExtSum& rest, double max) {
   using T = typename A::T;
@@ -233,7 +234,10 @@ inline double log_of_sum(const ExtSum& rest, double max) {
   const T z = static_cast<T>(max);
   const std::int64_t n = static_cast<std::int64_t>(E::exponent(z));
   const double scale = power_of_two(rest.exponent - kSumBias - n);
-  return log1p_nonnegative((rest.hi + rest.lo) * scale / static_cast<double>(E::mantissa(z)));
+  constexpr double smallest = sizeof(T) == sizeof(float) ? 0x1p-126 : 0x1p-1022;
+  const double log_sum =
+      log1p_nonnegative((rest.hi + rest.lo) * scale / static_cast<double>(E::mantissa(z)));
+  return log_sum < smallest ? 0.0 : log_sum;
 }
 
 template <class A, RowOp O>
