@@ -60,6 +60,17 @@ def _dominated(by: float) -> Maker:
     return make
 
 
+def _absorbed(bits: int) -> Maker:
+    # All but one element weigh just less than half the last place of the largest: a sum in the
+    # row's own precision that meets them one by one loses them all.
+    def make(rng: np.random.Generator, rows: int, n: int) -> Rows:
+        x: Rows = np.log(rng.uniform(0.5, 1.0, (rows, n))) - bits * np.log(2.0)
+        x[:, 0] = 0.0
+        return x
+
+    return make
+
+
 def _near_ties(rng: np.random.Generator, rows: int, n: int) -> Rows:
     # Neighbours in float32 of one number in each row.
     return rng.uniform(1.0, 2.0, (rows, 1)) + rng.integers(0, 8, (rows, n)) * 2.0**-23
@@ -80,8 +91,11 @@ HOSTILE: dict[str, Maker] = {
     "offset +1e4": _offset(1e4),
     "offset -1e4": _offset(-1e4),
     "spread 1e5": _spread,
+    "one element at +15": _dominated(15.0),
     "one element at +20": _dominated(20.0),
     "one element at +40": _dominated(40.0),
     "one element at +80": _dominated(80.0),
     "near ties": _near_ties,
+    "terms near 2^-24": _absorbed(24),
+    "terms near 2^-53": _absorbed(53),
 }

@@ -29,11 +29,8 @@ void run_ext_exp(benchmark::State& state, Isa isa, std::int64_t length) {
   constexpr std::int64_t size = sizeof(T);
   T* const mantissa = reinterpret_cast<T*>(results(2 * length * size));
   T* const exponent = mantissa + length;
-  for (auto _ : state) {
-    ext_exp(table, x, mantissa, exponent, static_cast<std::size_t>(length));
-    benchmark::ClobberMemory();
-  }
-  report(state, length, 3 * length * size);
+  measure(state, length, 3 * length * size,
+          [&] { ext_exp(table, x, mantissa, exponent, static_cast<std::size_t>(length)); });
 }
 
 template <class T>
@@ -42,11 +39,8 @@ void run_std_exp(benchmark::State& state, std::int64_t length) {
                     static_cast<std::size_t>(length));
   constexpr std::int64_t size = sizeof(T);
   T* const y = reinterpret_cast<T*>(results(length * size));
-  for (auto _ : state) {
-    std::transform(x.begin(), x.end(), y, [](T v) { return std::exp(v); });
-    benchmark::ClobberMemory();
-  }
-  report(state, length, 2 * length * size);
+  measure(state, length, 2 * length * size,
+          [&] { std::transform(x.begin(), x.end(), y, [](T v) { return std::exp(v); }); });
 }
 
 template <class T>

@@ -4,7 +4,6 @@
 //              the cache; auto is the public interface with the plan's choice
 // memcpy/<dtype>/<elements> is there for comparison in the same run.
 #include <array>
-#include <optional>
 
 #include "fastsoftmax/plan.hpp"
 #include "problem.h"
@@ -132,23 +131,16 @@ void run(benchmark::State& state, const Case& c) {
   const std::int64_t result_bytes = c.rows() * c.results_per_row() * item;
   const char* const x = logits(c.dtype, c.elements());
   char* const y = results(result_bytes);
-  if (c.algorithm == Algorithm::automatic) {
-    for (auto _ : state) {
-      run_public(c, x, y, c.rows());
-      benchmark::ClobberMemory();
-    }
-  } else {
-    static Memory scratch;
-    const kernels::RowKernels& kernel = row_kernels(table, c.dtype);
-    const kernels::RowsJob job = job_of(c, x, y, scratch);
-    kernel.rows(job);
-    if (!is_right(c, x, y)) return state.SkipWithError("the result is wrong");
-    for (auto _ : state) {
-      kernel.rows(job);
-      benchmark::ClobberMemory();
-    }
-  }
-  report(state, c.elements(), c.elements() * item + result_bytes);
+  const std::int64_t bytes = c.elements() * item + result_bytes;
+  if (c.algorithm == Algorithm::automatic)
+    return measure(state, c.elements(), bytes, [&] { run_public(c, x, y, c.rows()); });
+
+  static Memory scratch;
+  const kernels::RowKernels& kernel = row_kernels(table, c.dtype);
+  const kernels::RowsJob job = job_of(c, x, y, scratch);
+  kernel.rows(job);
+  if (!is_right(c, x, y)) return state.SkipWithError("the result is wrong");
+  measure(state, c.elements(), bytes, [&] { kernel.rows(job); });
 }
 
 void add(const Case& c) {

@@ -40,7 +40,7 @@ function(fastsoftmax_add_isas library)
     target_compile_options(${objects} PRIVATE ${flags} -fno-math-errno -fno-trapping-math
                            -fno-exceptions)
     if(NOT FASTSOFTMAX_SANITIZE)
-      target_compile_options(${objects} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O3>)
+      target_compile_options(${objects} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O2>)
     endif()
     target_sources(${library} PRIVATE $<TARGET_OBJECTS:${objects}>)
     target_compile_definitions(${library} PRIVATE FASTSOFTMAX_HAVE_${upper}=1)

@@ -215,7 +215,9 @@ void for_each_run(const Call& call, std::int64_t row, std::int64_t start, std::i
   Offsets base;
   advance(base, call.outer.view(), row);
   const auto dims = call.reduced.view();
-  if (dims.empty()) return body(base, Dim{}, std::int64_t{1}, std::int64_t{0});
+  // A row of length 0 has one element too: logsumexp's result.
+  if (dims.empty() || call.row_length == 0)
+    return body(base, Dim{}, std::int64_t{1}, std::int64_t{0});
   const Dim& last = dims.back();
   const auto slower = dims.first(dims.size() - 1);
   for (std::int64_t done = 0; done < count;) {

@@ -1,4 +1,4 @@
-// The constants below are measured; docs/performance.md says how.
+// What the constants below rest on, and how to measure them, is in docs/performance.md.
 #include <algorithm>
 #include <string>
 

@@ -76,29 +76,44 @@ inline Array dense(fs::DType dtype, const Shape& shape) {
 
 // f(byte offset) for every element in C order.
 template <class F>
-void for_each_element(const Array& a, F&& f) {
-  std::int64_t count = 1;
-  for (const std::int64_t n : a.shape) count *= n;
-  for (std::int64_t i = 0; i < count; ++i) {
-    auto at = static_cast<std::int64_t>(a.offset);
-    std::int64_t rest = i;
-    for (std::size_t d = a.shape.size(); d-- > 0;) {
-      at += rest % a.shape[d] * a.strides[d];
-      rest /= a.shape[d];
-    }
-    f(static_cast<std::size_t>(at));
+void for_each_element(const Array& a, F&& f, std::size_t axis = 0, std::int64_t at = 0) {
+  if (axis == a.shape.size()) return f(a.offset + static_cast<std::size_t>(at));
+  for (std::int64_t i = 0; i < a.shape[axis]; ++i, at += a.strides[axis]) {
+    if (axis + 1 == a.shape.size())
+      f(static_cast<std::size_t>(static_cast<std::int64_t>(a.offset) + at));
+    else
+      for_each_element(a, f, axis + 1, at);
   }
+}
+
+inline void copy_element(unsigned char* to, const unsigned char* from, std::size_t item,
+                         bool swapped) {
+  switch (item) {
+    case 8:
+      std::memcpy(to, from, 8);
+      break;
+    case 4:
+      std::memcpy(to, from, 4);
+      break;
+    case 2:
+      std::memcpy(to, from, 2);
+      break;
+    default:
+      *to = *from;
+  }
+  if (swapped) std::reverse(to, to + item);
 }
 
 // The elements in C order and in this machine's byte order.
 inline Bytes to_dense(const Array& a) {
   const std::size_t item = item_bytes(a.dtype);
-  Bytes bytes;
+  std::size_t size = item;
+  for (const std::int64_t n : a.shape) size *= static_cast<std::size_t>(n);
+  Bytes bytes(size);
+  unsigned char* to = bytes.data();
   for_each_element(a, [&](std::size_t at) {
-    unsigned char element[8];
-    std::copy_n(a.bytes.begin() + static_cast<std::ptrdiff_t>(at), item, element);
-    if (a.byteswapped) std::reverse(element, element + item);
-    bytes.insert(bytes.end(), element, element + item);
+    copy_element(to, a.bytes.data() + at, item, a.byteswapped);
+    to += item;
   });
   return bytes;
 }
@@ -106,11 +121,9 @@ inline Bytes to_dense(const Array& a) {
 // Sets the elements; `elements` as to_dense gives them.
 inline void from_dense(Array& a, const Bytes& elements) {
   const std::size_t item = item_bytes(a.dtype);
-  std::size_t from = 0;
+  const unsigned char* from = elements.data();
   for_each_element(a, [&](std::size_t at) {
-    unsigned char* to = a.bytes.data() + at;
-    std::copy_n(elements.data() + from, item, to);
-    if (a.byteswapped) std::reverse(to, to + item);
+    copy_element(a.bytes.data() + at, from, item, a.byteswapped);
     from += item;
   });
 }

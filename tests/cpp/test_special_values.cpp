@@ -38,17 +38,20 @@ constexpr Special kPlusInf = {"+inf", {0x7f800000, 0x7ff0000000000000, 0x7c00, 0
 constexpr Special kMinusInf = {"-inf", {0xff800000, 0xfff0000000000000, 0xfc00, 0xff80}};
 constexpr Special kZero = {"0", {0, 0, 0, 0}};
 
+std::uint64_t bits_of(const Special& special, fs::DType dtype) {
+  return special.bits[std::find(kFloatTypes.begin(), kFloatTypes.end(), dtype) -
+                      kFloatTypes.begin()];
+}
+
 void set(Bytes& bytes, fs::DType dtype, std::size_t i, const Special& value) {
-  const auto type = static_cast<std::size_t>(
-      std::find(kFloatTypes.begin(), kFloatTypes.end(), dtype) - kFloatTypes.begin());
-  std::memcpy(bytes.data() + i * item_bytes(dtype), &value.bits[type], item_bytes(dtype));
+  const std::uint64_t bits = bits_of(value, dtype);  // the low bytes come first
+  std::memcpy(bytes.data() + i * item_bytes(dtype), &bits, item_bytes(dtype));
 }
 
 bool is(const Bytes& bytes, fs::DType dtype, std::size_t i, const Special& value) {
-  Bytes expected(item_bytes(dtype));
-  set(expected, dtype, 0, value);
-  return std::equal(expected.begin(), expected.end(),
-                    bytes.begin() + static_cast<std::ptrdiff_t>(i * item_bytes(dtype)));
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, bytes.data() + i * item_bytes(dtype), item_bytes(dtype));
+  return bits == bits_of(value, dtype);
 }
 
 // All elements of result row r.

@@ -39,8 +39,8 @@ template <class Tile>
 }
 
 // Without totals, the only block's sums stay where they are.
-template <RowOp O, class Tile>
-void join_columns(const Tile& tile, RowTotal<O>* totals, bool rest_only) {
+template <bool Log, class Tile>
+void join_columns(const Tile& tile, RowTotal<Log>* totals, bool rest_only) {
   if (totals == nullptr) return;
   auto& w = tile.work;
   for (int c = 0; c < tile.columns; ++c) {
@@ -71,8 +71,8 @@ void sum_columns_rest(const Tile& tile, std::int64_t start, int count, Wanted&& 
   }
 }
 
-template <RowOp O, bool Store, class Tile>
-void sum_columns_three_pass(const Tile& tile, RowTotal<O>* totals) {
+template <bool Log, bool Store, class Tile>
+void sum_columns_three_pass(const Tile& tile, RowTotal<Log>* totals) {
   using A = typename Tile::A;
   using T = typename A::T;
   using E = ExtExp<A>;
@@ -92,7 +92,7 @@ void sum_columns_three_pass(const Tile& tile, RowTotal<O>* totals) {
     }
     for (int c = 0; c < tile.columns; ++c) w.block[c] = {};
     bool holds_max = false;
-    if constexpr (O != RowOp::softmax) {
+    if constexpr (Log) {
       const auto wanted = [&](int c) { return w.scan[c].first_block == b; };
       for (int c = 0; c < tile.columns; ++c) {
         holds_max |= wanted(c);
@@ -100,9 +100,9 @@ void sum_columns_three_pass(const Tile& tile, RowTotal<O>* totals) {
       }
       if (holds_max) sum_columns_rest(tile, start, count, wanted);
     }
-    if (!holds_max) columns_block_sum<false, Store && O == RowOp::softmax>(tile, start, count);
-    join_columns<O>(tile, totals, holds_max);
-    if constexpr (Store && O != RowOp::softmax) {
+    if (!holds_max) columns_block_sum<false, Store && !Log>(tile, start, count);
+    join_columns<Log>(tile, totals, holds_max);
+    if constexpr (Store && Log) {
       tile.spread(w.max, [&](int c) { return static_cast<T>(w.scan[c].max); });
       tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
         const auto* x = tile.segment(row, rows);
@@ -117,8 +117,8 @@ void sum_columns_three_pass(const Tile& tile, RowTotal<O>* totals) {
 }
 
 // False where a column leaves the domain of the extended exponential.
-template <RowOp O, RowAlgorithm G, class Tile>
-bool sum_columns_one_pass(const Tile& tile, RowTotal<O>* totals) {
+template <bool Log, RowAlgorithm G, class Tile>
+bool sum_columns_one_pass(const Tile& tile, RowTotal<Log>* totals) {
   using A = typename Tile::A;
   using T = typename A::T;
   using E = ExtExp<A>;
@@ -130,7 +130,7 @@ bool sum_columns_one_pass(const Tile& tile, RowTotal<O>* totals) {
     bool summed = false;
     if constexpr (G == RowAlgorithm::two_pass)
       summed = columns_block_sum_two_pass(tile, start, count);
-    if (G == RowAlgorithm::online || O != RowOp::softmax) {
+    if (G == RowAlgorithm::online || Log) {
       columns_block_max(tile, start, count, false);
       for (int c = 0; c < tile.columns; ++c) w.block_exponent[c] = E::exponent(w.block_max[c]);
     }
@@ -139,7 +139,7 @@ bool sum_columns_one_pass(const Tile& tile, RowTotal<O>* totals) {
       w.block[c] = {};
     }
     if (!inside) return;
-    if constexpr (O != RowOp::softmax) {
+    if constexpr (Log) {
       bool larger[kMaxTileColumns];
       bool any = false;
       for (int c = 0; c < tile.columns; ++c) {
@@ -153,7 +153,7 @@ bool sum_columns_one_pass(const Tile& tile, RowTotal<O>* totals) {
       }
     }
     if (!summed) columns_block_sum<false, false>(tile, start, count);
-    join_columns<O>(tile, totals, false);
+    join_columns<Log>(tile, totals, false);
   });
   return inside;
 }
@@ -290,13 +290,13 @@ template <RowOp O, class Tile>
   job.temperature_stride = sizeof(double);
   job.empty_is_zero = tile.job.empty_is_zero;
   for (int c = 0; c < tile.columns; ++c)
-    run_batch<GatheredRows<typename Tile::A>, O, RowAlgorithm::three_pass_recompute>(job, c, 1);
+    run_passes<GatheredRows<typename Tile::A>, O, RowAlgorithm::three_pass_recompute>(job, c, 1);
 }
 
 // The factors of softmax, from the totals or, in tiles of a single block, from its sums. False
 // where a column lies below the domain.
 template <class Tile>
-bool normalize_columns(const Tile& tile, const RowTotal<RowOp::softmax>* totals) {
+bool normalize_columns(const Tile& tile, const RowTotal<false>* totals) {
   using T = typename Tile::T;
   auto& w = tile.work;
   bool inside = true;
@@ -313,13 +313,13 @@ bool normalize_columns(const Tile& tile, const RowTotal<RowOp::softmax>* totals)
 }
 
 template <RowOp O, RowAlgorithm G, class Tile>
-bool sum_columns(const Tile& tile, RowTotal<O>* totals) {
+bool sum_columns(const Tile& tile, RowTotal<takes_log<O>>* totals) {
   constexpr bool reload = G == RowAlgorithm::three_pass_reload && O != RowOp::logsumexp;
   if constexpr (G == RowAlgorithm::two_pass || G == RowAlgorithm::online) {
-    return sum_columns_one_pass<O, G>(tile, totals);
+    return sum_columns_one_pass<takes_log<O>, G>(tile, totals);
   } else {
     if (!scan_columns(tile)) return false;
-    sum_columns_three_pass<O, reload>(tile, totals);
+    sum_columns_three_pass<takes_log<O>, reload>(tile, totals);
     return true;
   }
 }
@@ -336,7 +336,7 @@ void run_columns(const Tile& tile) {
       if (!sum_columns<O, G>(tile, nullptr) || !normalize_columns(tile, nullptr))
         return exceptional_columns<O>(tile);
     } else {
-      RowTotal<O> totals[kMaxTileColumns];
+      RowTotal<takes_log<O>> totals[kMaxTileColumns];
       if (!sum_columns<O, G>(tile, totals) || !normalize_columns(tile, totals))
         return exceptional_columns<O>(tile);
     }
@@ -346,10 +346,10 @@ void run_columns(const Tile& tile) {
       for (std::int64_t row = 0; row < tile.job.length; ++row) put_column(tile, row, c, nan);
     }
   } else {
-    RowTotal<O> totals[kMaxTileColumns];
+    RowTotal<takes_log<O>> totals[kMaxTileColumns];
     if (!sum_columns<O, G>(tile, totals)) return exceptional_columns<O>(tile);
     for (int c = 0; c < tile.columns; ++c) {
-      w.state[c] = finish_row<A, O>(totals[c]);
+      w.state[c] = finish_row<A, takes_log<O>>(totals[c]);
       if (w.state[c].kind == RowState::exceptional) return exceptional_columns<O>(tile);
     }
     if constexpr (O == RowOp::log_softmax) write_columns_log_softmax(tile, reload);

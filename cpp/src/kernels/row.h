@@ -24,8 +24,9 @@ constexpr double kNarrow = sizeof(typename A::T) == sizeof(float) ? 188.0 : 900.
 // Stands for the exponent of a block above the domain of the extended exponential.
 constexpr std::int32_t kOutOfDomain = INT32_MAX;
 
-// Joins block sums in order. Ops that take a logarithm keep the row's first maximum out of the sum.
-template <RowOp O>
+// Joins block sums in order. Ops that take a logarithm (Log) keep the row's first maximum out of
+// the sum.
+template <bool Log>
 struct RowTotal {
   ExtSum all;
   ExtSum rest;
@@ -37,7 +38,7 @@ struct RowTotal {
       out_of_domain = true;
       return;
     }
-    if constexpr (O != RowOp::softmax) {
+    if constexpr (Log) {
       if (block.has_rest && block.max > max) {
         max = block.max;
         rest = all;
@@ -51,9 +52,9 @@ struct RowTotal {
 };
 
 // Where a summing pass leaves the sums of its blocks: joined at once, or in an array for later.
-template <RowOp O>
+template <bool Log>
 struct BlockSums {
-  RowTotal<O>* total;
+  RowTotal<Log>* total;
   BlockSum* array;
 
   [[gnu::always_inline]] void operator()(std::int64_t block, const BlockSum& sum) const {
@@ -124,10 +125,10 @@ template <class A, class In>
 // there, or x - max where the op takes a logarithm. `narrow` rows are
 // summed under the row's exponent, others under each block's, so that what counts as zero does not
 // depend on the algorithm.
-template <class A, RowOp O, class Source>
+template <class A, bool Log, class Source>
 [[gnu::noinline]] void sum_three_pass(Source& source, std::int64_t length, const RowScan& scan,
                                       typename A::T* stored, std::int64_t first, std::int64_t last,
-                                      const BlockSums<O>& emit) {
+                                      const BlockSums<Log>& emit) {
   using T = typename A::T;
   using E = ExtExp<A>;
   const T row_exponent = E::exponent(static_cast<T>(scan.max));
@@ -140,11 +141,11 @@ template <class A, RowOp O, class Source>
     const T exponent = narrow ? row_exponent : E::exponent(block_max<A>(x, count));
     BlockSum out{};
     out.exponent = static_cast<std::int32_t>(exponent);
-    if (O != RowOp::softmax && b == scan.first_block) {
+    if (Log && b == scan.first_block) {
       sum_rest<A>(out, x, count, static_cast<T>(scan.max), exponent);
     } else {
       Sum2 sum;
-      if (O != RowOp::softmax || stored == nullptr)
+      if (Log || stored == nullptr)
         sum = block_sum<A>(x, count, exponent);
       else if (exponent == row_exponent)
         sum = block_sum<A, Also::keep>(x, count, exponent, stored + start);
@@ -154,7 +155,7 @@ template <class A, RowOp O, class Source>
       out.lo = sum.lo;
     }
     emit(b, out);
-    if (O != RowOp::softmax && stored != nullptr) {
+    if (Log && stored != nullptr) {
       const auto largest = A::set1(static_cast<T>(scan.max));
       map_block<A>(stored + start, count, false,
                    [&](int i, auto part) __attribute__((always_inline)) {
@@ -166,9 +167,9 @@ template <class A, RowOp O, class Source>
 
 // The only summing pass of the online and the two-pass algorithm. `max` starts at -inf and becomes
 // the largest element seen.
-template <class A, RowOp O, RowAlgorithm G, class Source>
+template <class A, bool Log, RowAlgorithm G, class Source>
 [[gnu::noinline]] void sum_one_pass(Source& source, std::int64_t length, std::int64_t first,
-                                    std::int64_t last, const BlockSums<O>& emit) {
+                                    std::int64_t last, const BlockSums<Log>& emit) {
   using T = typename A::T;
   using E = ExtExp<A>;
   T max = -infinity<T>();
@@ -184,7 +185,7 @@ template <class A, RowOp O, RowAlgorithm G, class Source>
       summed = !s.wide;
       out.hi = s.sum.hi;
       out.lo = s.sum.lo;
-      if constexpr (O != RowOp::softmax) block_largest = block_max<A>(x, count);
+      if constexpr (Log) block_largest = block_max<A>(x, count);
     } else {
       block_largest = block_max<A>(x, count);
       exponent = E::exponent(block_largest);
@@ -195,11 +196,11 @@ template <class A, RowOp O, RowAlgorithm G, class Source>
       return;
     }
     out.exponent = static_cast<std::int32_t>(exponent);
-    if (O != RowOp::softmax && block_largest > max) {
+    if (Log && block_largest > max) {
       max = block_largest;
       sum_rest<A>(out, x, count, max, exponent);
     }
-    if (!summed && (O == RowOp::softmax || length > A::block)) {
+    if (!summed && (!Log || length > A::block)) {
       const Sum2 sum = Source::is_memory && start + 2 * A::block <= length
                            ? block_sum<A, Also::prefetch>(x, count, exponent)
                            : block_sum<A>(x, count, exponent);
@@ -240,15 +241,15 @@ inline double log_of_sum(const ExtSum& rest, double max) {
   return log_sum < smallest ? 0.0 : log_sum;
 }
 
-template <class A, RowOp O>
-inline RowState finish_row(const RowTotal<O>& total) {
+template <class A, bool Log>
+inline RowState finish_row(const RowTotal<Log>& total) {
   RowState state{};
-  const ExtSum& sum = O == RowOp::softmax ? total.all : total.rest;
+  const ExtSum& sum = !Log ? total.all : total.rest;
   if (total.out_of_domain || sum.exponent < -static_cast<std::int32_t>(kMaxExponent)) {
     state.kind = RowState::exceptional;
   } else if (sum.hi != sum.hi) {
     state.kind = RowState::all_nan;
-  } else if constexpr (O == RowOp::softmax) {
+  } else if constexpr (!Log) {
     state = normalizer<A>(sum);
   } else {
     state.kind = RowState::regular;

@@ -74,6 +74,9 @@ struct GatheredRows {
   }
 };
 
+template <RowOp O>
+constexpr bool takes_log = O != RowOp::softmax;
+
 template <class A>
 bool in_domain(double max) {
   const double exponent = static_cast<double>(ExtExp<A>::exponent(static_cast<typename A::T>(max)));
@@ -222,10 +225,10 @@ template <class Rows, RowOp O>
   }
   source.shift = max;
   constexpr RowAlgorithm recompute = RowAlgorithm::three_pass_recompute;
-  RowTotal<O> total;
+  RowTotal<takes_log<O>> total;
   const RowScan scan = scan_blocks<A>(source, job.length, 0, blocks);
-  sum_three_pass<A, O>(source, job.length, scan, nullptr, 0, blocks, {&total, nullptr});
-  RowState state = finish_row<A, O>(total);
+  sum_three_pass<A, takes_log<O>>(source, job.length, scan, nullptr, 0, blocks, {&total, nullptr});
+  RowState state = finish_row<A, takes_log<O>>(total);
   if constexpr (O == RowOp::logsumexp) state.max = static_cast<double>(max);
   auto sink = Rows::sink(job, row);
   write_regular<Rows, O, recompute>(job, row, source, sink, state, 0, blocks);
@@ -233,21 +236,14 @@ template <class Rows, RowOp O>
 
 // Several rows, pass by pass, for the reason that short_rows.h gives.
 template <class Rows, RowOp O, RowAlgorithm G>
-void run_batch(const RowsJob& job, std::int64_t first, int rows) {
+void run_passes(const RowsJob& job, std::int64_t first, int rows) {
   using A = typename Rows::A;
   using T = typename A::T;
   constexpr bool one_pass = G == RowAlgorithm::two_pass || G == RowAlgorithm::online;
   constexpr bool reload = G == RowAlgorithm::three_pass_reload && O != RowOp::logsumexp;
   const std::int64_t blocks = (job.length + A::block - 1) / A::block;
-  if constexpr (O == RowOp::softmax && G == RowAlgorithm::three_pass_reload && Rows::is_memory) {
-    if (blocks == 1 && !job.stream &&
-        softmax_short_rows<A>(Rows::x(job, first), job.x_stride, Rows::y(job, first), job.y_stride,
-                              rows, static_cast<int>(job.length),
-                              Rows::x(job, first + 2 * rows <= job.rows ? first + rows : first)))
-      return;
-  }
   RowScan scan[kBatchRows];
-  RowTotal<O> total[kBatchRows];
+  RowTotal<takes_log<O>> total[kBatchRows];
   RowState state[kBatchRows];
   if constexpr (!one_pass) {
     for (int r = 0; r < rows; ++r) {
@@ -258,17 +254,17 @@ void run_batch(const RowsJob& job, std::int64_t first, int rows) {
   for (int r = 0; r < rows; ++r) {
     auto source = Rows::source(job, first + r);
     total[r] = {};
-    const BlockSums<O> join{&total[r], nullptr};
+    const BlockSums<takes_log<O>> join{&total[r], nullptr};
     if constexpr (one_pass) {
-      sum_one_pass<A, O, G>(source, job.length, 0, blocks, join);
+      sum_one_pass<A, takes_log<O>, G>(source, job.length, 0, blocks, join);
     } else if (in_domain<A>(scan[r].max)) {
       T* stored = reload ? Rows::stored(job, first + r) : nullptr;
-      sum_three_pass<A, O>(source, job.length, scan[r], stored, 0, blocks, join);
+      sum_three_pass<A, takes_log<O>>(source, job.length, scan[r], stored, 0, blocks, join);
     } else {
       total[r].out_of_domain = true;
     }
   }
-  for (int r = 0; r < rows; ++r) state[r] = finish_row<A, O>(total[r]);
+  for (int r = 0; r < rows; ++r) state[r] = finish_row<A, takes_log<O>>(total[r]);
   for (int r = 0; r < rows; ++r) {
     if (state[r].kind == RowState::exceptional) {
       exceptional_row<Rows, O>(job, first + r);
@@ -282,12 +278,29 @@ void run_batch(const RowsJob& job, std::int64_t first, int rows) {
   }
 }
 
-// Rows in a batch; one where the reload algorithm has a single row's worth of scratch.
-template <class Rows>
-int batch_rows(const RowsJob& job) {
-  if (job.scratch != nullptr || job.length > kBatchElements) return 1;
-  const std::int64_t rows = kBatchElements / job.length;
-  return rows < kBatchRows ? static_cast<int>(rows) : kBatchRows;
+template <class Rows, RowOp O, RowAlgorithm G>
+void run_all(const RowsJob& job) {
+  using A = typename Rows::A;
+  const std::int64_t fitting = kBatchElements / job.length;
+  const int most = fitting < 1 ? 1 : fitting < kBatchRows ? static_cast<int>(fitting) : kBatchRows;
+  // Scratch holds the terms of one row; softmax_short_rows has a buffer of its own.
+  const int at_once = job.scratch != nullptr ? 1 : most;
+  for (std::int64_t row = 0; row < job.rows;) {
+    const std::int64_t left = job.rows - row;
+    if constexpr (O == RowOp::softmax && G == RowAlgorithm::three_pass_reload && Rows::is_memory) {
+      const int rows = left < most ? static_cast<int>(left) : most;
+      const std::int64_t behind = left >= 2 * rows ? row + rows : row;
+      if (job.length <= A::block &&
+          softmax_short_rows<A>(Rows::x(job, row), job.x_stride, Rows::y(job, row), job.y_stride,
+                                rows, static_cast<int>(job.length), Rows::x(job, behind))) {
+        row += rows;
+        continue;
+      }
+    }
+    const int rows = left < at_once ? static_cast<int>(left) : at_once;
+    run_passes<Rows, O, G>(job, row, rows);
+    row += rows;
+  }
 }
 
 template <RowOp O, RowAlgorithm G>
@@ -336,11 +349,7 @@ struct RowEntries {
           write_constant<Rows, c.op>(job, row, -infinity<T>(), 0, 0);
         return;
       }
-      const int batch = batch_rows<Rows>(job);
-      for (std::int64_t row = 0; row < job.rows; row += batch) {
-        const std::int64_t left = job.rows - row;
-        run_batch<Rows, c.op, c.algorithm>(job, row, left < batch ? static_cast<int>(left) : batch);
-      }
+      run_all<Rows, c.op, c.algorithm>(job);
     });
     if (job.stream) stream_fence();
   }
@@ -356,16 +365,16 @@ struct RowEntries {
     const DefaultFloatEnvironment environment;
     auto source = Rows::source(job, 0);
     with_case(job.op, job.algorithm, [&](auto c) {
-      const BlockSums<c.op> keep{nullptr, sums};
+      const BlockSums<takes_log<c.op>> keep{nullptr, sums};
       constexpr RowAlgorithm g = c.algorithm;
       if constexpr (g == RowAlgorithm::two_pass || g == RowAlgorithm::online) {
-        sum_one_pass<A, c.op, g>(source, job.length, first, last, keep);
+        sum_one_pass<A, takes_log<c.op>, g>(source, job.length, first, last, keep);
       } else if (!in_domain<A>(scan.max)) {
         for (std::int64_t b = first; b < last; ++b) sums[b].exponent = kOutOfDomain;
       } else {
         const bool reload = g == RowAlgorithm::three_pass_reload && c.op != RowOp::logsumexp;
-        sum_three_pass<A, c.op>(source, job.length, scan, reload ? Rows::stored(job, 0) : nullptr,
-                                first, last, keep);
+        sum_three_pass<A, takes_log<c.op>>(
+            source, job.length, scan, reload ? Rows::stored(job, 0) : nullptr, first, last, keep);
       }
     });
   }
@@ -375,9 +384,9 @@ struct RowEntries {
     const DefaultFloatEnvironment environment;
     RowState state{};
     with_case(job.op, RowAlgorithm::online, [&](auto c) {
-      RowTotal<c.op> total;
+      RowTotal<takes_log<c.op>> total;
       for (std::int64_t b = 0; b < blocks; ++b) total.join(sums[b]);
-      state = finish_row<A, c.op>(total);
+      state = finish_row<A, takes_log<c.op>>(total);
     });
     return state;
   }

@@ -1,0 +1,184 @@
+// The same bits wherever a row lies: in a batch, at any alignment, in place, with stores that bypass
+// the cache, and whatever floating-point environment the host program has set.
+#include <cfenv>
+
+#include "planned.h"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+using namespace tests;
+
+namespace {
+
+std::vector<std::size_t> some_lengths(fs::DType dtype) {
+  const std::size_t block = block_of(dtype);
+  return {1, 5, 16, 33, 64, 100, block - 1, block, block + 3, 3 * block + 7};
+}
+
+template <class F>
+void for_each_case(F&& f) {
+  for (const fs::DType dtype : kFloatTypes)
+    for (const fs::Op op : kOps)
+      for (const fs::Algorithm algorithm : kAlgorithms) f(dtype, op, algorithm);
+}
+
+std::string text(fs::DType dtype, fs::Op op, fs::Algorithm algorithm, std::size_t n,
+                 const std::string& what) {
+  return describe(op, dtype, algorithm) + " n=" + std::to_string(n) + " " + what;
+}
+
+// x + out offsets in elements; what lies around the result must stay as it is.
+Bytes run_at(fs::DType dtype, fs::Op op, fs::Algorithm algorithm, const Bytes& x,
+             std::size_t x_offset, std::size_t y_offset, bool stream) {
+  const std::size_t item = item_bytes(dtype);
+  const auto n = static_cast<std::int64_t>(x.size() / item);
+  const std::int64_t width = op == fs::Op::logsumexp ? 1 : n;
+  constexpr std::size_t margin = 128;
+  Array in = strided(dtype, {n}, {fs::itemsize(dtype)}, margin);
+  in.bytes.resize(in.bytes.size() + 16 * item);
+  in.offset += x_offset * item;
+  from_dense(in, x);
+  Array out = strided(dtype, {width}, {fs::itemsize(dtype)}, margin);
+  out.bytes.resize(out.bytes.size() + 16 * item, 0xa5);
+  out.offset += y_offset * item;
+  const Bytes before = out.bytes;
+  const std::array axes = {0};
+  apply_planned(op, in.view(), out.out(), axes, with(algorithm),
+                [&](fs::Plan& plan) { plan.stream = stream; });
+  const Bytes y = to_dense(out);
+  Bytes expected = before;
+  std::copy(y.begin(), y.end(), expected.begin() + static_cast<std::ptrdiff_t>(out.offset));
+  return expected == out.bytes ? y : Bytes();
+}
+
+#if defined(__x86_64__)
+using Environment = unsigned;
+Environment environment() { return _mm_getcsr(); }
+void set_environment(Environment e) { _mm_setcsr(e); }
+constexpr Environment kFlush = 0x8040;  // FTZ and DAZ
+#else
+using Environment = std::uint64_t;
+Environment environment() {
+  std::uint64_t e;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(e));
+  return e;
+}
+void set_environment(Environment e) { __asm__ volatile("msr fpcr, %0" : : "r"(e)); }
+constexpr Environment kFlush = 1u << 24;
+#endif
+
+}  // namespace
+
+TEST_CASE("bits: position in a batch") {
+  Tally tally;
+  for_each_case([&](fs::DType dtype, fs::Op op, fs::Algorithm algorithm) {
+    const auto item = fs::itemsize(dtype);
+    for (const std::size_t n : some_lengths(dtype)) {
+      const auto width = static_cast<std::int64_t>(n);
+      for (const std::int64_t padding : {0, 3}) {
+        constexpr std::int64_t rows = kPatterns.size();
+        Array x = strided(dtype, {rows, width}, {(width + padding) * item, item});
+        Bytes values;
+        Bytes expected;
+        for (std::size_t r = 0; r < rows; ++r) {
+          const Bytes row = make_row(kPatterns[r], dtype, n, r);
+          const Bytes y = run_row(op, dtype, row, with(algorithm));
+          values.insert(values.end(), row.begin(), row.end());
+          expected.insert(expected.end(), y.begin(), y.end());
+        }
+        from_dense(x, values);
+        Array out = matrix(dtype, rows, op == fs::Op::logsumexp ? 1 : width, Layout::rows);
+        const std::array axes = {-1};
+        apply(op, x.view(), out.out(), axes, with(algorithm));
+        tally.same(dtype, expected, to_dense(out), [&] {
+          return text(dtype, op, algorithm, n, padding == 0 ? "dense" : "padded");
+        });
+      }
+    }
+  });
+  CHECK(tally.checked() == 4 * 3 * 4 * 10 * 2);
+}
+
+TEST_CASE("bits: alignment and streaming stores") {
+  Tally tally;
+  for_each_case([&](fs::DType dtype, fs::Op op, fs::Algorithm algorithm) {
+    for (const std::size_t n : some_lengths(dtype)) {
+      const Bytes x = make_row(kPatterns[n % 6], dtype, n, n);
+      const Bytes expected = run_row(op, dtype, x);
+      for (std::size_t offset = 0; offset <= 16; ++offset) {
+        for (const bool stream : {false, true}) {
+          const std::size_t x_offset = (offset * 5) % 17;
+          tally.same(dtype, expected, run_at(dtype, op, algorithm, x, x_offset, offset, stream),
+                     [&] {
+                       return text(dtype, op, algorithm, n,
+                                   (stream ? "streamed at " : "at ") + std::to_string(offset));
+                     });
+        }
+      }
+    }
+  });
+  CHECK(tally.checked() == 4 * 3 * 4 * 10 * 17 * 2);
+}
+
+TEST_CASE("bits: in place") {
+  Tally tally;
+  for_each_case([&](fs::DType dtype, fs::Op op, fs::Algorithm algorithm) {
+    if (op == fs::Op::logsumexp) return;
+    for (const std::size_t n : some_lengths(dtype)) {
+      for (const Layout layout : kLayouts) {
+        constexpr std::int64_t rows = 7;
+        Bytes values;
+        for (std::size_t r = 0; r < rows; ++r) {
+          const Bytes row = make_row(kPatterns[(n + r * 5) % kPatterns.size()], dtype, n, r);
+          values.insert(values.end(), row.begin(), row.end());
+        }
+        const auto width = static_cast<std::int64_t>(n);
+        const Bytes expected = run_matrix(op, dtype, width, values, Layout::rows, with(algorithm));
+        Array x = matrix(dtype, rows, width, layout);
+        from_dense(x, values);
+        const std::array axes = {1};
+        apply(op, x.view(), x.out(), axes, with(algorithm));
+        tally.same(dtype, expected, to_dense(x),
+                   [&] { return text(dtype, op, algorithm, n, name(layout)); });
+      }
+    }
+  });
+  CHECK(tally.checked() == 4 * 2 * 4 * 10 * 4);
+}
+
+TEST_CASE("bits: the host's floating-point environment neither matters nor changes") {
+  Tally tally;
+  const Environment usual = environment();
+  for_each_case([&](fs::DType dtype, fs::Op op, fs::Algorithm algorithm) {
+    for (const std::size_t pattern : {std::size_t{2}, std::size_t{6}, std::size_t{22},
+                                      std::size_t{24}, std::size_t{26}}) {
+      const std::size_t n = block_of(dtype) + 39;
+      const Bytes x = make_row(kPatterns[pattern], dtype, 7 * n, n);
+      for (const Layout layout : kLayouts) {
+        fs::Options options = with(algorithm);
+        options.temperature = layout == Layout::rows ? 1.0 : 0.7;
+        const auto run = [&] {
+          return run_matrix(op, dtype, static_cast<std::int64_t>(n), x, layout, options);
+        };
+        const Bytes expected = run();
+        for (const int rounding : {FE_TONEAREST, FE_DOWNWARD, FE_UPWARD, FE_TOWARDZERO}) {
+          std::fesetround(rounding);
+          set_environment(environment() | kFlush);
+          const Environment before = environment();
+          const Bytes actual = run();
+          const Environment after = environment();
+          set_environment(usual);
+          std::fesetround(FE_TONEAREST);
+          tally.same(dtype, expected, actual, [&] {
+            return text(dtype, op, algorithm, n, "rounding mode " + std::to_string(rounding));
+          });
+          tally.expect(before == after,
+                       [&] { return text(dtype, op, algorithm, n, "environment changed"); });
+        }
+      }
+    }
+  });
+  CHECK(tally.checked() == 4 * 3 * 4 * 5 * 4 * 4 * 2);
+}
