@@ -125,7 +125,7 @@ def libraries() -> dict[str, Library]:
 
 def measure(dtype: str, sizes: list[int], seed: int) -> list[Record]:
     """Return one record for each input, size, op and library."""
-    records = []
+    records: list[Record] = []
     for kind, inputs in (("realistic", REALISTIC), ("hostile", HOSTILE)):
         for name, make in inputs.items():
             for n in sizes:
@@ -226,7 +226,7 @@ def main() -> None:
         check_reference(arguments.seed)
         return
     sizes = [n for n in SIZES if not arguments.quick or n <= 131072]
-    records = []
+    records: list[Record] = []
     for dtype in [arguments.dtype] if arguments.dtype else ["float32", "float64"]:
         if dtype == "float64" and np.finfo(np.longdouble).nmant < 63:
             print("float64 left out: long double has no more bits here", file=sys.stderr)

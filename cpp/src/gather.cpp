@@ -46,6 +46,20 @@ float to_odd_f32(double v) {
   return f;
 }
 
+// Likewise from an integer, which f64 may not hold.
+template <class Int>
+float integer_to_odd_f32(Int v) {
+  if constexpr (sizeof(Int) == 8) {
+    constexpr int spare = 11;  // bits of Int beyond f64's significand
+    constexpr Int mask = (Int{1} << spare) - 1;
+    if (v / (Int{1} << 53) != 0) {
+      const Int head = static_cast<Int>((v >> spare) | ((v & mask) != 0 ? 1 : 0));
+      return to_odd_f32(static_cast<double>(head)) * static_cast<float>(1 << spare);
+    }
+  }
+  return to_odd_f32(static_cast<double>(v));
+}
+
 // v as an element of the row's type, held in the arithmetic type.
 template <DType Row, class Source>
 auto as_row_element(Source v) {
@@ -67,8 +81,10 @@ auto as_row_element(Source v) {
       Half half;
       if constexpr (std::is_same_v<Source, float>)
         from_f32(v, &half);
-      else if constexpr (std::is_arithmetic_v<Source>)
-        from_f32(to_odd_f32(static_cast<double>(v)), &half);
+      else if constexpr (std::is_integral_v<Source>)
+        from_f32(integer_to_odd_f32(v), &half);
+      else if constexpr (std::is_same_v<Source, double>)
+        from_f32(to_odd_f32(v), &half);
       else
         from_f32(to_f32(v), &half);
       return to_f32(half);

@@ -82,7 +82,7 @@ void choose_threads(Plan& plan, const Problem& p, int threads) {
   const std::int64_t blocks = divide_up(p.row_length, plan.block);
   if (p.layout == Layout::columns) {
     plan.rows_per_task = plan.tile_columns;
-  } else if (p.rows < plan.threads && blocks >= 2 * plan.threads) {
+  } else if (plan.threads > 1 && p.rows < plan.threads && blocks >= 2 * plan.threads) {
     plan.share_row = true;
     plan.rows_per_task =
         std::clamp<std::int64_t>(divide_up(blocks, std::int64_t{4} * plan.threads), 1,

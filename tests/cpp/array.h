@@ -1,32 +1,20 @@
-// Arrays that own their memory, and calls of the public interface on them.
+// Arrays that own their memory.
 #pragma once
-
-#include <doctest/doctest.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "corpus.h"
 #include "elements.h"
-#include "fastsoftmax/runtime.hpp"
-#include "fastsoftmax/softmax.hpp"
+#include "fastsoftmax/view.hpp"
 #include "kernels/kernel_table.h"
 
 namespace tests {
 
 using Shape = std::vector<std::int64_t>;
-
-inline constexpr std::array kFloatTypes = {fs::DType::f32, fs::DType::f64, fs::DType::f16,
-                                           fs::DType::bf16};
-inline constexpr std::array kOps = {fs::Op::softmax, fs::Op::log_softmax, fs::Op::logsumexp};
-inline constexpr std::array kAlgorithms = {
-    fs::Algorithm::three_pass_reload, fs::Algorithm::three_pass_recompute,
-    fs::Algorithm::two_pass, fs::Algorithm::online};
 
 inline std::size_t item_bytes(fs::DType dtype) {
   return static_cast<std::size_t>(fs::itemsize(dtype));
@@ -164,106 +152,5 @@ inline Array matrix(fs::DType dtype, std::int64_t rows, std::int64_t n, Layout l
       return strided(dtype, {rows, n}, {item, (rows + 3) * item});
   }
 }
-
-inline void apply(fs::Op op, const fs::ConstView& x, const fs::View& out, std::span<const int> axes,
-                  const fs::Options& options) {
-  switch (op) {
-    case fs::Op::softmax:
-      return fs::softmax(x, out, axes, options);
-    case fs::Op::log_softmax:
-      return fs::log_softmax(x, out, axes, options);
-    case fs::Op::logsumexp:
-      return fs::logsumexp(x, out, axes, options);
-  }
-}
-
-inline fs::Options with(fs::Algorithm algorithm) {
-  fs::Options options;
-  options.algorithm = algorithm;
-  return options;
-}
-
-// A matrix in dense order, reduced along its second axis: x goes through `layout` and so does the
-// result.
-inline Bytes run_matrix(fs::Op op, fs::DType dtype, std::int64_t n, const Bytes& x, Layout layout,
-                        const fs::Options& options) {
-  const auto rows = static_cast<std::int64_t>(x.size() / item_bytes(dtype)) / n;
-  Array in = matrix(dtype, rows, n, layout);
-  from_dense(in, x);
-  Array out = matrix(dtype, rows, op == fs::Op::logsumexp ? 1 : n, layout);
-  const std::array axes = {1};
-  apply(op, in.view(), out.out(), axes, options);
-  return to_dense(out);
-}
-
-// One contiguous row.
-inline Bytes run_row(fs::Op op, fs::DType dtype, const Bytes& x, const fs::Options& options) {
-  const auto n = static_cast<std::int64_t>(x.size() / item_bytes(dtype));
-  const std::array x_shape = {n};
-  const std::array out_shape = {op == fs::Op::logsumexp ? std::int64_t{1} : n};
-  const std::array<std::int64_t, 1> strides = {fs::itemsize(dtype)};
-  const std::array axes = {0};
-  Bytes y(static_cast<std::size_t>(out_shape[0]) * item_bytes(dtype), 0xa5);
-  apply(op, {x.data(), dtype, x_shape, strides}, {y.data(), dtype, out_shape, strides}, axes,
-        options);
-  return y;
-}
-
-// The result that all others are compared with.
-inline Bytes run_row(fs::Op op, fs::DType dtype, const Bytes& x) {
-  return run_row(op, dtype, x, with(fs::Algorithm::three_pass_recompute));
-}
-
-inline Bytes make_row(const Pattern& pattern, fs::DType dtype, std::size_t n, std::uint64_t seed) {
-  Random random(seed);
-  std::vector<double> values(n);
-  pattern.fill(random, values, block_of(dtype));
-  return encode(dtype, values);
-}
-
-// Sets an instruction set and takes it back.
-class UseIsa {
- public:
-  explicit UseIsa(fs::Isa isa) : before_(fs::isa_in_use()) {
-    if (isa != before_) fs::use_isa(isa);
-  }
-  ~UseIsa() {
-    if (fs::isa_in_use() != before_) fs::use_isa(before_);
-  }
-  UseIsa(const UseIsa&) = delete;
-  UseIsa& operator=(const UseIsa&) = delete;
-
- private:
-  fs::Isa before_;
-};
-
-inline std::string describe(fs::Op op, fs::DType dtype, fs::Algorithm algorithm) {
-  return std::string(fs::name(op)) + " " + std::string(fs::name(dtype)) + " " +
-         std::string(fs::name(algorithm)) + " " + std::string(fs::name(fs::isa_in_use()));
-}
-
-// Counts comparisons, so that a test can tell that it made them all, and reports the first failures
-// in full.
-class Tally {
- public:
-  template <class Describe>
-  void expect(bool ok, Describe&& what) {
-    ++checked_;
-    if (ok) return;
-    if (++failed_ <= kShown) FAIL_CHECK(what());
-  }
-  template <class Describe>
-  void same(fs::DType dtype, const Bytes& expected, const Bytes& actual, Describe&& what) {
-    expect(expected == actual,
-           [&] { return std::string(what()) + ": " + difference(dtype, expected, actual); });
-  }
-  long checked() const { return checked_; }
-  long failed() const { return failed_; }
-
- private:
-  static constexpr long kShown = 10;
-  long checked_ = 0;
-  long failed_ = 0;
-};
 
 }  // namespace tests

@@ -1,6 +1,7 @@
 // Inputs, the same on every platform: integer random numbers and exact arithmetic, no libm.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -126,12 +127,22 @@ inline void ties(Random& r, Row row, std::size_t) {
   each(row, [&](std::size_t) { return values[r.below(4)]; });
 }
 
-// Multiples of ln 2, so that exponents span exactly as much as some limit allows, or one more.
-inline void powers(Random& r, Row row, std::size_t) {
-  constexpr std::int64_t spans[] = {24,  119, 120, 121, 125, 126, 127, 149, 187, 188, 189,
-                                    190, 191, 254, 899, 900, 901, 1021, 1022, 1023, 1100, 2100};
-  const std::int64_t span = spans[r.below(std::size(spans))];
-  each(row, [&](std::size_t) { return -static_cast<double>(r.below(span + 1)) * kLn2; });
+// A span of exponents: such as some limit allows or just exceeds, or any.
+inline std::int64_t random_span(Random& r) {
+  constexpr std::int64_t limits[] = {24,  48,  100, 120,  126,  140,  149,  164, 188,
+                                     190, 254, 300, 900, 1000, 1022, 1086, 2100};
+  if (r.chance(0.3)) return r.below(260);
+  return limits[r.below(std::size(limits))] + r.below(3) - 1;
+}
+
+// Exponents that span exactly so much; all mantissas 1, or any.
+template <bool Powers>
+void spanning(Random& r, Row row, std::size_t) {
+  const std::int64_t span = random_span(r);
+  each(row, [&](std::size_t) {
+    return -kLn2 * (Powers ? static_cast<double>(r.below(span + 1))
+                           : static_cast<double>(span) * r.uniform());
+  });
   if (row.size() > 1) {
     row[static_cast<std::size_t>(r.below(static_cast<std::int64_t>(row.size())))] = 0.0;
     row[static_cast<std::size_t>(r.below(static_cast<std::int64_t>(row.size())))] =
@@ -186,7 +197,8 @@ inline constexpr std::array kPatterns = {
     Pattern{"one-hot", patterns::one_hot},
     Pattern{"subnormal", patterns::subnormal},
     Pattern{"ties", patterns::ties},
-    Pattern{"powers of two", patterns::powers},
+    Pattern{"powers of two", patterns::spanning<true>},
+    Pattern{"spanning", patterns::spanning<false>},
     Pattern{"steps", patterns::steps},
     Pattern{"upper edge", patterns::edge<2>},
     Pattern{"lower edge", patterns::edge<-2>},

@@ -1,7 +1,7 @@
 // Calls that follow a plan of the test's making, so that small inputs reach every way of running.
 #pragma once
 
-#include "array.h"
+#include "run.h"
 #include "call.h"
 #include "execute.h"
 

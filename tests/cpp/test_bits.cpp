@@ -1,6 +1,6 @@
 // The same bits from every algorithm and every instruction set. (test_bits_batch.cpp: wherever the
 // row lies and whoever computes it; test_bits_layout.cpp: however its elements are laid out.)
-#include "array.h"
+#include "run.h"
 
 using namespace tests;
 
@@ -68,7 +68,7 @@ TEST_CASE("bits: many random rows") {
   Tally tally;
   Random random(7);
   for (int i = 0; i < 3000; ++i) {
-    const auto n = static_cast<std::size_t>(1 + random.below(700));
+    const auto n = static_cast<std::size_t>(1 + random.below(1500));
     const Pattern& pattern = kPatterns[static_cast<std::size_t>(random.below(kPatterns.size()))];
     compare_row(tally, pattern, kFloatTypes[static_cast<std::size_t>(i) % 4], n, random.bits());
   }

@@ -17,13 +17,6 @@ std::vector<std::size_t> some_lengths(fs::DType dtype) {
   return {1, 5, 16, 33, 64, 100, block - 1, block, block + 3, 3 * block + 7};
 }
 
-template <class F>
-void for_each_case(F&& f) {
-  for (const fs::DType dtype : kFloatTypes)
-    for (const fs::Op op : kOps)
-      for (const fs::Algorithm algorithm : kAlgorithms) f(dtype, op, algorithm);
-}
-
 std::string text(fs::DType dtype, fs::Op op, fs::Algorithm algorithm, std::size_t n,
                  const std::string& what) {
   return describe(op, dtype, algorithm) + " n=" + std::to_string(n) + " " + what;
@@ -99,6 +92,29 @@ TEST_CASE("bits: position in a batch") {
     }
   });
   CHECK(tally.checked() == 4 * 3 * 4 * 10 * 2);
+}
+
+// Several short rows may be taken at once.
+TEST_CASE("bits: batches of short rows") {
+  Tally tally;
+  Random random(31);
+  for (std::size_t rows = 1; rows <= 40; ++rows) {
+    for_each_case([&](fs::DType dtype, fs::Op op, fs::Algorithm algorithm) {
+      for (const std::int64_t longest : {20, 140, 1200}) {
+        const auto n = static_cast<std::size_t>(1 + random.below(longest));
+        Bytes x = random_rows(random, dtype, rows, n);
+        if (random.chance(0.2))
+          put(dtype, &x[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(rows * n))) *
+                        item_bytes(dtype)],
+              random.chance(0.7) ? std::numeric_limits<double>::quiet_NaN() : kInfinity);
+        tally.same(dtype, one_by_one(op, dtype, x, n),
+                   run_matrix(op, dtype, static_cast<std::int64_t>(n), x, Layout::rows,
+                              with(algorithm)),
+                   [&] { return text(dtype, op, algorithm, n, std::to_string(rows) + " rows"); });
+      }
+    });
+  }
+  CHECK(tally.checked() == 40 * 4 * 3 * 4 * 3);
 }
 
 TEST_CASE("bits: alignment and streaming stores") {

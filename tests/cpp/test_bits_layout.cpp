@@ -1,44 +1,17 @@
 // The same bits however the elements of a row lie in memory: as tiles of columns, behind strides of
 // either sign, byte-swapped, unaligned, under a mask that admits everything, under a temperature.
-#include "array.h"
+#include "run.h"
 
 using namespace tests;
 
 namespace {
 
-const Pattern& pattern_for(Random& random, int mode) {
-  // Patterns whose maxima lie in the domain of the extended exponential, so that the fast path of a
-  // tile runs; one pattern for the whole tile; anything.
-  constexpr std::size_t tame = 6;
-  if (mode == 0) return kPatterns[static_cast<std::size_t>(random.below(tame))];
-  return kPatterns[static_cast<std::size_t>(random.below(kPatterns.size()))];
+fs::DType random_type(Random& random) {
+  return kFloatTypes[static_cast<std::size_t>(random.below(4))];
 }
 
-Bytes random_rows(Random& random, fs::DType dtype, std::size_t rows, std::size_t n) {
-  const int mode = static_cast<int>(random.below(3));
-  const Pattern* pattern = &pattern_for(random, 1);
-  Bytes x;
-  for (std::size_t r = 0; r < rows; ++r) {
-    if (mode != 1) pattern = &pattern_for(random, mode);
-    const Bytes row = make_row(*pattern, dtype, n, random.bits());
-    x.insert(x.end(), row.begin(), row.end());
-  }
-  return x;
-}
-
-// Row by row, as contiguous rows.
-Bytes one_by_one(fs::Op op, fs::DType dtype, const Bytes& x, std::size_t n) {
-  Bytes all;
-  const auto step = static_cast<std::ptrdiff_t>(n * item_bytes(dtype));
-  for (auto row = x.begin(); row != x.end(); row += step) {
-    const Bytes y = run_row(op, dtype, Bytes(row, row + step));
-    all.insert(all.end(), y.begin(), y.end());
-  }
-  return all;
-}
-
-void compare_columns(Tally& tally, Random& random, std::size_t columns, std::size_t n) {
-  const fs::DType dtype = kFloatTypes[static_cast<std::size_t>(random.below(4))];
+void compare_columns(Tally& tally, Random& random, fs::DType dtype, std::size_t columns,
+                     std::size_t n) {
   const Bytes x = random_rows(random, dtype, columns, n);
   for (const fs::Op op : kOps) {
     const Bytes expected = one_by_one(op, dtype, x, n);
@@ -74,20 +47,14 @@ std::vector<std::size_t> some_lengths(fs::DType dtype) {
   return {1, 2, 19, 64, 65, 150, block_of(dtype), 2 * block_of(dtype) + 21};
 }
 
-template <class F>
-void for_each_case(F&& f) {
-  for (const fs::DType dtype : kFloatTypes)
-    for (const fs::Op op : kOps)
-      for (const fs::Algorithm algorithm : kAlgorithms) f(dtype, op, algorithm);
-}
-
 }  // namespace
 
 TEST_CASE("layout: columns of every length to 300") {
   Tally tally;
   Random random(11);
   for (std::size_t n = 1; n <= 300; ++n)
-    compare_columns(tally, random, static_cast<std::size_t>(1 + random.below(30)), n);
+    compare_columns(tally, random, random_type(random),
+                    static_cast<std::size_t>(1 + random.below(30)), n);
   CHECK(tally.checked() == 300 * 24);
 }
 
@@ -95,20 +62,25 @@ TEST_CASE("layout: 1 to 140 columns") {
   Tally tally;
   Random random(12);
   for (std::size_t columns = 1; columns <= 70; ++columns) {
-    compare_columns(tally, random, columns, static_cast<std::size_t>(2 + random.below(150)));
-    compare_columns(tally, random, columns, static_cast<std::size_t>(1 + random.below(70)));
+    for (const std::int64_t longest : {70, 150})
+      compare_columns(tally, random, random_type(random), columns,
+                      static_cast<std::size_t>(1 + random.below(longest)));
   }
-  compare_columns(tally, random, 140, 90);
+  compare_columns(tally, random, fs::DType::f32, 140, 90);
   CHECK(tally.checked() == 141 * 24);
 }
 
 TEST_CASE("layout: columns of several blocks") {
   Tally tally;
   Random random(13);
-  for (const std::size_t columns : {1, 2, 3, 7, 15, 16, 17, 33, 64, 65})
-    for (const std::size_t n : {255, 256, 257, 511, 512, 513, 1024, 1100})
-      compare_columns(tally, random, columns, n);
-  CHECK(tally.checked() == 80 * 24);
+  for (const std::size_t columns : {1, 2, 3, 7, 15, 16, 17, 33, 64, 65}) {
+    for (const fs::DType dtype : {fs::DType::f32, fs::DType::f64, random_type(random)}) {
+      const std::size_t block = block_of(dtype);
+      for (const std::size_t n : {block - 1, block, block + 1, 2 * block + 77})
+        compare_columns(tally, random, dtype, columns, n);
+    }
+  }
+  CHECK(tally.checked() == 120 * 24);
 }
 
 TEST_CASE("layout: gathered rows") {

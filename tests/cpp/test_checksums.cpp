@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "array.h"
+#include "run.h"
 
 using namespace tests;
 

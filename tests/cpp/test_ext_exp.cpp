@@ -1,7 +1,7 @@
 // The extended exponential e^x = m * 2^n, as the kernels form it: the claims of kernels/ext_exp.h.
-#include "array.h"
 #include "dispatch.h"
 #include "reference.h"
+#include "run.h"
 
 using namespace tests;
 

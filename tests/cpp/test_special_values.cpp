@@ -1,6 +1,6 @@
 // The table "Special values" of docs/numerics.md: NaN and infinities at every position, empty rows,
 // masks, rows without elements.
-#include "array.h"
+#include "run.h"
 
 using namespace tests;
 

@@ -1,5 +1,5 @@
 // Masks given by `where`, and rows without elements.
-#include "array.h"
+#include "run.h"
 
 using namespace tests;
 

@@ -196,7 +196,7 @@ def test_fork_while_another_thread_computes(x):
 
 
 INTERRUPT = """
-import _thread, os, signal, threading, time
+import os, signal, threading
 import numpy as np
 import fastsoftmax as fs
 fs.set_num_threads(4)
@@ -205,8 +205,8 @@ expected = fs.softmax(x).tobytes()
 out = np.empty_like(x)
 for _ in range(3):
     timer = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
     try:
+        timer.start()
         while True:
             fs.softmax(x, out=out)
     except KeyboardInterrupt:

@@ -46,18 +46,18 @@ struct Lanes {
   }
 };
 
-// body(register of lanes, offset, Whole or Part) over `count` elements.
-template <class A, class Body>
+// body(register of lanes, offset, Whole or Part) over `count` elements, but only those of the
+// registers [First, First + N).
+template <class A, int First = 0, int N = Lanes<A>::count, class Body>
 [[gnu::always_inline]] inline void for_each_vector(int count, Body&& body) {
-  constexpr int registers = Lanes<A>::count;
   int i = 0;
   for (; i + A::lanes <= count; i += A::lanes) {
     FASTSOFTMAX_UNROLL
-    for (int v = 0; v < registers; ++v) body(v, i + v * A::width, Whole{});
+    for (int v = First; v < First + N; ++v) body(v, i + v * A::width, Whole{});
   }
   if (i == count) return;
   FASTSOFTMAX_UNROLL
-  for (int v = 0; v < registers; ++v) {
+  for (int v = First; v < First + N; ++v) {
     const int offset = i + v * A::width;
     if (offset >= count) break;
     if (offset + A::width <= count)
@@ -67,32 +67,71 @@ template <class A, class Body>
   }
 }
 
-inline Sum2 join_lanes(const double* lanes) {
-  Sum2 s[F64Contract::join_lanes];
-  for (int j = 0; j < F64Contract::join_lanes; ++j) s[j] = {lanes[j], 0.0};
-#pragma GCC unroll 3
-  for (int h = F64Contract::join_lanes / 2; h > 0; h /= 2) {
-    for (int j = 0; j < h; ++j) {
-      const Sum2 t = two_sum(s[j].hi, s[j + h].hi);
-      s[j] = {t.hi, t.lo + (s[j].lo + s[j + h].lo)};
-    }
-  }
-  return s[0];
+// Sums of lanes and of the errors made in them, both to be added.
+template <class A>
+struct LaneSums {
+  Lanes<A> sum{A::set1(0)};
+  Lanes<A> error{A::set1(0)};
+};
+
+// sum + m * weight, the rounding error of which goes to `error`: all of it where |sum| is not the
+// smaller operand, and where it is the sum at least doubles.
+template <class A>
+[[gnu::always_inline]] inline void add_term(typename A::reg& sum, typename A::reg& error,
+                                            typename A::reg m, typename A::reg weight) {
+  const auto larger = A::fma(m, weight, sum);
+  const auto added = A::sub(larger, sum);
+  error = A::sub(error, A::fnma(m, weight, added));
+  sum = larger;
 }
 
-template <class A>
-[[gnu::always_inline]] inline Sum2 join(Lanes<A>& acc) {
-  FASTSOFTMAX_UNROLL
-  for (int g = Lanes<A>::count / 2; g * A::width >= A::join_lanes; g /= 2) {
-    FASTSOFTMAX_UNROLL
-    for (int i = 0; i < g; ++i) acc.r[i] = A::add(acc.r[i], acc.r[i + g]);
-  }
+inline Sum2 two_sum(Sum2 a, Sum2 b) {
+  const Sum2 s = two_sum(a.hi, b.hi);
+  return {s.hi, s.lo + (a.lo + b.lo)};
+}
+
+// Exact: without the errors, which are all zero where a lane has a single term.
+template <class A, bool Exact = false>
+[[gnu::always_inline]] inline Sum2 join(LaneSums<A>& lanes) {
+  auto& sum = lanes.sum.r;
+  auto& error = lanes.error.r;
   if constexpr (sizeof(typename A::T) == sizeof(float)) {
-    return {A::join(acc.r), 0.0};
+    constexpr int quarter = Lanes<A>::count / 4;
+    static_assert(quarter * A::width == A::join_lanes);
+    const auto even = A::add(A::widen(sum), A::widen(sum + 2 * quarter));
+    const auto odd = A::add(A::widen(sum + quarter), A::widen(sum + 3 * quarter));
+    if constexpr (Exact) return {A::sum(A::add(even, odd)), 0.0};
+    FASTSOFTMAX_UNROLL
+    for (int i = 0; i < quarter; ++i)
+      error[i] = A::add(A::add(error[i], error[i + 2 * quarter]),
+                        A::add(error[i + quarter], error[i + 3 * quarter]));
+    return {A::sum(A::add(A::add(even, odd), A::widen(error))), 0.0};
   } else {
-    double lanes[A::join_lanes];
-    for (int i = 0; i * A::width < A::join_lanes; ++i) A::store(lanes + i * A::width, acc.r[i]);
-    return join_lanes(lanes);
+    FASTSOFTMAX_UNROLL
+    for (int g = Lanes<A>::count / 2; g * A::width >= A::join_lanes; g /= 2) {
+      FASTSOFTMAX_UNROLL
+      for (int i = 0; i < g; ++i) {
+        const auto both = A::add(sum[i], sum[i + g]);
+        const auto other = A::sub(both, sum[i]);
+        const auto lost = A::add(A::sub(sum[i], A::sub(both, other)), A::sub(sum[i + g], other));
+        error[i] = A::add(lost, A::add(error[i], error[i + g]));
+        sum[i] = both;
+      }
+    }
+    double hi[A::join_lanes];
+    double lo[A::join_lanes];
+    for (int i = 0; i * A::width < A::join_lanes; ++i) {
+      A::store(hi + i * A::width, sum[i]);
+      A::store(lo + i * A::width, error[i]);
+    }
+    for (int h = A::join_lanes / 2; h > 0; h /= 2) {
+      for (int j = 0; j < h; ++j) {
+        const Sum2 s = two_sum(Sum2{hi[j], lo[j]}, Sum2{hi[j + h], lo[j + h]});
+        hi[j] = s.hi;
+        lo[j] = s.lo;
+      }
+    }
+    return {hi[0], lo[0]};
   }
 }
 
@@ -104,16 +143,6 @@ template <class A>
     for (int i = 0; i < g; ++i) acc.r[i] = A::max(acc.r[i], acc.r[i + g]);
   }
   return A::reduce_max(acc.r[0]);
-}
-
-template <class A>
-[[gnu::always_inline]] inline typename A::T reduce_min(Lanes<A>& acc) {
-  FASTSOFTMAX_UNROLL
-  for (int g = Lanes<A>::count / 2; g > 0; g /= 2) {
-    FASTSOFTMAX_UNROLL
-    for (int i = 0; i < g; ++i) acc.r[i] = A::min(acc.r[i], acc.r[i + g]);
-  }
-  return A::reduce_min(acc.r[0]);
 }
 
 template <class T>
@@ -139,54 +168,87 @@ inline typename A::reg ignore_clamped(typename A::reg x) {
   return A::select_above(x, A::set1(ExpConstants<T>::lowest), A::set1(infinity<T>()));
 }
 
+template <class T>
+struct Range {
+  T min, max;
+};
+
 template <class A, class In>
-inline typename A::T block_min(const In* x, int count) {
-  const auto highest = A::set1(infinity<typename A::T>());
-  Lanes<A> acc(highest);
+[[gnu::always_inline]] inline Range<typename A::T> block_range(const In* x, int count) {
+  using T = typename A::T;
+  const auto highest = A::set1(infinity<T>());
+  const auto lowest = A::set1(-infinity<T>());
+  Lanes<A> largest(lowest);
+  auto smallest = highest;
   for_each_vector<A>(count, [&](int v, int i, auto part) __attribute__((always_inline)) {
-    acc.r[v] = A::min(ignore_clamped<A>(load<A>(x + i, part, highest)), acc.r[v]);
+    const auto z = load<A>(x + i, part, lowest);
+    largest.r[v] = A::max(z, largest.r[v]);
+    smallest = A::min(ignore_clamped<A>(z), smallest);
   });
-  return reduce_min(acc);
+  return {A::reduce_min(smallest), reduce_max(largest)};
 }
 
 // What block_sum does besides summing: nothing; prefetch the block behind, which has as many bytes;
 // keep the terms it sums; keep them under another exponent.
 enum class Also { nothing, prefetch, keep, keep_rescaled };
 
-// Sum of e^x_i * 2^(kSumBias - exponent) over a block none of whose elements has a larger exponent.
-// Terms are kept in `kept`, under `kept_exponent`.
-template <class A, Also W = Also::nothing, class In>
-[[gnu::always_inline]] inline Sum2 block_sum(const In* x, int count, typename A::T exponent,
-                                             typename A::T* kept = nullptr,
-                                             typename A::T kept_exponent = 0) {
+// Single: no lane has more than one term.
+template <class A, Also W, bool Single, int First, class In>
+[[gnu::always_inline]] inline void sum_registers(LaneSums<A>& lanes, const In* x, int count,
+                                                 typename A::T exponent, typename A::T* kept,
+                                                 typename A::T kept_exponent) {
   using T = typename A::T;
   using E = ExtExp<A>;
   using C = ExpConstants<T>;
+  constexpr int registers = A::summed_at_once;
   constexpr T scale = static_cast<T>(C::field_bias + kSumBias);
   const auto magic = A::set1(C::magic);
   const auto rounder = A::set1(C::magic + (scale - exponent));
   const auto kept_rounder = A::set1(C::magic + (scale - kept_exponent));
   const auto fill = A::set1(-infinity<T>());
-  Lanes<A> acc(A::set1(T(0)));
-  for_each_vector<A>(count, [&](int v, int i, auto part) __attribute__((always_inline)) {
-    const auto z = E::clamp(load<A>(x + i, part, fill));
-    const auto t = E::round(z, rounder);
-    const auto m = E::mantissa(z, A::sub(t, rounder));
-    const auto weight = A::exponent_field(A::max(t, magic));
-    if constexpr (W == Also::keep) {
-      const auto term = A::mul(m, weight);  // exact, so the sum is that of the fused form
-      acc.r[v] = A::add(acc.r[v], term);
-      store<A>(kept + i, term, part);
-    } else {
-      acc.r[v] = A::fma(m, weight, acc.r[v]);
-    }
-    if constexpr (W == Also::keep_rescaled) {
-      const auto other = A::exponent_field(A::max(E::round(z, kept_rounder), magic));
-      store<A>(kept + i, A::mul(m, other), part);
-    }
-    if constexpr (W == Also::prefetch) prefetch(x + count + i);
-  });
-  return join(acc);
+  typename A::reg sum[registers];
+  typename A::reg error[registers];
+  FASTSOFTMAX_UNROLL
+  for (int i = 0; i < registers; ++i) sum[i] = error[i] = A::set1(T(0));
+  for_each_vector<A, First, registers>(
+      count, [&](int v, int i, auto part) __attribute__((always_inline)) {
+        const auto z = E::clamp(load<A>(x + i, part, fill));
+        const auto t = E::round(z, rounder);
+        const auto m = E::mantissa(z, A::sub(t, rounder));
+        const auto weight = A::exponent_field(A::max(t, magic));
+        if constexpr (Single)
+          sum[v - First] = A::mul(m, weight);
+        else
+          add_term<A>(sum[v - First], error[v - First], m, weight);
+        if constexpr (W == Also::keep) store<A>(kept + i, A::mul(m, weight), part);
+        if constexpr (W == Also::keep_rescaled) {
+          const auto other = A::exponent_field(A::max(E::round(z, kept_rounder), magic));
+          store<A>(kept + i, A::mul(m, other), part);
+        }
+        if constexpr (W == Also::prefetch) prefetch(x + count + i);
+      });
+  FASTSOFTMAX_UNROLL
+  for (int i = 0; i < registers; ++i) {
+    lanes.sum.r[First + i] = sum[i];
+    lanes.error.r[First + i] = error[i];
+  }
+  if constexpr (First + registers < Lanes<A>::count)
+    sum_registers<A, W, Single, First + registers>(lanes, x, count, exponent, kept, kept_exponent);
+}
+
+// Sum of e^x_i * 2^(kSumBias - exponent) over a block none of whose elements has a larger exponent.
+// Terms are kept in `kept`, under `kept_exponent`; `kept` is x itself or does not overlap it.
+template <class A, Also W = Also::nothing, class In>
+[[gnu::always_inline]] inline Sum2 block_sum(const In* x, int count, typename A::T exponent,
+                                             typename A::T* kept = nullptr,
+                                             typename A::T kept_exponent = 0) {
+  LaneSums<A> lanes;
+  if (count <= A::lanes) {
+    sum_registers<A, W, true, 0>(lanes, x, count, exponent, kept, kept_exponent);
+    return join<A, true>(lanes);
+  }
+  sum_registers<A, W, false, 0>(lanes, x, count, exponent, kept, kept_exponent);
+  return join<A>(lanes);
 }
 
 // The two-pass paper's accumulators: each lane keeps a mantissa and its own exponent, so no maximum
@@ -204,38 +266,61 @@ struct TwoPassSum {
   bool wide;
 };
 
+// What add_term does to lanes that keep exponents of their own, scaled by 2^kSumBias.
+template <class A>
+struct TwoPassLane {
+  typename A::reg sum = A::set1(0);
+  typename A::reg error = A::set1(0);
+  typename A::reg exponent = A::set1(kBelowEveryExponent<typename A::T>);
+
+  [[gnu::always_inline]] void add(typename A::reg m, typename A::reg n) {
+    const auto top = A::max(n, exponent);
+    const auto down = A::sub(exponent, top);
+    const auto bias = A::set1(typename A::T(kSumBias));
+    const auto term = A::scale_down(m, A::sub(A::add(n, bias), top));
+    const auto before = A::scale_down(sum, down);
+    sum = A::add(before, term);
+    error = A::sub(A::scale_down(error, down), A::sub(A::sub(sum, before), term));
+    exponent = top;
+  }
+  [[gnu::always_inline]] void rescale(typename A::reg largest) {
+    const auto down = A::sub(exponent, largest);
+    sum = A::scale_down(sum, down);
+    error = A::scale_down(error, down);
+  }
+};
+
 template <class A, class In>
 inline TwoPassSum<A> block_sum_two_pass(const In* x, int count) {
   using T = typename A::T;
   using E = ExtExp<A>;
   using C = ExpConstants<T>;
+  constexpr int registers = Lanes<A>::count;
   const auto magic = A::set1(C::magic);
   const auto fill = A::set1(-infinity<T>());
   const auto highest = A::set1(infinity<T>());
-  Lanes<A> sum(A::set1(T(0)));
-  Lanes<A> exponent(A::set1(kBelowEveryExponent<T>));
-  Lanes<A> smallest(highest);
+  TwoPassLane<A> lanes[registers];
+  auto smallest = highest;
   for_each_vector<A>(count, [&](int v, int i, auto part) __attribute__((always_inline)) {
     const auto z = E::clamp(load<A>(x + i, part, fill));
     const auto n = A::sub(E::round(z, magic), magic);
-    const auto m = E::mantissa(z, n);
-    const auto top = A::max(n, exponent.r[v]);
-    sum.r[v] = A::add(A::scale_down(sum.r[v], A::sub(exponent.r[v], top)),
-                      A::scale_down(m, A::sub(n, top)));
-    exponent.r[v] = top;
-    smallest.r[v] = A::min(ignore_clamped<A>(load<A>(x + i, part, highest)), smallest.r[v]);
+    lanes[v].add(E::mantissa(z, n), n);
+    smallest = A::min(ignore_clamped<A>(load<A>(x + i, part, highest)), smallest);
   });
-  Lanes<A> top = exponent;
-  TwoPassSum<A> result;
-  result.exponent = reduce_max(top);
-  result.wide = !(result.exponent - E::exponent(reduce_min(smallest)) <= kWidestTwoPass<T>);
-  const auto largest = A::set1(result.exponent);
+  auto largest = lanes[0].exponent;
   FASTSOFTMAX_UNROLL
-  for (int v = 0; v < Lanes<A>::count; ++v)
-    sum.r[v] = A::scale_down(sum.r[v], A::sub(exponent.r[v], largest));
-  constexpr double bias = 0x1p64;
-  result.sum = join(sum);
-  result.sum = {result.sum.hi * bias, result.sum.lo * bias};
+  for (int v = 1; v < registers; ++v) largest = A::max(lanes[v].exponent, largest);
+  TwoPassSum<A> result;
+  result.exponent = A::reduce_max(largest);
+  result.wide = !(result.exponent - E::exponent(A::reduce_min(smallest)) <= kWidestTwoPass<T>);
+  LaneSums<A> sums;
+  FASTSOFTMAX_UNROLL
+  for (int v = 0; v < registers; ++v) {
+    lanes[v].rescale(A::set1(result.exponent));
+    sums.sum.r[v] = lanes[v].sum;
+    sums.error.r[v] = lanes[v].error;
+  }
+  result.sum = join<A>(sums);
   return result;
 }
 

@@ -23,7 +23,8 @@ struct ColumnsWorkspace {
   static constexpr int width =
       A::lanes * kDenseColumns > kMaxTileColumns ? A::lanes * kDenseColumns : kMaxTileColumns;
 
-  alignas(64) T sum[A::lanes * kMaxTileColumns];       // by lane, then column
+  alignas(64) T sum[A::lanes * kMaxTileColumns];  // by lane, then column
+  alignas(64) T error[A::lanes * kMaxTileColumns];
   alignas(64) T exponent[A::lanes * kMaxTileColumns];  // two_pass: of each lane
   alignas(64) T max[width];
   alignas(64) T min[width];
@@ -36,8 +37,8 @@ struct ColumnsWorkspace {
   alignas(64) T temperature[width];
   alignas(64) T segment[width];
   alignas(64) T output[width];
-  double hi[A::join_lanes * kMaxTileColumns];
-  double lo[A::join_lanes * kMaxTileColumns];
+  double hi[A::lanes * kMaxTileColumns];
+  double lo[A::lanes * kMaxTileColumns];
   // By column.
   T block_max[kMaxTileColumns];
   T block_exponent[kMaxTileColumns];
@@ -199,42 +200,36 @@ inline void columns_find_max(const Tile& tile, std::int64_t start, int count, Wa
   tile.spread(w.first, [&](int c) { return wanted(c) ? w.first[c] : T(-1); });
 }
 
-// Joins the lanes of each column into hi[c] and lo[c].
+// Joins the lanes of each column into hi[c] and lo[c], as join does.
 template <class Tile>
 [[gnu::noinline]] void columns_join(const Tile& tile, int count) {
   using A = typename Tile::A;
-  using T = typename A::T;
   auto& w = tile.work;
   const int columns = tile.columns;
   int lanes = count < A::lanes ? count : A::lanes;
-  for (int h = A::lanes / 2; h >= A::join_lanes; h /= 2) {
-    if (lanes <= h) continue;
-    T* upper = w.sum + h * columns;
-    map_block<A>(w.sum, (lanes - h) * columns, false,
-                 [&](int i, auto part) __attribute__((always_inline)) {
-                   const auto zero = A::set1(T(0));
-                   return A::add(load<A>(w.sum + i, part, zero), load<A>(upper + i, part, zero));
-                 });
-    lanes = h;
-  }
   for (int i = 0; i < lanes * columns; ++i) {
     w.hi[i] = static_cast<double>(w.sum[i]);
-    w.lo[i] = 0.0;
+    w.lo[i] = sizeof(typename A::T) == sizeof(double) ? static_cast<double>(w.error[i]) : 0.0;
   }
-  for (int h = A::join_lanes / 2; h > 0; h /= 2) {
-    if (lanes <= h) continue;
-    const int size = (lanes - h) * columns;
+  for (int h = A::lanes / 2; h > 0; h /= 2) {
     const int up = h * columns;
-    if constexpr (sizeof(T) == sizeof(float)) {
+    if constexpr (sizeof(typename A::T) == sizeof(float)) {
+      if (h == A::join_lanes / 2) {
+        for (int i = 0; i < lanes * columns; ++i) w.hi[i] += static_cast<double>(w.error[i]);
+      }
+      const int size = lanes <= h ? 0 : (lanes - h) * columns;
       for (int i = 0; i < size; ++i) w.hi[i] += w.hi[i + up];
-    } else {
-      for (int i = 0; i < size; ++i) {
-        const Sum2 s = two_sum(w.hi[i], w.hi[i + up]);
+      if (h >= A::join_lanes) {
+        for (int i = 0; i < size; ++i) w.error[i] += w.error[i + up];
+      }
+    } else if (lanes > h) {
+      for (int i = 0; i < (lanes - h) * columns; ++i) {
+        const Sum2 s = two_sum(Sum2{w.hi[i], w.lo[i]}, Sum2{w.hi[i + up], w.lo[i + up]});
         w.hi[i] = s.hi;
-        w.lo[i] = s.lo + (w.lo[i] + w.lo[i + up]);
+        w.lo[i] = s.lo;
       }
     }
-    lanes = h;
+    if (lanes > h) lanes = h;
   }
 }
 
@@ -258,10 +253,12 @@ template <bool Exclude, bool Store, class Tile>
   const auto magic = A::set1(C::magic);
   const auto fill = A::set1(-infinity<T>());
   const int used = (count < A::lanes ? count : A::lanes) * columns;
-  for (int i = 0; i < used; ++i) w.sum[i] = T(0);
+  for (int i = 0; i < used; ++i) w.sum[i] = w.error[i] = T(0);
   tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
     const auto* x = tile.segment(row, rows);
-    T* sum = w.sum + (row - start) % A::lanes * columns;
+    const auto lane = (row - start) % A::lanes * columns;
+    T* sum = w.sum + lane;
+    T* error = w.error + lane;
     T* stored = Store ? tile.stored(row) : nullptr;
     const auto base = A::set1(static_cast<T>(row - start));
     for_each_vector<A>(rows * columns, [&](int, int i, auto part) __attribute__((always_inline)) {
@@ -275,7 +272,11 @@ template <bool Exclude, bool Store, class Tile>
       const auto t = E::round(z, rounder);
       const auto m = E::mantissa(z, A::sub(t, rounder));
       const auto weight = A::exponent_field(A::max(t, magic));
-      store<A>(sum + i, A::fma(m, weight, load<A>(sum + i, part, magic)), part);
+      auto sum_here = load<A>(sum + i, part, magic);
+      auto error_here = load<A>(error + i, part, magic);
+      add_term<A>(sum_here, error_here, m, weight);
+      store<A>(sum + i, sum_here, part);
+      store<A>(error + i, error_here, part);
       if constexpr (Store) {
         const auto kept = E::round(z, load<A>(w.stored_rounder + i, part, magic));
         store<A>(stored + i, A::mul(m, A::exponent_field(A::max(kept, magic))), part);
@@ -299,27 +300,24 @@ template <class Tile>
   const auto highest = A::set1(infinity<T>());
   const int used = (count < A::lanes ? count : A::lanes) * columns;
   for (int i = 0; i < used; ++i) {
-    w.sum[i] = T(0);
+    w.sum[i] = w.error[i] = T(0);
     w.exponent[i] = kBelowEveryExponent<T>;
   }
   for (int i = 0; i < tile.width(); ++i) w.min[i] = infinity<T>();
   tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
     const auto* x = tile.segment(row, rows);
     const auto lane = (row - start) % A::lanes * columns;
-    T* sum = w.sum + lane;
-    T* exponent = w.exponent + lane;
     for_each_vector<A>(rows * columns, [&](int, int i, auto part) __attribute__((always_inline)) {
       const auto v = load<A>(x + i, part, fill);
       const auto z = E::clamp(v);
       const auto n = A::sub(E::round(z, magic), magic);
-      const auto m = E::mantissa(z, n);
-      const auto old = load<A>(exponent + i, part, fill);
-      const auto top = A::max(n, old);
-      store<A>(sum + i,
-               A::add(A::scale_down(load<A>(sum + i, part, magic), A::sub(old, top)),
-                      A::scale_down(m, A::sub(n, top))),
-               part);
-      store<A>(exponent + i, top, part);
+      TwoPassLane<A> here{load<A>(w.sum + lane + i, part, magic),
+                          load<A>(w.error + lane + i, part, magic),
+                          load<A>(w.exponent + lane + i, part, fill)};
+      here.add(E::mantissa(z, n), n);
+      store<A>(w.sum + lane + i, here.sum, part);
+      store<A>(w.error + lane + i, here.error, part);
+      store<A>(w.exponent + lane + i, here.exponent, part);
       store<A>(w.min + i, A::min(ignore_clamped<A>(v), load<A>(w.min + i, part, highest)), part);
     });
   });
@@ -334,18 +332,16 @@ template <class Tile>
     narrow &= top - E::exponent(w.min[c]) <= kWidestTwoPass<T>;
   }
   for (int lane = 0; lane < used; lane += columns) {
-    map_block<A>(w.sum + lane, columns, false,
-                 [&](int i, auto part) __attribute__((always_inline)) {
-                   const auto down = A::sub(load<A>(w.exponent + lane + i, part, magic),
-                                            load<A>(w.block_exponent + i, part, magic));
-                   return A::scale_down(load<A>(w.sum + lane + i, part, magic), down);
-                 });
+    for_each_vector<A>(columns, [&](int, int i, auto part) __attribute__((always_inline)) {
+      TwoPassLane<A> here{load<A>(w.sum + lane + i, part, magic),
+                          load<A>(w.error + lane + i, part, magic),
+                          load<A>(w.exponent + lane + i, part, magic)};
+      here.rescale(load<A>(w.block_exponent + i, part, magic));
+      store<A>(w.sum + lane + i, here.sum, part);
+      store<A>(w.error + lane + i, here.error, part);
+    });
   }
   columns_join(tile, count);
-  for (int c = 0; c < columns; ++c) {
-    w.hi[c] *= 0x1p64;
-    w.lo[c] *= 0x1p64;
-  }
   return narrow;
 }
 

@@ -46,18 +46,25 @@ struct ExtSum {
 
   [[gnu::always_inline]] void join(double block_hi, double block_lo, std::int32_t block_exponent) {
     if (block_exponent > exponent) {
-      const double f = power_of_two(std::int64_t{exponent} - block_exponent);
-      hi *= f;
-      lo *= f;
+      scale_down(hi, lo, std::int64_t{exponent} - block_exponent);
       exponent = block_exponent;
     } else if (block_exponent < exponent) {
-      const double f = power_of_two(std::int64_t{block_exponent} - exponent);
-      block_hi *= f;
-      block_lo *= f;
+      scale_down(block_hi, block_lo, std::int64_t{block_exponent} - exponent);
     }
     const Sum2 s = two_sum(hi, block_hi);
     hi = s.hi;
     lo += s.lo + block_lo;
+  }
+
+ private:
+  // Times 2^e, in two steps: sums are kept 2^kSumBias above their scale, so that f64 terms weigh
+  // something down to e = -1022 - kSumBias.
+  [[gnu::always_inline]] static void scale_down(double& hi_, double& lo_, std::int64_t e) {
+    constexpr std::int64_t far = -900;
+    const double f = power_of_two(e < far ? far : e);
+    const double g = power_of_two(e < far ? e - far : 0);
+    hi_ = hi_ * f * g;
+    lo_ = lo_ * f * g;
   }
 };
 

@@ -24,7 +24,7 @@ enum class RowAlgorithm : int { three_pass_reload, three_pass_recompute, two_pas
 // changes bits.
 inline constexpr int kLanesF32 = 64;
 inline constexpr int kLanesF64 = 32;
-inline constexpr int kTermsPerLane = 8;
+inline constexpr int kTermsPerLane = 16;
 inline constexpr int kBlockF32 = kLanesF32 * kTermsPerLane;
 inline constexpr int kBlockF64 = kLanesF64 * kTermsPerLane;
 

@@ -19,7 +19,7 @@ using kernels::RowState;
 // A row whose exponents span no more than this has the same terms under its own exponent as under
 // those of its blocks.
 template <class A>
-constexpr double kNarrow = sizeof(typename A::T) == sizeof(float) ? 188.0 : 900.0;
+constexpr double kNarrow = sizeof(typename A::T) == sizeof(float) ? 140.0 : 900.0;
 
 // Stands for the exponent of a block above the domain of the extended exponential.
 constexpr std::int32_t kOutOfDomain = INT32_MAX;
@@ -86,15 +86,16 @@ template <class A, class Source>
   std::int64_t first_block = first;
   for_each_block<A>(length, first, last, [&](std::int64_t b, std::int64_t start, int count) {
     const auto* x = source.block(start, count);
-    const T block_largest = block_max<A>(x, count);
-    if (block_largest > max) {
-      max = block_largest;
+    Range<T> range{infinity<T>(), T(0)};
+    if (length > A::block)
+      range = block_range<A>(x, count);
+    else
+      range.max = block_max<A>(x, count);
+    if (range.max > max) {
+      max = range.max;
       first_block = b;
     }
-    if (length > A::block) {
-      const T block_smallest = block_min<A>(x, count);
-      if (block_smallest < min) min = block_smallest;
-    }
+    if (range.min < min) min = range.min;
   });
   return {static_cast<double>(max), static_cast<double>(min), first_block};
 }

@@ -19,6 +19,7 @@ alignas(64) constexpr std::int64_t kWindow64[8] = {-1, -1, -1, -1};
 struct F32 : F32Contract {
   using reg = __m256;
   static constexpr int width = 8;
+  static constexpr int summed_at_once = 4;
 
   static __m256i head(int n) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kWindow32 + 8 - n));
@@ -100,9 +101,17 @@ struct F32 : F32Contract {
     m = _mm_min_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_min_ss(m, _mm_movehdup_ps(m)));
   }
-  static double join(const reg* r) {
-    const __m256d low = _mm256_add_pd(lower(r[0]), lower(r[1]));
-    const __m256d high = _mm256_add_pd(upper(r[0]), upper(r[1]));
+  struct wide {
+    __m256d q[4];
+  };
+  static wide widen(const reg* r) { return {{lower(r[0]), upper(r[0]), lower(r[1]), upper(r[1])}}; }
+  static wide add(wide a, wide b) {
+    return {{_mm256_add_pd(a.q[0], b.q[0]), _mm256_add_pd(a.q[1], b.q[1]),
+             _mm256_add_pd(a.q[2], b.q[2]), _mm256_add_pd(a.q[3], b.q[3])}};
+  }
+  static double sum(wide v) {
+    const __m256d low = _mm256_add_pd(v.q[0], v.q[2]);
+    const __m256d high = _mm256_add_pd(v.q[1], v.q[3]);
     const __m256d by4 = _mm256_add_pd(low, high);
     const __m128d by2 = _mm_add_pd(_mm256_castpd256_pd128(by4), _mm256_extractf128_pd(by4, 1));
     return _mm_cvtsd_f64(_mm_add_sd(by2, _mm_unpackhi_pd(by2, by2)));
@@ -126,6 +135,7 @@ struct F32 : F32Contract {
 struct F64 : F64Contract {
   using reg = __m256d;
   static constexpr int width = 4;
+  static constexpr int summed_at_once = 4;
 
   static __m256i head(int n) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kWindow64 + 4 - n));

@@ -16,6 +16,7 @@ inline __mmask16 first_lanes(int count) { return static_cast<__mmask16>((1u << c
 struct F32 : F32Contract {
   using reg = __m512;
   static constexpr int width = 16;
+  static constexpr int summed_at_once = 4;
 
   static reg set1(float v) { return _mm512_set1_ps(v); }
   static reg load(const float* p) { return _mm512_loadu_ps(p); }
@@ -23,7 +24,7 @@ struct F32 : F32Contract {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
   static reg load(const bf16* p) {
-    return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return from_bf16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
   static reg load(const float* p, int n, reg fill) {
     return _mm512_mask_loadu_ps(fill, first_lanes(n), p);
@@ -34,7 +35,7 @@ struct F32 : F32Contract {
   }
   static reg load(const bf16* p, int n, reg fill) {
     const __mmask16 k = first_lanes(n);
-    return _mm512_mask_mov_ps(fill, k, widen(_mm256_maskz_loadu_epi16(k, p)));
+    return _mm512_mask_mov_ps(fill, k, from_bf16(_mm256_maskz_loadu_epi16(k, p)));
   }
   static void store(float* p, reg v) { _mm512_storeu_ps(p, v); }
   static void store(f16* p, reg v) {
@@ -87,17 +88,25 @@ struct F32 : F32Contract {
   static float first(reg v) { return _mm512_cvtss_f32(v); }
   static float reduce_max(reg v) { return _mm512_reduce_max_ps(v); }
   static float reduce_min(reg v) { return _mm512_reduce_min_ps(v); }
-  static double join(const reg* r) {
-    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(r[0]));
-    const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(r[0], 1));
-    const __m512d by8 = _mm512_add_pd(low, high);
+  struct wide {
+    __m512d low, high;
+  };
+  static wide widen(const reg* r) {
+    return {_mm512_cvtps_pd(_mm512_castps512_ps256(r[0])),
+            _mm512_cvtps_pd(_mm512_extractf32x8_ps(r[0], 1))};
+  }
+  static wide add(wide a, wide b) {
+    return {_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)};
+  }
+  static double sum(wide v) {
+    const __m512d by8 = _mm512_add_pd(v.low, v.high);
     const __m256d by4 = _mm256_add_pd(_mm512_castpd512_pd256(by8), _mm512_extractf64x4_pd(by8, 1));
     const __m128d by2 = _mm_add_pd(_mm256_castpd256_pd128(by4), _mm256_extractf128_pd(by4, 1));
     return _mm_cvtsd_f64(_mm_add_sd(by2, _mm_unpackhi_pd(by2, by2)));
   }
 
  private:
-  static reg widen(__m256i halves) {
+  static reg from_bf16(__m256i halves) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
   }
   static __m256i narrow(reg v) {
@@ -118,6 +127,7 @@ struct F32 : F32Contract {
 struct F64 : F64Contract {
   using reg = __m512d;
   static constexpr int width = 8;
+  static constexpr int summed_at_once = 4;
 
   static __mmask8 head(int count) { return static_cast<__mmask8>((1u << count) - 1u); }
   static reg set1(double v) { return _mm512_set1_pd(v); }

@@ -21,14 +21,14 @@ struct F32Contract {
   using T = float;
   static constexpr int lanes = kernels::kLanesF32;
   static constexpr int block = kernels::kBlockF32;
-  static constexpr int join_lanes = 16;  // from here on lanes are joined in double precision
+  static constexpr int join_lanes = 16;  // as many as errors are joined to before they are widened
 };
 
 struct F64Contract {
   using T = double;
   static constexpr int lanes = kernels::kLanesF64;
   static constexpr int block = kernels::kBlockF64;
-  static constexpr int join_lanes = 8;  // from here on with the rounding errors carried along
+  static constexpr int join_lanes = 8;  // from here on in scalars
 };
 
 // Round to nearest even and no flushing of subnormals while a kernel runs, whatever the host set:

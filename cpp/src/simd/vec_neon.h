@@ -15,6 +15,7 @@ namespace {
 struct F32 : F32Contract {
   using reg = float32x4_t;
   static constexpr int width = 4;
+  static constexpr int summed_at_once = 8;
 
   static reg set1(float v) { return vdupq_n_f32(v); }
   static reg load(const float* p) { return vld1q_f32(p); }
@@ -84,25 +85,32 @@ struct F32 : F32Contract {
   static float first(reg v) { return vgetq_lane_f32(v, 0); }
   static float reduce_max(reg v) { return vmaxvq_f32(v); }
   static float reduce_min(reg v) { return vminvq_f32(v); }
-  static double join(const reg* r) {
-    // Lanes j and j + 8 first, then j + 4, j + 2, j + 1.
-    const float64x2_t low = vaddq_f64(pair_low(r[0], r[2]), pair_low(r[1], r[3]));
-    const float64x2_t high = vaddq_f64(pair_high(r[0], r[2]), pair_high(r[1], r[3]));
-    return vaddvq_f64(vaddq_f64(low, high));
+  struct wide {
+    float64x2_t q[8];
+  };
+  static wide widen(const reg* r) {
+    wide w;
+    for (int i = 0; i < 4; ++i) {
+      w.q[2 * i] = vcvt_f64_f32(vget_low_f32(r[i]));
+      w.q[2 * i + 1] = vcvt_high_f64_f32(r[i]);
+    }
+    return w;
   }
-
- private:
-  static float64x2_t pair_low(reg a, reg b) {
-    return vaddq_f64(vcvt_f64_f32(vget_low_f32(a)), vcvt_f64_f32(vget_low_f32(b)));
+  static wide add(wide a, wide b) {
+    for (int i = 0; i < 8; ++i) a.q[i] = vaddq_f64(a.q[i], b.q[i]);
+    return a;
   }
-  static float64x2_t pair_high(reg a, reg b) {
-    return vaddq_f64(vcvt_high_f64_f32(a), vcvt_high_f64_f32(b));
+  static double sum(wide v) {
+    for (int h = 4; h > 0; h /= 2)
+      for (int i = 0; i < h; ++i) v.q[i] = vaddq_f64(v.q[i], v.q[i + h]);
+    return vaddvq_f64(v.q[0]);
   }
 };
 
 struct F64 : F64Contract {
   using reg = float64x2_t;
   static constexpr int width = 2;
+  static constexpr int summed_at_once = 8;
 
   static reg set1(double v) { return vdupq_n_f64(v); }
   static reg load(const double* p) { return vld1q_f64(p); }

@@ -14,9 +14,11 @@
 //   scale_normal(v, t)  t = magic + k, v > 0 normal, its exponent field plus k within
 //                       (-256, 255) (f64: (-2048, 2047)): v * 2^k, and +0 where that is not above
 //                       the smallest normal number
-//   scale_down(v, d)    v * 2^d for integers d <= 0; where d < -126 (-1022) any value of at most
+//   scale_down(v, d)    v * 2^d for integers d <= 100; where d < -126 (-1022) any value of at most
 //                       |v| * 2^-126 (2^-1022)
-//   join(r)             sum of join_lanes elements by halving, in double
+//   wide, widen(r)      (F32) 16 consecutive lanes in double; add(wide, wide) and sum(wide), by
+//   halving summed_at_once      how many registers of lanes a sum keeps at a time, with as many for
+//   errors
 #pragma once
 
 #define FASTSOFTMAX_UNROLL _Pragma("GCC unroll 1")
@@ -54,6 +56,7 @@ struct Scalar : Contract {
   using T = typename Contract::T;
   using reg = T;
   static constexpr int width = 1;
+  static constexpr int summed_at_once = Contract::lanes;
 
   static reg set1(T v) { return v; }
   static reg add(reg a, reg b) { return a + b; }
@@ -100,12 +103,24 @@ struct F32 : Scalar<F32Contract> {
   static reg scale_down(reg v, reg d) {
     return v * exponent_field((d > -127.0f ? d : -127.0f) + (127.0f + 0x1.8p23f));
   }
-  static double join(const reg* r) {
-    double s[join_lanes];
-    for (int j = 0; j < join_lanes; ++j) s[j] = static_cast<double>(r[j]);
+  struct wide {
+    double lane[join_lanes];
+  };
+  static wide widen(const reg* r) {
+    wide w;
+    for (int j = 0; j < join_lanes; ++j) w.lane[j] = static_cast<double>(r[j]);
+    return w;
+  }
+  static wide add(const wide& a, const wide& b) {
+    wide w;
+    for (int j = 0; j < join_lanes; ++j) w.lane[j] = a.lane[j] + b.lane[j];
+    return w;
+  }
+  using Scalar<F32Contract>::add;
+  static double sum(wide v) {
     for (int h = join_lanes / 2; h > 0; h /= 2)
-      for (int j = 0; j < h; ++j) s[j] += s[j + h];
-    return s[0];
+      for (int j = 0; j < h; ++j) v.lane[j] += v.lane[j + h];
+    return v.lane[0];
   }
 };
 

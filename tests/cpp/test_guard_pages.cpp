@@ -1,0 +1,107 @@
+// No element is read or written beyond the ends of a row: rows lie against pages that may not be
+// touched.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "run.h"
+
+using namespace tests;
+
+namespace {
+
+// Memory between two pages without any access.
+class Fenced {
+ public:
+  explicit Fenced(std::size_t size) : page_(static_cast<std::size_t>(sysconf(_SC_PAGESIZE))) {
+    size_ = (size + page_ - 1) / page_ * page_;
+    void* const p = mmap(nullptr, size_ + 2 * page_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(p != MAP_FAILED);
+    base_ = static_cast<unsigned char*>(p);
+    REQUIRE(mprotect(base_ + page_, size_, PROT_READ | PROT_WRITE) == 0);
+  }
+  ~Fenced() { munmap(base_, size_ + 2 * page_); }
+  Fenced(const Fenced&) = delete;
+  Fenced& operator=(const Fenced&) = delete;
+
+  // `bytes` that begin right behind the first fence, or end right before the second.
+  unsigned char* first(std::size_t) const { return base_ + page_; }
+  unsigned char* last(std::size_t bytes) const { return base_ + page_ + size_ - bytes; }
+
+ private:
+  std::size_t page_;
+  std::size_t size_ = 0;
+  unsigned char* base_ = nullptr;
+};
+
+struct Memory {
+  Fenced x{32768};
+  Fenced y{32768};
+  Fenced where{4096};
+};
+
+// Runs rows of the given strides at both ends of the memory.
+void run(const Memory& memory, fs::Op op, fs::DType dtype, fs::Algorithm algorithm,
+         std::int64_t rows, std::int64_t n, Layout layout, bool masked, Tally& tally) {
+  const Array shape = matrix(dtype, rows, n, layout);
+  Array out_shape = matrix(dtype, rows, op == fs::Op::logsumexp ? 1 : n, layout);
+  std::vector<double> values(static_cast<std::size_t>(rows * n));
+  Random random(static_cast<std::uint64_t>(n));
+  for (double& v : values) v = random.normal();
+  Array x = shape;
+  from_dense(x, encode(dtype, values));
+  const std::array axes = {1};
+  fs::Options options = with(algorithm);
+  for (const bool at_end : {false, true}) {
+    const auto place = [&](const Fenced& fenced, std::size_t bytes) {
+      return at_end ? fenced.last(bytes) : fenced.first(bytes);
+    };
+    unsigned char* const px = place(memory.x, x.bytes.size());
+    std::copy(x.bytes.begin(), x.bytes.end(), px);
+    unsigned char* const py = place(memory.y, out_shape.bytes.size());
+    const Shape where_shape = {1, n};
+    const Shape where_strides = {0, 1};
+    if (masked) {
+      unsigned char* const pw = place(memory.where, static_cast<std::size_t>(n));
+      std::fill_n(pw, n, static_cast<unsigned char>(1));
+      options.where = fs::ConstView{pw, fs::DType::boolean, where_shape, where_strides};
+    }
+    apply(op, {px, dtype, x.shape, x.strides}, {py, dtype, out_shape.shape, out_shape.strides},
+          axes, options);
+    std::copy_n(py, out_shape.bytes.size(), out_shape.bytes.begin());
+    const auto last = get(dtype, &to_dense(out_shape)[0]);
+    tally.expect(std::isfinite(last), [&] { return describe(op, dtype, algorithm); });
+  }
+}
+
+}  // namespace
+
+TEST_CASE("guard pages: rows of every length to 300, and of several blocks") {
+  const Memory memory;
+  Tally tally;
+  for_each_case([&](fs::DType dtype, fs::Op op, fs::Algorithm algorithm) {
+    for (std::int64_t n = 1; n <= 300; ++n)
+      run(memory, op, dtype, algorithm, 1, n, Layout::rows, false, tally);
+    const auto block = static_cast<std::int64_t>(block_of(dtype));
+    for (std::int64_t n = block - 2; n <= block + 17; ++n)
+      run(memory, op, dtype, algorithm, 1, n, Layout::rows, false, tally);
+    for (const std::int64_t rows : {2, 3, 8, 17})
+      for (std::int64_t n = 1; n <= 70; ++n)
+        run(memory, op, dtype, algorithm, rows, n, Layout::rows, false, tally);
+  });
+  CHECK(tally.checked() == 4 * 3 * 4 * (300 + 20 + 280) * 2);
+}
+
+TEST_CASE("guard pages: gathered rows and columns") {
+  const Memory memory;
+  Tally tally;
+  for_each_case([&](fs::DType dtype, fs::Op op, fs::Algorithm algorithm) {
+    for (std::int64_t n = 1; n <= 70; ++n) {
+      run(memory, op, dtype, algorithm, 1, n, Layout::every_second, false, tally);
+      run(memory, op, dtype, algorithm, 2, n, Layout::rows, true, tally);
+      for (const std::int64_t rows : {2, 5, 16, 19})
+        run(memory, op, dtype, algorithm, rows, n, Layout::columns, n % 2 == 0, tally);
+      run(memory, op, dtype, algorithm, 7, n, Layout::padded_columns, false, tally);
+    }
+  });
+  CHECK(tally.checked() == 4 * 3 * 4 * 70 * 7 * 2);
+}

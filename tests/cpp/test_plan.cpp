@@ -1,0 +1,234 @@
+// The plan: a pure function of the problem and the machine. The thresholds are measured and may
+// move, so these are relations that hold wherever they lie.
+#include "fastsoftmax/plan.hpp"
+
+#include <doctest/doctest.h>
+
+#include "run.h"
+
+using namespace tests;
+
+namespace {
+
+constexpr fs::Caches kCaches = {32 << 10, 1 << 20, 16 << 20};
+
+fs::Problem rows_of(std::int64_t rows, std::int64_t length, fs::DType dtype = fs::DType::f32,
+                    fs::Op op = fs::Op::softmax) {
+  fs::Problem p;
+  p.op = op;
+  p.dtype = dtype;
+  p.rows = rows;
+  p.row_length = length;
+  p.stored_row = dtype == fs::DType::f32 || dtype == fs::DType::f64;
+  return p;
+}
+
+fs::Plan plan(const fs::Problem& p, fs::Algorithm algorithm = fs::Algorithm::automatic,
+              int threads = 1, const fs::Caches& caches = kCaches) {
+  return fs::make_plan(p, algorithm, caches, threads);
+}
+
+bool same(const fs::Plan& a, const fs::Plan& b) {
+  return a.layout == b.layout && a.algorithm == b.algorithm && a.stream == b.stream &&
+         a.prefetch == b.prefetch && a.threads == b.threads && a.share_row == b.share_row &&
+         a.rows_per_task == b.rows_per_task && a.tile_columns == b.tile_columns &&
+         a.block == b.block && a.scratch_bytes == b.scratch_bytes && a.reason == b.reason;
+}
+
+bool says(const fs::Plan& p, std::string_view part) {
+  return p.reason.find(part) != std::string::npos;
+}
+
+std::int64_t tasks(const fs::Plan& plan, const fs::Problem& p) {
+  const std::int64_t units =
+      plan.share_row ? (p.row_length + plan.block - 1) / plan.block : p.rows;
+  return (units + plan.rows_per_task - 1) / plan.rows_per_task;
+}
+
+bool reads_least(fs::Algorithm a) {
+  return a == fs::Algorithm::two_pass || a == fs::Algorithm::online;
+}
+
+template <class F>
+void for_each_problem(F&& f) {
+  for (const fs::DType dtype : kFloatTypes)
+    for (const fs::Op op : kOps)
+      for (const fs::Layout layout :
+           {fs::Layout::rows, fs::Layout::columns, fs::Layout::packed})
+        for (const std::int64_t rows : {0, 1, 3, 64, 100000})
+          for (const std::int64_t length : {0, 1, 10, 1000, 300000, 30000000})
+            for (const bool in_place : {false, true}) {
+              fs::Problem p = rows_of(rows, length, dtype, op);
+              p.layout = layout;
+              p.columns = layout == fs::Layout::columns ? std::max<std::int64_t>(rows, 1) : 1;
+              p.in_place = in_place;
+              p.stored_row = p.stored_row && layout != fs::Layout::packed;
+              f(p);
+            }
+}
+
+}  // namespace
+
+TEST_CASE("plan: pure, complete and in range, for every kind of problem") {
+  Tally tally;
+  for_each_problem([&](const fs::Problem& p) {
+    for (const int threads : {1, 2, 7, 64}) {
+      for (const fs::Algorithm requested :
+           {fs::Algorithm::automatic, fs::Algorithm::three_pass_reload, fs::Algorithm::two_pass}) {
+        const fs::Plan a = plan(p, requested, threads);
+        const bool in_range =
+            same(a, plan(p, requested, threads)) && a.layout == p.layout &&
+            a.algorithm != fs::Algorithm::automatic && a.threads >= 1 && a.threads <= threads &&
+            a.rows_per_task >= 1 && a.tile_columns >= 1 && a.tile_columns <= p.columns &&
+            a.tile_columns <= fs::kernels::kMaxTileColumns &&
+            a.block == static_cast<std::int64_t>(block_of(p.dtype)) && a.scratch_bytes >= 0 &&
+            !(a.share_row && p.layout == fs::Layout::columns);
+        const bool told = says(a, "algorithm: ") && a.stream == says(a, "bypass the cache") &&
+                          a.share_row == says(a, "threads share each row") &&
+                          (a.threads > 1) == says(a, "threads");
+        tally.expect(in_range && told, [&] {
+          return std::string(fs::name(p.op)) + " " + std::string(fs::name(p.dtype)) + " " +
+                 std::string(fs::name(p.layout)) + " " + std::to_string(p.rows) + " x " +
+                 std::to_string(p.row_length) + ", " + std::to_string(threads) + " threads: " +
+                 a.reason;
+        });
+      }
+    }
+  });
+  CHECK(tally.checked() == 4 * 3 * 3 * 5 * 6 * 2 * 12);
+}
+
+TEST_CASE("plan: rows in cache compute one exponential per element, longer ones read least") {
+  for (const fs::DType dtype : {fs::DType::f32, fs::DType::f64}) {
+    bool left_cache = false;
+    for (std::int64_t length = 16; length < (std::int64_t{1} << 32); length *= 2) {
+      const fs::Plan p = plan(rows_of(4, length, dtype));
+      const bool least = reads_least(p.algorithm);
+      if (!least) CHECK(p.algorithm == fs::Algorithm::three_pass_reload);
+      CHECK_MESSAGE(!(left_cache && !least), "goes back at length ", length);
+      left_cache = least;
+      if (length * fs::itemsize(dtype) <= kCaches.l1) CHECK(!least);
+      if (length * fs::itemsize(dtype) > kCaches.last_level) CHECK(least);
+    }
+    CHECK(left_cache);
+  }
+  for (const fs::Op op : {fs::Op::log_softmax, fs::Op::logsumexp}) {
+    CHECK(!reads_least(plan(rows_of(4, 1000, fs::DType::f32, op)).algorithm));
+    CHECK(reads_least(plan(rows_of(4, 1 << 26, fs::DType::f32, op)).algorithm));
+  }
+}
+
+TEST_CASE("plan: larger caches keep longer rows") {
+  for (std::int64_t length = 16; length < (1 << 28); length *= 2) {
+    fs::Caches large = kCaches;
+    large.l2 *= 8;
+    large.last_level *= 8;
+    const fs::Problem p = rows_of(4, length);
+    if (!reads_least(plan(p).algorithm))
+      CHECK(!reads_least(plan(p, fs::Algorithm::automatic, 1, large).algorithm));
+    if (!plan(p).stream) CHECK(!plan(p, fs::Algorithm::automatic, 1, large).stream);
+  }
+}
+
+TEST_CASE("plan: what is asked for is done") {
+  for_each_problem([&](const fs::Problem& p) {
+    for (const fs::Algorithm asked : kAlgorithms) {
+      const fs::Plan a = plan(p, asked);
+      if (a.algorithm == asked) {
+        CHECK(says(a, "as requested"));
+        continue;
+      }
+      // The one exception: stored exponentials have no room.
+      CHECK(asked == fs::Algorithm::three_pass_reload);
+      CHECK(a.algorithm == fs::Algorithm::three_pass_recompute);
+      CHECK(!p.stored_row);
+      CHECK(says(a, "half of L2"));
+    }
+  });
+}
+
+TEST_CASE("plan: 16-bit rows keep exponentials in at most half of L2") {
+  for (const fs::DType dtype : {fs::DType::f16, fs::DType::bf16}) {
+    const std::int64_t longest = kCaches.l2 / 2 / 4;
+    const fs::Plan fits = plan(rows_of(8, longest, dtype), fs::Algorithm::three_pass_reload);
+    CHECK(fits.algorithm == fs::Algorithm::three_pass_reload);
+    CHECK(fits.scratch_bytes == kCaches.l2 / 2);
+    const fs::Plan longer = plan(rows_of(8, longest + 1, dtype), fs::Algorithm::three_pass_reload);
+    CHECK(longer.algorithm == fs::Algorithm::three_pass_recompute);
+    CHECK(longer.scratch_bytes == 0);
+    CHECK(says(longer, "recomputes"));
+    CHECK(plan(rows_of(8, longest + 1, dtype)).algorithm != fs::Algorithm::three_pass_reload);
+  }
+  for_each_problem([&](const fs::Problem& p) {
+    CHECK(plan(p).scratch_bytes <= kCaches.l2 / 2);
+    if (p.stored_row) CHECK(plan(p).scratch_bytes == 0);
+  });
+}
+
+TEST_CASE("plan: stores bypass the cache only where the output outgrows it") {
+  CHECK(plan(rows_of(1, 1 << 26)).stream);
+  CHECK(plan(rows_of(100000, 1000), fs::Algorithm::two_pass).stream);
+  for_each_problem([&](fs::Problem p) {
+    for (const fs::Algorithm asked : kAlgorithms) {
+      const fs::Plan a = plan(p, asked);
+      if (!a.stream) continue;
+      CHECK(p.rows * p.row_length * fs::itemsize(p.dtype) > kCaches.last_level);
+      CHECK(p.op != fs::Op::logsumexp);
+      CHECK(p.layout == fs::Layout::rows);
+      // What is read again soon stays.
+      CHECK(!p.in_place);
+      CHECK(a.algorithm != fs::Algorithm::three_pass_reload);
+    }
+  });
+}
+
+TEST_CASE("plan: threads") {
+  for (const int threads : {2, 8, 64}) {
+    const fs::Problem long_row = rows_of(1, 1 << 27);
+    const fs::Plan shared = plan(long_row, fs::Algorithm::automatic, threads);
+    CHECK(shared.share_row);
+    CHECK(shared.threads == threads);
+    CHECK(tasks(shared, long_row) >= threads);
+    const fs::Problem many_rows = rows_of(100000, 1000);
+    const fs::Plan by_row = plan(many_rows, fs::Algorithm::automatic, threads);
+    CHECK(!by_row.share_row);
+    CHECK(by_row.threads == threads);
+    CHECK(tasks(by_row, many_rows) >= threads);
+    CHECK(plan(rows_of(10, 10), fs::Algorithm::automatic, threads).threads == 1);
+    // Rows too short to be cut, however few.
+    CHECK(!plan(rows_of(3, 300), fs::Algorithm::automatic, threads).share_row);
+  }
+  // More work never means fewer threads.
+  int last = 1;
+  for (std::int64_t rows = 1; rows < 1000000; rows *= 2) {
+    const int used = plan(rows_of(rows, 1000), fs::Algorithm::automatic, 16).threads;
+    CHECK(used >= last);
+    last = used;
+  }
+  CHECK(last == 16);
+}
+
+TEST_CASE("plan: explain is make_plan of this machine") {
+  const Array x = dense(fs::DType::f32, {50, 700});
+  Array out = dense(fs::DType::f32, {50, 700});
+  const std::array axes = {1};
+  const fs::Plan explained = fs::explain(fs::Op::softmax, x.view(), out.out(), axes);
+  CHECK(same(explained, fs::make_plan(rows_of(50, 700), fs::Algorithm::automatic, fs::caches(),
+                                      explained.threads)));
+  fs::View nowhere = out.out();
+  nowhere.data = nullptr;
+  CHECK(same(explained, fs::explain(fs::Op::softmax, x.view(), nowhere, axes)));
+
+  const std::array first = {0};
+  const fs::Plan columns = fs::explain(fs::Op::softmax, x.view(), out.out(), first);
+  CHECK(columns.layout == fs::Layout::columns);
+  const std::array both = {0, 1};
+  CHECK(fs::explain(fs::Op::softmax, x.view(), out.out(), both).layout == fs::Layout::rows);
+  fs::Options options;
+  options.temperature = 2.0;
+  CHECK(fs::explain(fs::Op::softmax, x.view(), out.out(), axes, options).layout ==
+        fs::Layout::packed);
+  CHECK(fs::name(fs::Layout::rows) == "rows");
+  CHECK(fs::name(fs::Layout::columns) == "columns");
+  CHECK(fs::name(fs::Layout::packed) == "packed");
+}
