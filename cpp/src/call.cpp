@@ -1,6 +1,7 @@
 #include "call.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
@@ -118,21 +119,28 @@ void check_overlap(Op op, const ConstView& x, const View& out, const Options& op
   if (options.temperatures) refuse(*options.temperatures, "temperature");
 }
 
-// Every temperature of a broadcast view; the axes that repeat one are visited once.
+[[noreturn]] void refuse_temperature(double temperature) {
+  std::array<char, 32> text{};
+  std::to_chars(text.data(), text.data() + text.size(), temperature);
+  throw InvalidArgument("temperature must be positive and finite, got " + std::string(text.data()));
+}
+
+// Every temperature of a view; axes that repeat one are visited once.
 void check_temperatures(const ConstView& view, DType row_dtype) {
   std::int64_t total = 1;
-  for (const std::int64_t size : view.shape) total *= size;
+  for (std::size_t d = 0; d < view.shape.size(); ++d)
+    total *= view.strides[d] == 0 ? std::min<std::int64_t>(view.shape[d], 1) : view.shape[d];
   for (std::int64_t i = 0; i < total; ++i) {
     const char* p = static_cast<const char*>(view.data);
     std::int64_t rest = i;
     for (std::size_t d = view.shape.size(); d-- > 0;) {
+      if (view.strides[d] == 0) continue;
       p += rest % view.shape[d] * view.strides[d];
       rest /= view.shape[d];
     }
     double t;
     std::copy_n(p, sizeof t, reinterpret_cast<char*>(&t));
-    if (!is_valid_temperature(t, row_dtype))
-      throw InvalidArgument("temperature must be positive and finite, got " + std::to_string(t));
+    if (!is_valid_temperature(t, row_dtype)) refuse_temperature(t);
   }
 }
 
@@ -276,8 +284,7 @@ Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> 
     check_temperatures(t, row_dtype);
     call.temperatures = static_cast<const char*>(t.data);
   } else if (!is_valid_temperature(options.temperature, row_dtype)) {
-    throw InvalidArgument("temperature must be positive and finite, got " +
-                          std::to_string(options.temperature));
+    refuse_temperature(options.temperature);
   }
   check_overlap(op, x, out, options, row_dtype);
 

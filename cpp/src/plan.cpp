@@ -53,7 +53,7 @@ void choose_algorithm(Plan& plan, const Problem& p, const Sizes& sizes, Algorith
       plan.algorithm = Algorithm::three_pass_reload;
       plan.reason = "algorithm: the row stays in cache, so one exponential per element decides";
     } else {
-      plan.algorithm = Algorithm::two_pass;
+      plan.algorithm = Algorithm::online;
       plan.reason =
           reload ? "algorithm: the row does not stay in cache, so the fewest reads decide"
                  : "algorithm: there is no room to store exponentials, so the fewest reads decide";

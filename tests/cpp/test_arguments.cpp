@@ -93,8 +93,9 @@ TEST_CASE("arguments: dimensions and shapes") {
     a.out.shape = {3};
     a.out.strides = {4};
   });
-  refuses("InvalidArgument", "out has shape (2, 3) for x of shape (2, 3)", [](Arguments&) {},
-          fs::Op::logsumexp);
+  refuses(
+      "InvalidArgument", "out has shape (2, 3) for x of shape (2, 3)", [](Arguments&) {},
+      fs::Op::logsumexp);
 }
 
 TEST_CASE("arguments: axes") {
@@ -152,22 +153,24 @@ TEST_CASE("arguments: where and temperature must broadcast") {
             a.temperature.shape = {3, 1};
             a.with_temperature = true;
           });
-  refuses("InvalidArgument",
-          "temperature of shape (3,) must have length 1 along the reduced axes",
+  refuses("InvalidArgument", "temperature of shape (3,) must have length 1 along the reduced axes",
           [](Arguments& a) {
-            a.temperature = dense(fs::DType::f64, {3}, encode(fs::DType::f64, std::array{1., 1., 1.}));
+            a.temperature =
+                dense(fs::DType::f64, {3}, encode(fs::DType::f64, std::array{1., 1., 1.}));
             a.with_temperature = true;
           });
 }
 
 TEST_CASE("arguments: values of temperature") {
-  const std::pair<double, const char*> bad[] = {
-      {0.0, "0.000000"},       {-1.0, "-1.000000"}, {std::nan(""), "nan"},
-      {kInfinity, "inf"},      {1e-50, "0.000000"}, {-0.0, "-0.000000"},
-      {0x1p128, "340282366920938463463374607431768211456.000000"}};
+  const std::pair<double, const char*> bad[] = {{0.0, "0"},
+                                                {-1.0, "-1"},
+                                                {std::nan(""), "nan"},
+                                                {kInfinity, "inf"},
+                                                {1e-50, "1e-50"},
+                                                {-0.0, "-0"},
+                                                {0x1p128, "3.4028236692093846e+38"}};
   for (const auto& [value, text] : bad) {
-    const std::string message =
-        std::string("temperature must be positive and finite, got ") + text;
+    const std::string message = std::string("temperature must be positive and finite, got ") + text;
     refuses("InvalidArgument", message, [&](Arguments& a) { a.options.temperature = value; });
     refuses("InvalidArgument", message, [&](Arguments& a) {
       store_as(a.temperature.bytes.data() + 8, value);

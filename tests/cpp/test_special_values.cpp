@@ -83,7 +83,7 @@ void check_positions(Tally& tally, const Kind& kind, std::size_t n,
                      const std::vector<std::size_t>& positions) {
   Random random(n);
   std::vector<double> values(positions.size() * n);
-  for (double& v : values) v = 2.0 * random.normal();
+  for (double& v : values) v = random.normal();
   const Bytes base = encode(kind.dtype, values);
   const auto run = [&](const Bytes& x) {
     return run_matrix(kind.op, kind.dtype, static_cast<std::int64_t>(n), x, kind.layout,
