@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "float64"], help="one dtype only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     parser.add_argument("--markdown", action="store_true", help="print the tables of the docs")
-    parser.add_argument("--block", action="store_true", help="errors of the lane sums by block")
+    parser.add_argument("--block", action="store_true", help="lane sums, plain and compensated")
     parser.add_argument("--check-reference", action="store_true", help="compare with mpmath")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

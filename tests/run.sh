@@ -56,6 +56,7 @@ missing_packages() {
   have g++ || have c++ || echo g++
   have cmake || echo cmake
   have ninja || echo ninja-build
+  have ccache || echo ccache
   have_header doctest/doctest.h || echo doctest-dev
   have_header benchmark/benchmark.h || echo libbenchmark-dev
   python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
@@ -103,11 +104,15 @@ enter_environment() {
 }
 
 install_package() {
-  python -m pip install --quiet ".[test]"
   # From PyPI where the system has none.
   have cmake || python -m pip install --quiet cmake
   have ninja || python -m pip install --quiet ninja
   cmake --version | head -n 1
+  # The package and the C++ tests compile the same kernels with the same flags: once with ccache.
+  if have ccache; then
+    export CMAKE_CXX_COMPILER_LAUNCHER=ccache CCACHE_DIR="$PWD/build/ccache"
+  fi
+  python -m pip install --quiet ".[test]" --config-settings=cmake.define.FASTSOFTMAX_WERROR=ON
 }
 
 # Other libraries whose arrays fastsoftmax accepts. Without them their tests skip.
@@ -144,15 +149,25 @@ check_clang_tidy() {
     xargs -0 -n 1 -P 2 clang-tidy -p build/tidy --quiet
 }
 
-test_preset() {  # PRESET [COMMAND PREFIX]...
+test_preset() {  # PRESET [CTEST ARGUMENT]...
   cmake --preset "$1"
   cmake --build --preset "$1" --parallel 2
-  "${@:2}" ctest --preset "$1" --parallel 2
+  ctest --preset "$1" --parallel 2 "${@:2}"
 }
 
 # ThreadSanitizer needs the address space layout that it knows.
-without_randomised_addresses() {
-  if setarch "$(uname -m)" -R true 2>/dev/null; then setarch "$(uname -m)" -R "$@"; else "$@"; fi
+test_threads() {
+  local fixed_layout=(setarch "$(uname -m)" -R)
+  "${fixed_layout[@]}" true 2>/dev/null || fixed_layout=()
+  cmake --preset tsan
+  cmake --build --preset tsan --parallel 2
+  "${fixed_layout[@]}" ctest --preset tsan --parallel 2
+}
+
+# The scalar kernels run natively already; here only their checksums.
+test_aarch64() {
+  test_preset aarch64 -LE "slow|scalar|exhaustive"
+  ctest --preset aarch64 -R 'checksums\.scalar'
 }
 
 # --- run --------------------------------------------------------------------------------------
@@ -184,10 +199,10 @@ if $quick; then
 fi
 run "clang-tidy" check_clang_tidy
 if $cpp_tests; then
-  run "C++ tests, address and undefined sanitizers" test_preset asan-ubsan
-  run "C++ tests, thread sanitizer" test_preset tsan without_randomised_addresses
+  run "C++ tests, address and undefined sanitizers" test_preset asan-ubsan -LE "slow|exhaustive"
+  run "C++ tests, thread sanitizer" test_threads
   if have aarch64-linux-gnu-g++ && { have qemu-aarch64-static || have qemu-aarch64; }; then
-    run "C++ tests, aarch64 under QEMU" test_preset aarch64
+    run "C++ tests, aarch64 under QEMU" test_aarch64
   else
     skip "C++ tests, aarch64" "no cross compiler or no qemu-aarch64"
   fi

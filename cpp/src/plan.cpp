@@ -70,8 +70,10 @@ void choose_algorithm(Plan& plan, const Problem& p, const Sizes& sizes, Algorith
 void choose_streaming(Plan& plan, const Problem& p, const Sizes& sizes, const Caches& caches) {
   if (p.op == Op::logsumexp) return;
   const std::int64_t output = p.rows * p.row_length * sizes.item;
-  plan.stream = p.layout == Layout::rows && !p.in_place &&
-                plan.algorithm != Algorithm::three_pass_reload && output > caches.last_level;
+  plan.stream = p.layout == Layout::rows && !p.in_place && output > caches.last_level;
+  // Streamed rows leave their exponentials in a buffer that stays in cache.
+  if (plan.algorithm == Algorithm::three_pass_reload && p.stored_row)
+    plan.stream = plan.stream && sizes.row <= caches.l2 / 2;
   if (plan.stream) plan.reason += "; stores bypass the cache: the output outgrows it";
 }
 
@@ -126,7 +128,8 @@ Plan make_plan(const Problem& p, Algorithm requested, const Caches& caches, int 
   plan.prefetch = p.layout == Layout::rows && 2 * sizes.row <= caches.l2 / 2;
   if (p.layout == Layout::columns)
     plan.tile_columns = std::min<std::int64_t>(p.columns, kMaxTileColumns);
-  if (plan.algorithm == Algorithm::three_pass_reload && !p.stored_row && p.op != Op::logsumexp)
+  if (plan.algorithm == Algorithm::three_pass_reload && (!p.stored_row || plan.stream) &&
+      p.op != Op::logsumexp)
     plan.scratch_bytes = p.row_length * plan.tile_columns * sizes.arithmetic;
   choose_threads(plan, p, threads);
   return plan;

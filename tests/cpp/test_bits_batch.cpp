@@ -98,7 +98,7 @@ TEST_CASE("bits: position in a batch") {
 TEST_CASE("bits: batches of short rows") {
   Tally tally;
   Random random(31);
-  for (std::size_t rows = 1; rows <= 40; ++rows) {
+  for (std::size_t rows = 1; rows <= 40; rows += rows < 18 ? 1 : 11) {
     for_each_case([&](fs::DType dtype, fs::Op op, fs::Algorithm algorithm) {
       for (const std::int64_t longest : {20, 140, 1200}) {
         const auto n = static_cast<std::size_t>(1 + random.below(longest));
@@ -114,7 +114,7 @@ TEST_CASE("bits: batches of short rows") {
       }
     });
   }
-  CHECK(tally.checked() == 40 * 4 * 3 * 4 * 3);
+  CHECK(tally.checked() == 20 * 4 * 3 * 4 * 3);
 }
 
 TEST_CASE("bits: alignment and streaming stores") {
@@ -171,7 +171,7 @@ TEST_CASE("bits: the host's floating-point environment neither matters nor chang
     for (const std::size_t pattern : {std::size_t{2}, std::size_t{6}, std::size_t{22},
                                       std::size_t{24}, std::size_t{26}}) {
       const std::size_t n = block_of(dtype) + 39;
-      const Bytes x = make_row(kPatterns[pattern], dtype, 7 * n, n);
+      const Bytes x = make_row(kPatterns[pattern], dtype, 3 * n, n);
       for (const Layout layout : kLayouts) {
         fs::Options options = with(algorithm);
         options.temperature = layout == Layout::rows ? 1.0 : 0.7;

@@ -73,14 +73,15 @@ TEST_CASE("layout: 1 to 140 columns") {
 TEST_CASE("layout: columns of several blocks") {
   Tally tally;
   Random random(13);
-  for (const std::size_t columns : {1, 2, 3, 7, 15, 16, 17, 33, 64, 65}) {
-    for (const fs::DType dtype : {fs::DType::f32, fs::DType::f64, random_type(random)}) {
-      const std::size_t block = block_of(dtype);
-      for (const std::size_t n : {block - 1, block, block + 1, 2 * block + 77})
+  const std::vector<std::size_t> all = {1, 3, 15, 16, 17, 64, 65};
+  const std::vector<std::size_t> few = {2, 33};
+  for (const fs::DType dtype : kFloatTypes) {
+    const std::size_t block = block_of(dtype);
+    for (const std::size_t columns : fs::itemsize(dtype) == 2 ? few : all)
+      for (const std::size_t n : {block - 1, block + 1, 2 * block + 77})
         compare_columns(tally, random, dtype, columns, n);
-    }
   }
-  CHECK(tally.checked() == 120 * 24);
+  CHECK(tally.checked() == (2 * 7 + 2 * 2) * 3 * 24);
 }
 
 TEST_CASE("layout: gathered rows") {

@@ -142,30 +142,30 @@ void check_positions(Tally& tally, const Kind& kind, std::size_t n,
 TEST_CASE("special values: at every position of short rows") {
   Tally tally;
   for_each_kind([&](const Kind& kind) {
-    for (std::size_t n = 1; n <= 70; ++n) {
+    for (std::size_t n = 1; n <= 70; n += kind.layout == Layout::rows ? 1 : 3) {
       std::vector<std::size_t> positions(n);
       for (std::size_t p = 0; p < n; ++p) positions[p] = p;
       check_positions(tally, kind, n, positions);
     }
   });
-  CHECK(tally.checked() == 4 * 3 * 4 * 4 * (70 * 5 - 2));
+  CHECK(tally.checked() == 4 * 3 * 4 * ((70 + 3 * 24) * 5 - 4 * 2));
 }
 
 TEST_CASE("special values: around the edges of blocks, lanes and registers") {
   Tally tally;
   for_each_kind([&](const Kind& kind) {
     const std::size_t block = block_of(kind.dtype);
-    for (const std::size_t n : {block - 1, block, block + 1, 2 * block, 2 * block + 3}) {
+    for (const std::size_t n : {block - 1, block, 2 * block + 3}) {
       std::vector<std::size_t> positions;
-      for (const std::size_t edge : {std::size_t{0}, std::size_t{16}, std::size_t{32},
-                                     std::size_t{64}, block, 2 * block, n}) {
-        for (const std::size_t p : {edge - 2, edge - 1, edge, edge + 1})
+      for (const std::size_t edge : {std::size_t{0}, std::size_t{16}, std::size_t{64}, block,
+                                     2 * block, n}) {
+        for (const std::size_t p : {edge - 1, edge, edge + 1})
           if (p < n) positions.push_back(p);
       }
       check_positions(tally, kind, n, positions);
     }
   });
-  CHECK(tally.checked() == 4 * 3 * 4 * 4 * 5 * 5);
+  CHECK(tally.checked() == 4 * 3 * 4 * 4 * 3 * 5);
 }
 
 // The other rows, columns of the same tile among them, must not notice.

@@ -74,14 +74,13 @@ struct LaneSums {
   Lanes<A> error{A::set1(0)};
 };
 
-// sum + m * weight, the rounding error of which goes to `error`: all of it where |sum| is not the
-// smaller operand, and where it is the sum at least doubles.
+// sum + term, the rounding error of which goes to `error`: all of it where |sum| is not the smaller
+// operand, and where it is the sum at least doubles.
 template <class A>
 [[gnu::always_inline]] inline void add_term(typename A::reg& sum, typename A::reg& error,
-                                            typename A::reg m, typename A::reg weight) {
-  const auto larger = A::fma(m, weight, sum);
-  const auto added = A::sub(larger, sum);
-  error = A::sub(error, A::fnma(m, weight, added));
+                                            typename A::reg term) {
+  const auto larger = A::add(sum, term);
+  error = A::sub(error, A::sub(A::sub(larger, sum), term));
   sum = larger;
 }
 
@@ -216,11 +215,12 @@ template <class A, Also W, bool Single, int First, class In>
         const auto t = E::round(z, rounder);
         const auto m = E::mantissa(z, A::sub(t, rounder));
         const auto weight = A::exponent_field(A::max(t, magic));
+        const auto term = A::mul(m, weight);
         if constexpr (Single)
-          sum[v - First] = A::mul(m, weight);
+          sum[v - First] = term;
         else
-          add_term<A>(sum[v - First], error[v - First], m, weight);
-        if constexpr (W == Also::keep) store<A>(kept + i, A::mul(m, weight), part);
+          add_term<A>(sum[v - First], error[v - First], term);
+        if constexpr (W == Also::keep) store<A>(kept + i, term, part);
         if constexpr (W == Also::keep_rescaled) {
           const auto other = A::exponent_field(A::max(E::round(z, kept_rounder), magic));
           store<A>(kept + i, A::mul(m, other), part);
@@ -278,9 +278,9 @@ struct TwoPassLane {
     const auto down = A::sub(exponent, top);
     const auto bias = A::set1(typename A::T(kSumBias));
     const auto term = A::scale_down(m, A::sub(A::add(n, bias), top));
-    const auto before = A::scale_down(sum, down);
-    sum = A::add(before, term);
-    error = A::sub(A::scale_down(error, down), A::sub(A::sub(sum, before), term));
+    sum = A::scale_down(sum, down);
+    error = A::scale_down(error, down);
+    add_term<A>(sum, error, term);
     exponent = top;
   }
   [[gnu::always_inline]] void rescale(typename A::reg largest) {

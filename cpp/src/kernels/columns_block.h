@@ -69,13 +69,12 @@ struct Tile {
     const bool dense =
         job.x_stride == row_bytes && (job.op == RowOp::logsumexp || job.y_stride == row_bytes);
     if (columns < kDenseColumns && (dense || gathered())) segment_rows = A::lanes;
-    for (int r = 0; r < segment_rows; ++r) {
-      for (int c = 0; c < columns; ++c) {
-        work.row_of[r * columns + c] = static_cast<T>(r);
-        if (job.temperatures != nullptr)
-          work.temperature[r * columns + c] = static_cast<T>(job.temperatures[c]);
-      }
+    if (job.op != RowOp::softmax) {
+      for (int r = 0; r < segment_rows; ++r)
+        for (int c = 0; c < columns; ++c) work.row_of[r * columns + c] = static_cast<T>(r);
     }
+    if (job.temperatures != nullptr)
+      spread(work.temperature, [&](int c) { return static_cast<T>(job.temperatures[c]); });
   }
 
   bool gathered() const { return job.fetch != nullptr; }
@@ -129,7 +128,11 @@ struct Tile {
   template <class F>
   void spread(T* values, F&& f) const {
     for (int c = 0; c < columns; ++c) values[c] = f(c);
-    for (int i = columns; i < width(); ++i) values[i] = values[i - columns];
+    for (int done = columns; done < width(); done *= 2) {
+      const int left = width() - done;
+      __builtin_memcpy(values + done, values,
+                       static_cast<std::size_t>(left < done ? left : done) * sizeof(T));
+    }
   }
 };
 
@@ -274,7 +277,7 @@ template <bool Exclude, bool Store, class Tile>
       const auto weight = A::exponent_field(A::max(t, magic));
       auto sum_here = load<A>(sum + i, part, magic);
       auto error_here = load<A>(error + i, part, magic);
-      add_term<A>(sum_here, error_here, m, weight);
+      add_term<A>(sum_here, error_here, A::mul(m, weight));
       store<A>(sum + i, sum_here, part);
       store<A>(error + i, error_here, part);
       if constexpr (Store) {

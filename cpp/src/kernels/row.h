@@ -100,21 +100,26 @@ template <class A, class Source>
   return {static_cast<double>(max), static_cast<double>(min), first_block};
 }
 
+template <class T>
+alignas(64) constexpr T kCountUp[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 // Sum of a block without its first maximum: of a copy in which that element weighs nothing.
 template <class A, class In>
 [[gnu::noinline]] void sum_rest(BlockSum& out, const In* x, int count, typename A::T max,
                                 typename A::T exponent) {
   using T = typename A::T;
   alignas(64) T copy[A::block];
+  const auto largest = A::set1(max);
+  const auto none = A::set1(infinity<T>());
+  auto first = none;
   map_block<A>(copy, count, false, [&](int i, auto part) __attribute__((always_inline)) {
-    return load<A>(x + i, part, A::set1(T(0)));
+    const auto v = load<A>(x + i, part, none);
+    const auto here = A::add(A::set1(static_cast<T>(i)), A::load(kCountUp<T>));
+    first = A::select_equal(v, largest, A::min(here, first), first);
+    return v;
   });
-  for (int i = 0; i < count; ++i) {
-    if (copy[i] == max) {
-      copy[i] = -infinity<T>();
-      break;
-    }
-  }
+  const T position = A::reduce_min(first);
+  if (position < static_cast<T>(count)) copy[static_cast<int>(position)] = -infinity<T>();
   const Sum2 rest = block_sum<A>(static_cast<const T*>(copy), count, exponent);
   out.rest_hi = rest.hi;
   out.rest_lo = rest.lo;

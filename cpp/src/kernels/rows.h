@@ -36,10 +36,10 @@ struct DirectRows {
     return x(job, job.prefetch && row + 1 < job.rows ? row + 1 : row);
   }
   static T* stored(const RowsJob& job, std::int64_t row) {
-    if constexpr (sizeof(In) == sizeof(T))
-      return y(job, row);
-    else
-      return static_cast<T*>(job.scratch);
+    if constexpr (sizeof(In) == sizeof(T)) {
+      if (job.scratch == nullptr) return y(job, row);
+    }
+    return static_cast<T*>(job.scratch);
   }
   static void put(const RowsJob& job, std::int64_t row, T value) {
     A::store(y(job, row), A::set1(value), 1);
@@ -133,7 +133,7 @@ template <class A, class Sink, class In>
   for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
     const T* e = stored + start;
     const In* next = ahead + start;
-    map_block<A>(sink.block(start), count, false,
+    map_block<A>(sink.block(start), count, sink.stream,
                  [&](int i, auto part) __attribute__((always_inline)) {
                    prefetch(next + i);
                    const auto term = load<A>(e + i, part, fill);
@@ -154,7 +154,7 @@ template <class A, bool Shifted, class Source, class Sink>
   const auto log_sum = A::set1(static_cast<T>(state.log_sum));
   for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
     const auto* x = source.block(start, count);
-    map_block<A>(sink.block(start), count, sink.stream && !Shifted,
+    map_block<A>(sink.block(start), count, sink.stream,
                  [&](int i, auto part) __attribute__((always_inline)) {
                    auto v = load<A>(x + i, part, max);
                    if constexpr (!Shifted) v = A::sub(v, max);
@@ -292,7 +292,8 @@ void run_all(const RowsJob& job) {
       const std::int64_t behind = left >= 2 * rows ? row + rows : row;
       if (job.length <= A::block &&
           softmax_short_rows<A>(Rows::x(job, row), job.x_stride, Rows::y(job, row), job.y_stride,
-                                rows, static_cast<int>(job.length), Rows::x(job, behind))) {
+                                rows, static_cast<int>(job.length), Rows::x(job, behind),
+                                job.stream)) {
         row += rows;
         continue;
       }

@@ -18,13 +18,12 @@ constexpr std::int64_t kBatchElements = 2048;
 // exponential.
 template <class A, class In>
 bool softmax_short_rows(const In* x, std::int64_t x_stride, In* y, std::int64_t y_stride, int rows,
-                        int length, const In* ahead) {
+                        int length, const In* ahead, bool stream) {
   using T = typename A::T;
   using E = ExtExp<A>;
   using C = ExpConstants<T>;
   constexpr bool in_output = sizeof(In) == sizeof(T);
-  constexpr std::int64_t buffered = in_output ? 1 : kBatchElements;
-  alignas(64) T buffer[buffered];
+  alignas(64) T buffer[kBatchElements];
   alignas(64) T exponent[kBatchRows] = {};
   double hi[kBatchRows];
   double lo[kBatchRows];
@@ -35,10 +34,10 @@ bool softmax_short_rows(const In* x, std::int64_t x_stride, In* y, std::int64_t 
     return reinterpret_cast<In*>(reinterpret_cast<char*>(y) + r * y_stride);
   };
   const auto stored = [&](int r) {
-    if constexpr (in_output)
-      return row_y(r);
-    else
-      return buffer + r * length;
+    if constexpr (in_output) {
+      if (!stream) return row_y(r);
+    }
+    return buffer + r * length;
   };
 
   for (int r = 0; r < rows; ++r) exponent[r] = block_max<A>(row_x(r), length);
@@ -73,7 +72,7 @@ bool softmax_short_rows(const In* x, std::int64_t x_stride, In* y, std::int64_t 
     const auto scale = A::set1(C::magic - normal.q[r]);
     const In* next =
         reinterpret_cast<const In*>(reinterpret_cast<const char*>(ahead) + r * x_stride);
-    map_block<A>(row_y(r), length, false, [&](int i, auto part) __attribute__((always_inline)) {
+    map_block<A>(row_y(r), length, stream, [&](int i, auto part) __attribute__((always_inline)) {
       prefetch(next + i);
       const auto term = load<A>(e + i, part, fill);
       return A::scale_normal(A::fma(term, inverse_hi, A::mul(term, inverse_lo)), scale);
