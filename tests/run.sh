@@ -32,6 +32,8 @@ print_summary() {
   fi
 }
 trap print_summary EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 run() {  # NAME COMMAND...
   current=$1

@@ -49,7 +49,10 @@ class Scratch {
     base_ = buffer.memory.get();
   }
 
-  char* of(int worker) const { return base_ + stride_ * static_cast<std::size_t>(worker); }
+  // Null where no bytes were asked for.
+  char* of(int worker) const {
+    return stride_ == 0 ? nullptr : base_ + stride_ * static_cast<std::size_t>(worker);
+  }
 
  private:
   struct Free {

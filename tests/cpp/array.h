@@ -44,9 +44,7 @@ struct Array {
   std::size_t offset = 0;  // of element (0, ..., 0)
   bool byteswapped = false;
 
-  fs::ConstView view() const {
-    return {bytes.data() + offset, dtype, shape, strides, byteswapped};
-  }
+  fs::ConstView view() const { return {bytes.data() + offset, dtype, shape, strides, byteswapped}; }
   fs::View out() { return {bytes.data() + offset, dtype, shape, strides, byteswapped}; }
 };
 

@@ -129,7 +129,7 @@ inline void ties(Random& r, Row row, std::size_t) {
 
 // A span of exponents: such as some limit allows or just exceeds, or any.
 inline std::int64_t random_span(Random& r) {
-  constexpr std::int64_t limits[] = {24,  48,  100, 120,  126,  140,  149,  164, 188,
+  constexpr std::int64_t limits[] = {24,  48,  100, 120, 126,  140,  149,  164, 188,
                                      190, 254, 300, 900, 1000, 1022, 1086, 2100};
   if (r.chance(0.3)) return r.below(260);
   return limits[r.below(std::size(limits))] + r.below(3) - 1;

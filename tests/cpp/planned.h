@@ -1,9 +1,9 @@
 // Calls that follow a plan of the test's making, so that small inputs reach every way of running.
 #pragma once
 
-#include "run.h"
 #include "call.h"
 #include "execute.h"
+#include "run.h"
 
 namespace tests {
 

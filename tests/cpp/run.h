@@ -15,9 +15,9 @@ namespace tests {
 inline constexpr std::array kFloatTypes = {fs::DType::f32, fs::DType::f64, fs::DType::f16,
                                            fs::DType::bf16};
 inline constexpr std::array kOps = {fs::Op::softmax, fs::Op::log_softmax, fs::Op::logsumexp};
-inline constexpr std::array kAlgorithms = {
-    fs::Algorithm::three_pass_reload, fs::Algorithm::three_pass_recompute,
-    fs::Algorithm::two_pass, fs::Algorithm::online};
+inline constexpr std::array kAlgorithms = {fs::Algorithm::three_pass_reload,
+                                           fs::Algorithm::three_pass_recompute,
+                                           fs::Algorithm::two_pass, fs::Algorithm::online};
 
 inline void apply(fs::Op op, const fs::ConstView& x, const fs::View& out, std::span<const int> axes,
                   const fs::Options& options) {
@@ -84,8 +84,8 @@ inline Bytes random_rows(Random& random, fs::DType dtype, std::size_t rows, std:
   for (std::size_t r = 0; r < rows; ++r) {
     const std::int64_t pattern =
         mode == 0 ? random.below(tame) : (mode == 1 ? all : random.below(kPatterns.size()));
-    const Bytes row = make_row(kPatterns[static_cast<std::size_t>(pattern)], dtype, n,
-                               random.bits());
+    const Bytes row =
+        make_row(kPatterns[static_cast<std::size_t>(pattern)], dtype, n, random.bits());
     x.insert(x.end(), row.begin(), row.end());
   }
   return x;

@@ -82,8 +82,9 @@ void check_row(const std::vector<double>& values, const std::string& what, Tally
                  [&] { return text("log_softmax", what, i, log_softmax[i], exact_log); });
   }
   // Each term is off by 4 ulp at most or flushed.
-  const long double slack = kMostUlps * std::numeric_limits<T>::epsilon() +
-                            static_cast<long double>(softmax.size()) * std::numeric_limits<T>::min();
+  const long double slack =
+      kMostUlps * std::numeric_limits<T>::epsilon() +
+      static_cast<long double>(softmax.size()) * std::numeric_limits<T>::min();
   tally.expect(std::fabs(sum.value() - 1) <= slack,
                [&] { return text("sum of softmax", what, 0, sum.value(), 1); });
 
@@ -98,7 +99,8 @@ template <class T>
 void report(const Errors& errors) {
   const auto line = [](const char* op, const WorstAndMean& e) {
     char numbers[96];
-    std::snprintf(numbers, sizeof numbers, "%s: worst %.3Lf ulp, mean %.4f; ", op, e.worst, e.mean());
+    std::snprintf(numbers, sizeof numbers, "%s: worst %.3Lf ulp, mean %.4f; ", op, e.worst,
+                  e.mean());
     return std::string(numbers);
   };
   MESSAGE(fs::name(dtype_of<T>) << ": " << line("softmax", errors.softmax)
@@ -129,7 +131,8 @@ std::vector<double> zipf(std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) values[i] = -std::log(static_cast<double>(i + 1));
   Random random(n);
   for (std::size_t i = n; i > 1; --i)
-    std::swap(values[i - 1], values[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(i)))]);
+    std::swap(values[i - 1],
+              values[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(i)))]);
   return values;
 }
 

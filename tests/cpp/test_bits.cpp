@@ -60,9 +60,9 @@ TEST_CASE("bits: around block edges") {
   });
 }
 
-TEST_CASE("bits: many blocks") { 
+TEST_CASE("bits: many blocks") {
   compare_lengths([](fs::DType) { return std::vector<std::size_t>{5000, 10007}; });
- }
+}
 
 TEST_CASE("bits: a long row") {
   Tally tally;

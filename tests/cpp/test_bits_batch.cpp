@@ -1,5 +1,5 @@
-// The same bits wherever a row lies: in a batch, at any alignment, in place, with stores that bypass
-// the cache, and whatever floating-point environment the host program has set.
+// The same bits wherever a row lies: in a batch, at any alignment, in place, with stores that
+// bypass the cache, and whatever floating-point environment the host program has set.
 #include <cfenv>
 
 #include "planned.h"
@@ -104,13 +104,14 @@ TEST_CASE("bits: batches of short rows") {
         const auto n = static_cast<std::size_t>(1 + random.below(longest));
         Bytes x = random_rows(random, dtype, rows, n);
         if (random.chance(0.2))
-          put(dtype, &x[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(rows * n))) *
-                        item_bytes(dtype)],
+          put(dtype,
+              &x[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(rows * n))) *
+                 item_bytes(dtype)],
               random.chance(0.7) ? std::numeric_limits<double>::quiet_NaN() : kInfinity);
-        tally.same(dtype, one_by_one(op, dtype, x, n),
-                   run_matrix(op, dtype, static_cast<std::int64_t>(n), x, Layout::rows,
-                              with(algorithm)),
-                   [&] { return text(dtype, op, algorithm, n, std::to_string(rows) + " rows"); });
+        tally.same(
+            dtype, one_by_one(op, dtype, x, n),
+            run_matrix(op, dtype, static_cast<std::int64_t>(n), x, Layout::rows, with(algorithm)),
+            [&] { return text(dtype, op, algorithm, n, std::to_string(rows) + " rows"); });
       }
     });
   }
@@ -168,8 +169,8 @@ TEST_CASE("bits: the host's floating-point environment neither matters nor chang
   Tally tally;
   const Environment usual = environment();
   for_each_case([&](fs::DType dtype, fs::Op op, fs::Algorithm algorithm) {
-    for (const std::size_t pattern : {std::size_t{2}, std::size_t{6}, std::size_t{22},
-                                      std::size_t{24}, std::size_t{26}}) {
+    for (const std::size_t pattern :
+         {std::size_t{2}, std::size_t{6}, std::size_t{22}, std::size_t{24}, std::size_t{26}}) {
       const std::size_t n = block_of(dtype) + 39;
       const Bytes x = make_row(kPatterns[pattern], dtype, 3 * n, n);
       for (const Layout layout : kLayouts) {

@@ -138,8 +138,7 @@ TEST_CASE("layout: temperature") {
           std::vector<double> z(n);
           for (std::size_t i = 0; i < n; ++i) {
             const auto v = static_cast<double>(get(dtype, &x[(r * n + i) * item_bytes(dtype)]));
-            z[i] = f64 ? v / t
-                       : static_cast<double>(static_cast<float>(v) / static_cast<float>(t));
+            z[i] = f64 ? v / t : static_cast<double>(static_cast<float>(v) / static_cast<float>(t));
           }
           const Bytes y = run_row(op, arithmetic, encode(arithmetic, z));
           for (std::size_t i = 0; i < y.size(); i += item_bytes(arithmetic)) {

@@ -71,15 +71,16 @@ TEST_CASE("threads: special values in every block of a shared row") {
     const std::size_t block = block_of(dtype);
     const std::size_t n = 6 * block;
     for (std::size_t at = 3; at < n; at += block) {
-      for (const double special : {std::numeric_limits<double>::quiet_NaN(), kInfinity, -kInfinity,
-                                   8.0, 1e30, -1e30}) {
+      for (const double special :
+           {std::numeric_limits<double>::quiet_NaN(), kInfinity, -kInfinity, 8.0, 1e30, -1e30}) {
         std::vector<double> values(n);
         Random random(at);
         for (double& v : values) v = random.normal();
         values[5 * block + 1] = 8.0;
         values[at] = special;
         if (special < -1e29)  // no block but this one has anything to add
-          for (std::size_t i = 0; i < n; ++i) values[i] = i / block == at / block ? values[i] : special;
+          for (std::size_t i = 0; i < n; ++i)
+            values[i] = i / block == at / block ? values[i] : special;
         const Bytes x = encode(dtype, values);
         const auto width = static_cast<std::int64_t>(n);
         const Bytes expected = run_row(op, dtype, x);

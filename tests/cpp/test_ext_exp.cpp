@@ -105,7 +105,8 @@ std::vector<T> stratified(int exponents, int fraction_bits, std::int64_t per_bin
       const Bits base = (static_cast<Bits>(sign * exponents) + static_cast<Bits>(e))
                         << fraction_bits;
       for (std::int64_t i = 0; i < per_binade; ++i) {
-        const Bits bits = base + (static_cast<Bits>(random.bits()) & ((Bits(1) << fraction_bits) - 1));
+        const Bits bits =
+            base + (static_cast<Bits>(random.bits()) & ((Bits(1) << fraction_bits) - 1));
         x.push_back(load<T>(&bits));
       }
       x.push_back(load<T>(&base));
@@ -115,7 +116,8 @@ std::vector<T> stratified(int exponents, int fraction_bits, std::int64_t per_bin
     const std::int64_t k = i < 2000 ? i : random.below(2097152);
     for (const double sign : {-1.0, 1.0}) {
       auto v = static_cast<T>(sign * (static_cast<double>(k) + 0.5) * kLn2);
-      for (int step = 0; step < 3; ++step) v = std::nextafter(v, -std::numeric_limits<T>::infinity());
+      for (int step = 0; step < 3; ++step)
+        v = std::nextafter(v, -std::numeric_limits<T>::infinity());
       for (int step = 0; step < 7; ++step) {
         x.push_back(v);
         v = std::nextafter(v, std::numeric_limits<T>::infinity());

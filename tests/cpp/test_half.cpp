@@ -76,8 +76,8 @@ void check_random_floats() {
     const auto bits = static_cast<std::uint32_t>(random.bits());
     const float v = load<float>(&bits);
     if (narrow<Half>(v) != to_half(v, kFormat<Half>))
-      FAIL_CHECK(std::to_string(v) << ": " << narrow<Half>(v) << " instead of "
-                                   << to_half(v, kFormat<Half>));
+      FAIL_CHECK(std::to_string(v)
+                 << ": " << narrow<Half>(v) << " instead of " << to_half(v, kFormat<Half>));
   }
 }
 
@@ -120,7 +120,8 @@ TEST_CASE("half: random floats") {
 }
 
 TEST_CASE("half: NaNs become the canonical one") {
-  for (const std::uint32_t bits : {0x7fc00000u, 0xffc00000u, 0x7f800001u, 0xff812345u, 0x7fffffffu}) {
+  for (const std::uint32_t bits :
+       {0x7fc00000u, 0xffc00000u, 0x7f800001u, 0xff812345u, 0x7fffffffu}) {
     CHECK(narrow<f16>(load<float>(&bits)) == 0x7e00);
     CHECK(narrow<bf16>(load<float>(&bits)) == 0x7fc0);
   }

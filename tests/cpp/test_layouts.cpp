@@ -8,8 +8,8 @@ using namespace tests;
 namespace {
 
 constexpr fs::DType kAllTypes[] = {
-    fs::DType::f16, fs::DType::bf16, fs::DType::f32, fs::DType::f64, fs::DType::i8,
-    fs::DType::i16, fs::DType::i32,  fs::DType::i64, fs::DType::u8,  fs::DType::u16,
+    fs::DType::f16, fs::DType::bf16, fs::DType::f32,    fs::DType::f64, fs::DType::i8,
+    fs::DType::i16, fs::DType::i32,  fs::DType::i64,    fs::DType::u8,  fs::DType::u16,
     fs::DType::u32, fs::DType::u64,  fs::DType::boolean};
 
 Shape random_shape(Random& random) {
@@ -31,7 +31,8 @@ Array random_array(Random& random, fs::DType dtype, const Shape& shape, bool may
   std::iota(order.begin(), order.end(), 0);
   if (random.chance(0.5))
     for (std::size_t i = order.size(); i > 1; --i)
-      std::swap(order[i - 1], order[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(i)))]);
+      std::swap(order[i - 1],
+                order[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(i)))]);
   const bool ordinary = random.chance(0.3);
   Shape strides(shape.size());
   std::int64_t step = fs::itemsize(dtype);

@@ -40,8 +40,7 @@ bool says(const fs::Plan& p, std::string_view part) {
 }
 
 std::int64_t tasks(const fs::Plan& plan, const fs::Problem& p) {
-  const std::int64_t units =
-      plan.share_row ? (p.row_length + plan.block - 1) / plan.block : p.rows;
+  const std::int64_t units = plan.share_row ? (p.row_length + plan.block - 1) / plan.block : p.rows;
   return (units + plan.rows_per_task - 1) / plan.rows_per_task;
 }
 
@@ -53,8 +52,7 @@ template <class F>
 void for_each_problem(F&& f) {
   for (const fs::DType dtype : kFloatTypes)
     for (const fs::Op op : kOps)
-      for (const fs::Layout layout :
-           {fs::Layout::rows, fs::Layout::columns, fs::Layout::packed})
+      for (const fs::Layout layout : {fs::Layout::rows, fs::Layout::columns, fs::Layout::packed})
         for (const std::int64_t rows : {0, 1, 3, 64, 100000})
           for (const std::int64_t length : {0, 1, 10, 1000, 300000, 30000000})
             for (const bool in_place : {false, true}) {
@@ -89,8 +87,8 @@ TEST_CASE("plan: pure, complete and in range, for every kind of problem") {
         tally.expect(in_range && told, [&] {
           return std::string(fs::name(p.op)) + " " + std::string(fs::name(p.dtype)) + " " +
                  std::string(fs::name(p.layout)) + " " + std::to_string(p.rows) + " x " +
-                 std::to_string(p.row_length) + ", " + std::to_string(threads) + " threads: " +
-                 a.reason;
+                 std::to_string(p.row_length) + ", " + std::to_string(threads) +
+                 " threads: " + a.reason;
         });
       }
     }
@@ -161,7 +159,7 @@ TEST_CASE("plan: 16-bit rows keep exponentials in at most half of L2") {
   }
   for_each_problem([&](const fs::Problem& p) {
     CHECK(plan(p).scratch_bytes <= kCaches.l2 / 2);
-    if (p.stored_row) CHECK(plan(p).scratch_bytes == 0);
+    if (p.stored_row && !plan(p).stream) CHECK(plan(p).scratch_bytes == 0);
   });
 }
 
@@ -175,9 +173,9 @@ TEST_CASE("plan: stores bypass the cache only where the output outgrows it") {
       CHECK(p.rows * p.row_length * fs::itemsize(p.dtype) > kCaches.last_level);
       CHECK(p.op != fs::Op::logsumexp);
       CHECK(p.layout == fs::Layout::rows);
-      // What is read again soon stays.
+      // What is read again soon stays: x, and stored exponentials.
       CHECK(!p.in_place);
-      CHECK(a.algorithm != fs::Algorithm::three_pass_reload);
+      if (a.algorithm == fs::Algorithm::three_pass_reload) CHECK(a.scratch_bytes > 0);
     }
   });
 }

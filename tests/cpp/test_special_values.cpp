@@ -39,8 +39,8 @@ constexpr Special kMinusInf = {"-inf", {0xff800000, 0xfff0000000000000, 0xfc00, 
 constexpr Special kZero = {"0", {0, 0, 0, 0}};
 
 std::uint64_t bits_of(const Special& special, fs::DType dtype) {
-  return special.bits[std::find(kFloatTypes.begin(), kFloatTypes.end(), dtype) -
-                      kFloatTypes.begin()];
+  return special
+      .bits[std::find(kFloatTypes.begin(), kFloatTypes.end(), dtype) - kFloatTypes.begin()];
 }
 
 void set(Bytes& bytes, fs::DType dtype, std::size_t i, const Special& value) {
@@ -101,40 +101,44 @@ void check_positions(Tally& tally, const Kind& kind, std::size_t n,
   const auto is_nan = [&](const Bytes& y, std::size_t r, std::size_t) {
     return row_is(y, kind, n, r, kNan);
   };
-  check("NaN",
-        [&](Bytes& x, std::size_t r, std::size_t row, std::size_t p) {
-          set(x, kind.dtype, row + p, kNans[r % std::size(kNans)]);
-        },
-        is_nan);
-  check("NaN among -inf",
-        [&](Bytes& x, std::size_t, std::size_t row, std::size_t p) {
-          for (std::size_t i = 0; i < n; ++i)
-            set(x, kind.dtype, row + i, i == p ? kNan : kMinusInf);
-        },
-        is_nan);
-  check("+inf",
-        [&](Bytes& x, std::size_t, std::size_t row, std::size_t p) {
-          set(x, kind.dtype, row + p, kPlusInf);
-        },
-        [&](const Bytes& y, std::size_t r, std::size_t) {
-          return row_is(y, kind, n, r, lse ? kPlusInf : kNan);
-        });
+  check(
+      "NaN",
+      [&](Bytes& x, std::size_t r, std::size_t row, std::size_t p) {
+        set(x, kind.dtype, row + p, kNans[r % std::size(kNans)]);
+      },
+      is_nan);
+  check(
+      "NaN among -inf",
+      [&](Bytes& x, std::size_t, std::size_t row, std::size_t p) {
+        for (std::size_t i = 0; i < n; ++i) set(x, kind.dtype, row + i, i == p ? kNan : kMinusInf);
+      },
+      is_nan);
+  check(
+      "+inf",
+      [&](Bytes& x, std::size_t, std::size_t row, std::size_t p) {
+        set(x, kind.dtype, row + p, kPlusInf);
+      },
+      [&](const Bytes& y, std::size_t r, std::size_t) {
+        return row_is(y, kind, n, r, lse ? kPlusInf : kNan);
+      });
   if (n == 1) return;
-  check("NaN and +inf",
-        [&](Bytes& x, std::size_t, std::size_t row, std::size_t p) {
-          set(x, kind.dtype, row + p, kNan);
-          set(x, kind.dtype, row + (p + 1) % n, kPlusInf);
-        },
-        is_nan);
-  check("-inf",
-        [&](Bytes& x, std::size_t, std::size_t row, std::size_t p) {
-          set(x, kind.dtype, row + p, kMinusInf);
-        },
-        [&](const Bytes& y, std::size_t r, std::size_t p) {
-          const Special& expected = kind.op == fs::Op::softmax ? kZero : kMinusInf;
-          return row_is_finite_but(y, kind, n, r, p) &&
-                 (lse || is(y, kind.dtype, r * n + p, expected));
-        });
+  check(
+      "NaN and +inf",
+      [&](Bytes& x, std::size_t, std::size_t row, std::size_t p) {
+        set(x, kind.dtype, row + p, kNan);
+        set(x, kind.dtype, row + (p + 1) % n, kPlusInf);
+      },
+      is_nan);
+  check(
+      "-inf",
+      [&](Bytes& x, std::size_t, std::size_t row, std::size_t p) {
+        set(x, kind.dtype, row + p, kMinusInf);
+      },
+      [&](const Bytes& y, std::size_t r, std::size_t p) {
+        const Special& expected = kind.op == fs::Op::softmax ? kZero : kMinusInf;
+        return row_is_finite_but(y, kind, n, r, p) &&
+               (lse || is(y, kind.dtype, r * n + p, expected));
+      });
 }
 
 }  // namespace
@@ -157,8 +161,8 @@ TEST_CASE("special values: around the edges of blocks, lanes and registers") {
     const std::size_t block = block_of(kind.dtype);
     for (const std::size_t n : {block - 1, block, 2 * block + 3}) {
       std::vector<std::size_t> positions;
-      for (const std::size_t edge : {std::size_t{0}, std::size_t{16}, std::size_t{64}, block,
-                                     2 * block, n}) {
+      for (const std::size_t edge :
+           {std::size_t{0}, std::size_t{16}, std::size_t{64}, block, 2 * block, n}) {
         for (const std::size_t p : {edge - 1, edge, edge + 1})
           if (p < n) positions.push_back(p);
       }
