@@ -42,7 +42,7 @@ template <class T>
 struct Claims;
 template <>
 struct Claims<float> {
-  static constexpr double ulps = 1.25;
+  static constexpr double ulps = 1.0;
   static constexpr double remainder = 0.3563;
   static constexpr float smallest = 0.700f;
   static constexpr float largest = 1.428f;
