@@ -58,6 +58,7 @@ missing_packages() {
   have g++ || have c++ || echo g++
   have cmake || echo cmake
   have ninja || echo ninja-build
+  have make || echo make
   have ccache || echo ccache
   have_header doctest/doctest.h || echo doctest-dev
   have_header benchmark/benchmark.h || echo libbenchmark-dev

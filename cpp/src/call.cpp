@@ -197,9 +197,9 @@ void choose_layout(Call& call, const ConstView& x, const View& out) {
   const int inner = plain ? find_inner(call, item) : -1;
   if (inner < 0) return;
   call.layout = Layout::columns;
-  call.inner = call.outer.dims[static_cast<std::size_t>(inner)];
-  for (int i = inner; i + 1 < call.outer.count; ++i)
-    call.outer.dims[static_cast<std::size_t>(i)] = call.outer.dims[static_cast<std::size_t>(i + 1)];
+  const auto at = call.outer.dims.begin() + inner;
+  call.inner = *at;
+  std::copy(at + 1, call.outer.dims.begin() + call.outer.count, at);
   --call.outer.count;
 }
 

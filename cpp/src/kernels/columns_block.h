@@ -58,13 +58,10 @@ struct Tile {
   const ColumnsJob& job;
   ColumnsWorkspace<A>& work;
   int columns;
-  int segment_rows;
+  int segment_rows = 1;
 
   Tile(const ColumnsJob& job_)
-      : job(job_),
-        work(*static_cast<ColumnsWorkspace<A>*>(job_.workspace)),
-        columns(job_.columns),
-        segment_rows(1) {
+      : job(job_), work(*static_cast<ColumnsWorkspace<A>*>(job_.workspace)), columns(job_.columns) {
     const std::int64_t row_bytes = columns * static_cast<std::int64_t>(sizeof(In));
     const bool dense =
         job.x_stride == row_bytes && (job.op == RowOp::logsumexp || job.y_stride == row_bytes);

@@ -101,15 +101,15 @@ struct F32 : F32Contract {
     m = _mm_min_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_min_ss(m, _mm_movehdup_ps(m)));
   }
-  struct wide {
+  struct Wide {
     __m256d q[4];
   };
-  static wide widen(const reg* r) { return {{lower(r[0]), upper(r[0]), lower(r[1]), upper(r[1])}}; }
-  static wide add(wide a, wide b) {
+  static Wide widen(const reg* r) { return {{lower(r[0]), upper(r[0]), lower(r[1]), upper(r[1])}}; }
+  static Wide add(Wide a, Wide b) {
     return {{_mm256_add_pd(a.q[0], b.q[0]), _mm256_add_pd(a.q[1], b.q[1]),
              _mm256_add_pd(a.q[2], b.q[2]), _mm256_add_pd(a.q[3], b.q[3])}};
   }
-  static double sum(wide v) {
+  static double sum(Wide v) {
     const __m256d low = _mm256_add_pd(v.q[0], v.q[2]);
     const __m256d high = _mm256_add_pd(v.q[1], v.q[3]);
     const __m256d by4 = _mm256_add_pd(low, high);

@@ -88,17 +88,17 @@ struct F32 : F32Contract {
   static float first(reg v) { return _mm512_cvtss_f32(v); }
   static float reduce_max(reg v) { return _mm512_reduce_max_ps(v); }
   static float reduce_min(reg v) { return _mm512_reduce_min_ps(v); }
-  struct wide {
+  struct Wide {
     __m512d low, high;
   };
-  static wide widen(const reg* r) {
+  static Wide widen(const reg* r) {
     return {_mm512_cvtps_pd(_mm512_castps512_ps256(r[0])),
             _mm512_cvtps_pd(_mm512_extractf32x8_ps(r[0], 1))};
   }
-  static wide add(wide a, wide b) {
+  static Wide add(Wide a, Wide b) {
     return {_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)};
   }
-  static double sum(wide v) {
+  static double sum(Wide v) {
     const __m512d by8 = _mm512_add_pd(v.low, v.high);
     const __m256d by4 = _mm256_add_pd(_mm512_castpd512_pd256(by8), _mm512_extractf64x4_pd(by8, 1));
     const __m128d by2 = _mm_add_pd(_mm256_castpd256_pd128(by4), _mm256_extractf128_pd(by4, 1));

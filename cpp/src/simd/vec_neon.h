@@ -85,22 +85,22 @@ struct F32 : F32Contract {
   static float first(reg v) { return vgetq_lane_f32(v, 0); }
   static float reduce_max(reg v) { return vmaxvq_f32(v); }
   static float reduce_min(reg v) { return vminvq_f32(v); }
-  struct wide {
+  struct Wide {
     float64x2_t q[8];
   };
-  static wide widen(const reg* r) {
-    wide w;
+  static Wide widen(const reg* r) {
+    Wide w;
     for (int i = 0; i < 4; ++i) {
       w.q[2 * i] = vcvt_f64_f32(vget_low_f32(r[i]));
       w.q[2 * i + 1] = vcvt_high_f64_f32(r[i]);
     }
     return w;
   }
-  static wide add(wide a, wide b) {
+  static Wide add(Wide a, Wide b) {
     for (int i = 0; i < 8; ++i) a.q[i] = vaddq_f64(a.q[i], b.q[i]);
     return a;
   }
-  static double sum(wide v) {
+  static double sum(Wide v) {
     for (int h = 4; h > 0; h /= 2)
       for (int i = 0; i < h; ++i) v.q[i] = vaddq_f64(v.q[i], v.q[i + h]);
     return vaddvq_f64(v.q[0]);

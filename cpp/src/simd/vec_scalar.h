@@ -16,7 +16,7 @@
 //                       the smallest normal number
 //   scale_down(v, d)    v * 2^d for integers d <= 100; where d < -126 (-1022) any value of at most
 //                       |v| * 2^-126 (2^-1022)
-//   wide, widen(r)      (F32) 16 consecutive lanes in double; add(wide, wide) and sum(wide), by
+//   Wide, widen(r)      (F32) 16 consecutive lanes in double; add(Wide, Wide) and sum(Wide), by
 //   halving summed_at_once      how many registers of lanes a sum keeps at a time, with as many for
 //   errors
 #pragma once
@@ -103,21 +103,21 @@ struct F32 : Scalar<F32Contract> {
   static reg scale_down(reg v, reg d) {
     return v * exponent_field((d > -127.0f ? d : -127.0f) + (127.0f + 0x1.8p23f));
   }
-  struct wide {
+  struct Wide {
     double lane[join_lanes];
   };
-  static wide widen(const reg* r) {
-    wide w;
+  static Wide widen(const reg* r) {
+    Wide w;
     for (int j = 0; j < join_lanes; ++j) w.lane[j] = static_cast<double>(r[j]);
     return w;
   }
-  static wide add(const wide& a, const wide& b) {
-    wide w;
+  static Wide add(const Wide& a, const Wide& b) {
+    Wide w;
     for (int j = 0; j < join_lanes; ++j) w.lane[j] = a.lane[j] + b.lane[j];
     return w;
   }
   using Scalar<F32Contract>::add;
-  static double sum(wide v) {
+  static double sum(Wide v) {
     for (int h = join_lanes / 2; h > 0; h /= 2)
       for (int j = 0; j < h; ++j) v.lane[j] += v.lane[j + h];
     return v.lane[0];
