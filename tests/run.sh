@@ -110,6 +110,7 @@ install_package() {
   # From PyPI where the system has none.
   have cmake || python -m pip install --quiet cmake
   have ninja || python -m pip install --quiet ninja
+  export CMAKE_GENERATOR=Ninja # also for the README's commands, which the tests run
   cmake --version | head -n 1
   # The package and the C++ tests compile the same kernels with the same flags: once with ccache.
   if have ccache; then
@@ -121,7 +122,7 @@ install_package() {
 # Other libraries whose arrays fastsoftmax accepts. Without them their tests skip.
 install_peers() {
   local requirement
-  for requirement in "torch==2.13.0" "jax[cpu]"; do
+  for requirement in "torch==2.13.0" "jax[cpu]" onnxruntime; do
     python -m pip install --quiet "$requirement" ||
       echo "could not install $requirement: its tests will skip"
   done
@@ -144,7 +145,7 @@ check_stub() { python -m mypy.stubtest fastsoftmax._core; }
 
 # The scalar kernels stand for all instruction sets: the same headers over another vector type.
 check_clang_tidy() {
-  cmake -G Ninja -S . -B build/tidy -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
+  cmake -G Ninja -S . -B build/tidy -DCMAKE_BUILD_TYPE=Debug -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
     -DFASTSOFTMAX_BUILD_TESTS=OFF -DFASTSOFTMAX_BUILD_PYTHON=ON \
     -Dpybind11_DIR="$(python -m pybind11 --cmakedir)" \
     -DPython_EXECUTABLE="$(command -v python)"
@@ -182,7 +183,8 @@ run "peer libraries" install_peers
 run "clang-format" check_cpp_format
 run "ruff and mypy" check_python_style
 run "stub of the extension module" check_stub
-run "pytest" python -m pytest -q
+# A shell in the background ignores SIGINT and hands that on; a test interrupts a process with it.
+run "pytest" env --default-signal=INT python -m pytest -q
 
 if have_header doctest/doctest.h; then cpp_tests=true; else cpp_tests=false; fi
 no_doctest="doctest is not installed"

@@ -7,6 +7,10 @@ using namespace tests;
 namespace {
 
 constexpr long double kMostUlps = 4;
+// Where long double is computed in software, the reference takes most of the time.
+constexpr bool kFastReference = std::numeric_limits<long double>::digits == 64;
+constexpr std::size_t kLong = kFastReference ? 50257 : 2003;
+constexpr std::size_t kMillion = kFastReference ? 1 << 20 : 1 << 16;
 
 struct Errors {
   WorstAndMean softmax, log_softmax, logsumexp;
@@ -141,7 +145,7 @@ void check_hostile() {
   Tally tally;
   Errors errors;
   Random random(5);
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < (kFastReference ? 2000 : 300); ++i) {
     const double gap = (i % 2 == 0 ? 120.0 : 800.0) * random.uniform();
     const double offset = 1e4 * (random.uniform() - 0.5);
     check_row<T>({offset, offset - gap}, "two elements", tally, errors);
@@ -181,13 +185,13 @@ void check_lone_elements() {
 }  // namespace
 
 TEST_CASE("accuracy f32: all kinds of rows") {
-  check_patterns<float>({2, 3, 17, 64, 255, 1000, 5003, 50257}, kPatterns.size());
+  check_patterns<float>({2, 3, 17, 64, 255, 1000, 5003, kLong}, kPatterns.size());
 }
 TEST_CASE("accuracy f64: all kinds of rows") {
-  check_patterns<double>({2, 3, 17, 64, 255, 1000, 5003, 50257}, kPatterns.size());
+  check_patterns<double>({2, 3, 17, 64, 255, 1000, 5003, kLong}, kPatterns.size());
 }
-TEST_CASE("accuracy f32: a million elements") { check_patterns<float>({1 << 20}, 3); }
-TEST_CASE("accuracy f64: a million elements") { check_patterns<double>({1 << 20}, 2); }
+TEST_CASE("accuracy f32: a million elements") { check_patterns<float>({kMillion}, 3); }
+TEST_CASE("accuracy f64: a million elements") { check_patterns<double>({kMillion}, 2); }
 TEST_CASE("accuracy f32: hostile rows") { check_hostile<float>(); }
 TEST_CASE("accuracy f64: hostile rows") { check_hostile<double>(); }
 TEST_CASE("accuracy: rows of one element are exact") {
