@@ -44,7 +44,7 @@ class Random {
 inline constexpr double kLn2 = 0x1.62e42fefa39efp-1;
 inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // The largest |x| for which e^x is formed without subtracting the maximum first.
-inline constexpr double kDomain = 1048576.0 * kLn2;
+inline constexpr double kDomain = 131072.0 * kLn2;
 
 using Row = std::span<double>;
 

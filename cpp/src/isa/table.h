@@ -9,18 +9,15 @@ template <class A>
 void ext_exp(const typename A::T* x, typename A::T* mantissa, typename A::T* exponent,
              std::size_t count) {
   using E = ExtExp<A>;
-  using C = ExpConstants<typename A::T>;
   const DefaultFloatEnvironment environment;
-  const auto magic = A::set1(C::magic);
   constexpr std::size_t chunk = A::block;
   for (std::size_t done = 0; done < count; done += chunk) {
     const int size = static_cast<int>(count - done < chunk ? count - done : chunk);
     for_each_vector<A>(size, [&](int, int i, auto part) __attribute__((always_inline)) {
       const auto at = done + static_cast<std::size_t>(i);
-      const auto z = E::clamp(load<A>(x + at, part, magic));
-      const auto n = A::sub(E::round(z, magic), magic);
-      store<A>(mantissa + at, E::mantissa(z, n), part);
-      store<A>(exponent + at, n, part);
+      const auto pair = E::pair(E::clamp(load<A>(x + at, part, A::set1(0))));
+      store<A>(mantissa + at, pair.m, part);
+      store<A>(exponent + at, pair.n, part);
     });
   }
 }

@@ -12,11 +12,16 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-// A whole register's worth of elements, or the first n.
+// A whole register's worth of elements, the first n, or none.
 struct Whole {};
 struct Part {
   int n;
 };
+struct None {};
+template <class P>
+constexpr bool is_none = false;
+template <>
+constexpr bool is_none<None> = true;
 
 template <class A, class In>
 inline typename A::reg load(const In* p, Whole, typename A::reg) {
@@ -67,6 +72,34 @@ template <class A, int First = 0, int N = Lanes<A>::count, class Body>
   }
 }
 
+// body(register of lanes, offset, offset + lanes, Whole or Part of either) over `count` elements:
+// the elements that a lane takes in pairs. The last element of a lane may be without another: None.
+template <class A, int First, int N, class Body>
+[[gnu::always_inline]] inline void for_each_pair(int count, Body&& body) {
+  constexpr int pair = 2 * A::lanes;
+  int i = 0;
+  for (; i + pair <= count; i += pair) {
+    FASTSOFTMAX_UNROLL
+    for (int v = First; v < First + N; ++v)
+      body(v, i + v * A::width, i + v * A::width + A::lanes, Whole{}, Whole{});
+  }
+  if (i == count) return;
+  const auto part = [count](int offset) {
+    const int left = count - offset;
+    return Part{left < A::width ? left : A::width};
+  };
+  FASTSOFTMAX_UNROLL
+  for (int v = First; v < First + N; ++v) {
+    const int first = i + v * A::width;
+    const int second = first + A::lanes;
+    if (first >= count) break;
+    if (second < count)
+      body(v, first, second, part(first), part(second));
+    else
+      body(v, first, second, part(first), None{});
+  }
+}
+
 // Sums of lanes and of the errors made in them, both to be added.
 template <class A>
 struct LaneSums {
@@ -75,7 +108,9 @@ struct LaneSums {
 };
 
 // sum + term, the rounding error of which goes to `error`: all of it where |sum| is not the smaller
-// operand, and where it is the sum at least doubles.
+// operand; where it is, the sum at least doubles, so that what is lost in a block is at most half a
+// unit in the last place of its sum. A term is two elements added, whose rounding error is not
+// kept: half a unit of the sum again, at most.
 template <class A>
 [[gnu::always_inline]] inline void add_term(typename A::reg& sum, typename A::reg& error,
                                             typename A::reg term) {
@@ -89,7 +124,7 @@ inline Sum2 two_sum(Sum2 a, Sum2 b) {
   return {s.hi, s.lo + (a.lo + b.lo)};
 }
 
-// Exact: without the errors, which are all zero where a lane has a single term.
+// Exact: without the errors, which are all zero where a lane has a single pair of elements.
 template <class A, bool Exact = false>
 [[gnu::always_inline]] inline Sum2 join(LaneSums<A>& lanes) {
   auto& sum = lanes.sum.r;
@@ -191,41 +226,47 @@ template <class A, class In>
 // keep the terms it sums; keep them under another exponent.
 enum class Also { nothing, prefetch, keep, keep_rescaled };
 
-// Single: no lane has more than one term.
+// For E::round and E::term: terms e^z * 2^(kSumBias - exponent).
+template <class A>
+inline typename A::T sum_rounder(typename A::T exponent) {
+  using T = typename A::T;
+  return ExtExp<A>::rounder(static_cast<T>(ExpConstants<T>::field_bias + kSumBias) - exponent);
+}
+
+// Single: no lane has more than one pair.
 template <class A, Also W, bool Single, int First, class In>
 [[gnu::always_inline]] inline void sum_registers(LaneSums<A>& lanes, const In* x, int count,
                                                  typename A::T exponent, typename A::T* kept,
                                                  typename A::T kept_exponent) {
   using T = typename A::T;
   using E = ExtExp<A>;
-  using C = ExpConstants<T>;
   constexpr int registers = A::summed_at_once;
-  constexpr T scale = static_cast<T>(C::field_bias + kSumBias);
-  const auto magic = A::set1(C::magic);
-  const auto rounder = A::set1(C::magic + (scale - exponent));
-  const auto kept_rounder = A::set1(C::magic + (scale - kept_exponent));
+  const auto rounder = A::set1(sum_rounder<A>(exponent));
+  const auto kept_rounder = A::set1(sum_rounder<A>(kept_exponent));
   const auto fill = A::set1(-infinity<T>());
+  const auto term_at = [&](int i, auto part) __attribute__((always_inline)) {
+    const auto z = load<A>(x + i, part, fill);
+    const auto t = E::round(z, rounder);
+    const auto q = E::remainder_expm1(z, A::sub(t, rounder));
+    const auto term = E::scaled(q, t);
+    if constexpr (W == Also::keep) store<A>(kept + i, term, part);
+    if constexpr (W == Also::keep_rescaled)
+      store<A>(kept + i, E::scaled(q, E::round(z, kept_rounder)), part);
+    if constexpr (W == Also::prefetch) prefetch(x + count + i);
+    return term;
+  };
   typename A::reg sum[registers];
   typename A::reg error[registers];
   FASTSOFTMAX_UNROLL
   for (int i = 0; i < registers; ++i) sum[i] = error[i] = A::set1(T(0));
-  for_each_vector<A, First, registers>(
-      count, [&](int v, int i, auto part) __attribute__((always_inline)) {
-        const auto z = E::clamp(load<A>(x + i, part, fill));
-        const auto t = E::round(z, rounder);
-        const auto m = E::mantissa(z, A::sub(t, rounder));
-        const auto weight = A::exponent_field(A::max(t, magic));
-        const auto term = A::mul(m, weight);
+  for_each_pair<A, First, registers>(
+      count, [&](int v, int i, int k, auto part, auto next) __attribute__((always_inline)) {
+        auto both = term_at(i, part);
+        if constexpr (!is_none<decltype(next)>) both = A::add(both, term_at(k, next));
         if constexpr (Single)
-          sum[v - First] = term;
+          sum[v - First] = both;
         else
-          add_term<A>(sum[v - First], error[v - First], term);
-        if constexpr (W == Also::keep) store<A>(kept + i, term, part);
-        if constexpr (W == Also::keep_rescaled) {
-          const auto other = A::exponent_field(A::max(E::round(z, kept_rounder), magic));
-          store<A>(kept + i, A::mul(m, other), part);
-        }
-        if constexpr (W == Also::prefetch) prefetch(x + count + i);
+          add_term<A>(sum[v - First], error[v - First], both);
       });
   FASTSOFTMAX_UNROLL
   for (int i = 0; i < registers; ++i) {
@@ -243,7 +284,7 @@ template <class A, Also W = Also::nothing, class In>
                                              typename A::T* kept = nullptr,
                                              typename A::T kept_exponent = 0) {
   LaneSums<A> lanes;
-  if (count <= A::lanes) {
+  if (count <= 2 * A::lanes) {
     sum_registers<A, W, true, 0>(lanes, x, count, exponent, kept, kept_exponent);
     return join<A, true>(lanes);
   }
@@ -269,24 +310,23 @@ struct TwoPassSum {
 // What add_term does to lanes that keep exponents of their own, scaled by 2^kSumBias.
 template <class A>
 struct TwoPassLane {
+  using Pair = typename ExtExp<A>::Pair;
   typename A::reg sum = A::set1(0);
   typename A::reg error = A::set1(0);
   typename A::reg exponent = A::set1(kBelowEveryExponent<typename A::T>);
 
-  [[gnu::always_inline]] void add(typename A::reg m, typename A::reg n) {
-    const auto top = A::max(n, exponent);
-    const auto down = A::sub(exponent, top);
-    const auto bias = A::set1(typename A::T(kSumBias));
-    const auto term = A::scale_down(m, A::sub(A::add(n, bias), top));
-    sum = A::scale_down(sum, down);
-    error = A::scale_down(error, down);
-    add_term<A>(sum, error, term);
-    exponent = top;
+  [[gnu::always_inline]] void add(Pair a, Pair b) {
+    const auto top = A::max(A::max(a.n, b.n), exponent);
+    rescale(top);
+    const auto up = A::sub(A::set1(typename A::T(kSumBias)), top);
+    add_term<A>(sum, error,
+                A::add(A::scale_down(a.m, A::add(a.n, up)), A::scale_down(b.m, A::add(b.n, up))));
   }
-  [[gnu::always_inline]] void rescale(typename A::reg largest) {
-    const auto down = A::sub(exponent, largest);
+  [[gnu::always_inline]] void rescale(typename A::reg top) {
+    const auto down = A::sub(exponent, top);
     sum = A::scale_down(sum, down);
     error = A::scale_down(error, down);
+    exponent = top;
   }
 };
 
@@ -294,19 +334,24 @@ template <class A, class In>
 inline TwoPassSum<A> block_sum_two_pass(const In* x, int count) {
   using T = typename A::T;
   using E = ExtExp<A>;
-  using C = ExpConstants<T>;
   constexpr int registers = Lanes<A>::count;
-  const auto magic = A::set1(C::magic);
   const auto fill = A::set1(-infinity<T>());
-  const auto highest = A::set1(infinity<T>());
   TwoPassLane<A> lanes[registers];
-  auto smallest = highest;
-  for_each_vector<A>(count, [&](int v, int i, auto part) __attribute__((always_inline)) {
-    const auto z = E::clamp(load<A>(x + i, part, fill));
-    const auto n = A::sub(E::round(z, magic), magic);
-    lanes[v].add(E::mantissa(z, n), n);
-    smallest = A::min(ignore_clamped<A>(load<A>(x + i, part, highest)), smallest);
-  });
+  auto smallest = A::set1(infinity<T>());
+  const auto nothing = E::pair(A::set1(ExpConstants<T>::lowest));
+  const auto pair_at = [&](int i, auto part) __attribute__((always_inline)) {
+    if constexpr (is_none<decltype(part)>) {
+      return nothing;
+    } else {
+      const auto z = load<A>(x + i, part, fill);
+      smallest = A::min(ignore_clamped<A>(z), smallest);
+      return E::pair(E::clamp(z));
+    }
+  };
+  for_each_pair<A, 0, registers>(
+      count, [&](int v, int i, int k, auto part, auto next) __attribute__((always_inline)) {
+        lanes[v].add(pair_at(i, part), pair_at(k, next));
+      });
   auto largest = lanes[0].exponent;
   FASTSOFTMAX_UNROLL
   for (int v = 1; v < registers; ++v) largest = A::max(lanes[v].exponent, largest);

@@ -18,6 +18,7 @@ template <class Tile, class Body>
 template <class Tile>
 [[gnu::noinline]] bool scan_columns(const Tile& tile) {
   using A = typename Tile::A;
+  using T = typename A::T;
   auto& w = tile.work;
   const bool with_min = tile.job.length > A::block;
   for (int c = 0; c < tile.columns; ++c) w.scan[c] = {-__builtin_inf(), __builtin_inf(), 0};
@@ -33,8 +34,9 @@ template <class Tile>
       if (min < w.scan[c].min) w.scan[c].min = min;
     }
   });
-  bool inside = true;
-  for (int c = 0; c < tile.columns; ++c) inside &= in_domain<A>(w.scan[c].max);
+  for (int c = 0; c < tile.columns; ++c) w.block_max[c] = static_cast<T>(w.scan[c].max);
+  const bool inside = columns_exponents(tile);
+  for (int c = 0; c < tile.columns; ++c) w.row_exponent[c] = w.block_exponent[c];
   return inside;
 }
 
@@ -79,16 +81,14 @@ void sum_columns_three_pass(const Tile& tile, RowTotal<Log>* totals) {
   auto& w = tile.work;
   bool narrow = true;
   for (int c = 0; c < tile.columns; ++c) {
-    const T top = E::exponent(static_cast<T>(w.scan[c].max));
     const T bottom = E::exponent(static_cast<T>(w.scan[c].min));
     narrow &= tile.job.length <= A::block ||
-              !(static_cast<double>(top) - static_cast<double>(bottom) > kNarrow<A>);
-    w.block_exponent[c] = top;
+              !(static_cast<double>(w.row_exponent[c]) - static_cast<double>(bottom) > kNarrow<A>);
   }
   for_each_tile_block(tile, [&](std::int64_t b, std::int64_t start, int count) {
     if (!narrow) {
       columns_block_max(tile, start, count, false);
-      for (int c = 0; c < tile.columns; ++c) w.block_exponent[c] = E::exponent(w.block_max[c]);
+      columns_exponents(tile);
     }
     for (int c = 0; c < tile.columns; ++c) w.block[c] = {};
     bool holds_max = false;
@@ -121,7 +121,6 @@ template <bool Log, RowAlgorithm G, class Tile>
 bool sum_columns_one_pass(const Tile& tile, RowTotal<Log>* totals) {
   using A = typename Tile::A;
   using T = typename A::T;
-  using E = ExtExp<A>;
   auto& w = tile.work;
   bool inside = true;
   T largest[kMaxTileColumns];
@@ -132,7 +131,7 @@ bool sum_columns_one_pass(const Tile& tile, RowTotal<Log>* totals) {
       summed = columns_block_sum_two_pass(tile, start, count);
     if (G == RowAlgorithm::online || Log) {
       columns_block_max(tile, start, count, false);
-      for (int c = 0; c < tile.columns; ++c) w.block_exponent[c] = E::exponent(w.block_max[c]);
+      columns_exponents(tile);
     }
     for (int c = 0; c < tile.columns; ++c) {
       inside &= static_cast<double>(w.block_exponent[c]) <= kMaxExponent;
@@ -167,37 +166,29 @@ template <class Tile>
   auto& w = tile.work;
   tile.spread(w.inverse_hi, [&](int c) { return w.normal.inverse_hi[c]; });
   tile.spread(w.inverse_lo, [&](int c) { return w.normal.inverse_lo[c]; });
-  tile.spread(w.rounder, [&](int c) {
-    const T shift = stored ? T(0) : T(kSumBias) - w.block_exponent[c];
-    return C::magic + (shift - w.normal.q[c]);
-  });
-  const auto magic = A::set1(C::magic);
-  const auto least = A::set1(C::magic - static_cast<T>(C::field_bias));
+  tile.spread(w.scale, [&](int c) { return C::magic - w.normal.q[c]; });
+  if (!stored) tile.spread(w.rounder, [&](int c) { return sum_rounder<A>(w.block_exponent[c]); });
   const auto zero = A::set1(T(0));
+  const auto quotient = [&](int i, auto part, auto term) __attribute__((always_inline)) {
+    return Quotient<A>(load<A>(w.inverse_hi + i, part, zero), load<A>(w.inverse_lo + i, part, zero),
+                       load<A>(w.scale + i, part, zero))(term);
+  };
   for_each_tile_block(tile, [&](std::int64_t, std::int64_t start, int count) {
     tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
       const int size = rows * tile.columns;
       if (stored) {
         const T* terms = tile.stored(row);
-        map_block<A>(
-            tile.output(row), size, false, [&](int i, auto part) __attribute__((always_inline)) {
-              const auto term = load<A>(terms + i, part, zero);
-              const auto scaled = A::fma(term, load<A>(w.inverse_hi + i, part, zero),
-                                         A::mul(term, load<A>(w.inverse_lo + i, part, zero)));
-              return A::scale_normal(scaled, load<A>(w.rounder + i, part, magic));
-            });
-      } else {
-        const auto* x = tile.segment(row, rows);
         map_block<A>(tile.output(row), size, false,
                      [&](int i, auto part) __attribute__((always_inline)) {
-                       const auto z = E::clamp(load<A>(x + i, part, zero));
-                       const auto rounder = load<A>(w.rounder + i, part, magic);
-                       const auto t = E::round(z, rounder);
-                       const auto m = E::mantissa(z, A::sub(t, rounder));
-                       const auto scaled = A::fma(m, load<A>(w.inverse_hi + i, part, zero),
-                                                  A::mul(m, load<A>(w.inverse_lo + i, part, zero)));
-                       return A::scale_normal(scaled, A::max(t, least));
+                       return quotient(i, part, load<A>(terms + i, part, zero));
                      });
+      } else {
+        const auto* x = tile.segment(row, rows);
+        map_block<A>(
+            tile.output(row), size, false, [&](int i, auto part) __attribute__((always_inline)) {
+              return quotient(
+                  i, part, E::term(load<A>(x + i, part, zero), load<A>(w.rounder + i, part, zero)));
+            });
       }
       tile.output_done(row, rows);
     });
@@ -312,12 +303,27 @@ bool normalize_columns(const Tile& tile, const RowTotal<false>* totals) {
   return inside;
 }
 
+// The sums of a softmax of a single block by three passes.
+template <bool Store, class Tile>
+bool sum_columns_block(const Tile& tile) {
+  auto& w = tile.work;
+  const int count = static_cast<int>(tile.job.length);
+  columns_block_max(tile, 0, count, false);
+  if (!columns_exponents(tile)) return false;
+  for (int c = 0; c < tile.columns; ++c) w.row_exponent[c] = w.block_exponent[c];
+  columns_block_sum<false, Store>(tile, 0, count);
+  return true;
+}
+
 template <RowOp O, RowAlgorithm G, class Tile>
 bool sum_columns(const Tile& tile, RowTotal<takes_log<O>>* totals) {
   constexpr bool reload = G == RowAlgorithm::three_pass_reload && O != RowOp::logsumexp;
   if constexpr (G == RowAlgorithm::two_pass || G == RowAlgorithm::online) {
     return sum_columns_one_pass<takes_log<O>, G>(tile, totals);
   } else {
+    if constexpr (O == RowOp::softmax) {
+      if (totals == nullptr) return sum_columns_block<reload>(tile);
+    }
     if (!scan_columns(tile)) return false;
     sum_columns_three_pass<takes_log<O>, reload>(tile, totals);
     return true;
@@ -341,6 +347,9 @@ void run_columns(const Tile& tile) {
         return exceptional_columns<O>(tile);
     }
     write_columns_softmax(tile, reload);
+    bool any_nan = false;
+    for (int c = 0; c < tile.columns; ++c) any_nan |= w.hi[c] != w.hi[c];
+    if (!any_nan) return;
     for (int c = 0; c < tile.columns; ++c) {
       if (w.hi[c] == w.hi[c]) continue;
       for (std::int64_t row = 0; row < tile.job.length; ++row) put_column(tile, row, c, nan);

@@ -32,16 +32,19 @@ struct ColumnsWorkspace {
   alignas(64) T row_of[width];  // row of each element in its segment
   alignas(64) T rounder[width];
   alignas(64) T stored_rounder[width];
+  alignas(64) T scale[width];
   alignas(64) T inverse_hi[width];
   alignas(64) T inverse_lo[width];
   alignas(64) T temperature[width];
   alignas(64) T segment[width];
+  alignas(64) T next_segment[width];
   alignas(64) T output[width];
   double hi[A::lanes * kMaxTileColumns];
   double lo[A::lanes * kMaxTileColumns];
   // By column.
-  T block_max[kMaxTileColumns];
-  T block_exponent[kMaxTileColumns];
+  alignas(64) T block_max[kMaxTileColumns];
+  alignas(64) T block_exponent[kMaxTileColumns];
+  alignas(64) T row_exponent[kMaxTileColumns];
   RowScan scan[kMaxTileColumns];
   BlockSum block[kMaxTileColumns];
   RowState state[kMaxTileColumns];
@@ -77,24 +80,26 @@ struct Tile {
   bool gathered() const { return job.fetch != nullptr; }
   int width() const { return segment_rows * columns; }
 
-  const In* segment(std::int64_t row, int rows) const {
+  // `buffer` is used where rows are gathered.
+  const In* segment(std::int64_t row, int rows, T* buffer) const {
     if (!gathered())
       return reinterpret_cast<const In*>(static_cast<const char*>(job.x) + row * job.x_stride);
     if constexpr (sizeof(In) == sizeof(T)) {
       for (int r = 0; r < rows; ++r)
-        job.fetch(job.context, row + r, job.first_column, columns, work.segment + r * columns);
+        job.fetch(job.context, row + r, job.first_column, columns, buffer + r * columns);
       if (job.temperatures != nullptr) {
-        map_block<A>(work.segment, rows * columns, false,
+        map_block<A>(buffer, rows * columns, false,
                      [&](int i, auto part) __attribute__((always_inline)) {
                        const auto one = A::set1(T(1));
-                       return A::div(load<A>(work.segment + i, part, one),
+                       return A::div(load<A>(buffer + i, part, one),
                                      load<A>(work.temperature + i, part, one));
                      });
       }
-      return work.segment;
+      return buffer;
     }
     return nullptr;
   }
+  const In* segment(std::int64_t row, int rows) const { return segment(row, rows, work.segment); }
 
   In* output(std::int64_t row) const {
     if (gathered()) {
@@ -119,6 +124,19 @@ struct Tile {
   [[gnu::always_inline]] void for_each_segment(std::int64_t start, int count, Body&& body) const {
     for (int r = 0; r < count; r += segment_rows)
       body(start + r, segment_rows < count - r ? segment_rows : count - r);
+  }
+
+  // body(row, rows, next_rows) for the segments of rows [start, start + count) that hold the first
+  // elements of pairs; the second ones are next_rows <= rows rows from row + A::lanes on.
+  template <class Body>
+  [[gnu::always_inline]] void for_each_pair_of_segments(std::int64_t start, int count,
+                                                        Body&& body) const {
+    const auto rows_from = [&](int r) {
+      return r + segment_rows <= count ? segment_rows : r < count ? count - r : 0;
+    };
+    for (int first = 0; first < count; first += 2 * A::lanes)
+      for (int r = first; r < first + A::lanes && r < count; r += segment_rows)
+        body(start + r, rows_from(r), rows_from(r + A::lanes));
   }
 
   // values[r * columns + c] = f(c), for all rows of a segment.
@@ -172,6 +190,24 @@ template <class Tile>
   for (int c = 0; c < tile.columns; ++c) w.block_max[c] = w.max[c];
 }
 
+// block_exponent of each column, from block_max. False where one leaves the domain of the extended
+// exponential.
+template <class Tile>
+[[gnu::noinline]] bool columns_exponents(const Tile& tile) {
+  using A = typename Tile::A;
+  using T = typename A::T;
+  auto& w = tile.work;
+  for (int c = tile.columns; c % A::width != 0; ++c) w.block_max[c] = w.block_max[0];
+  for (int c = 0; c < tile.columns; c += A::width)
+    A::store(w.block_exponent + c, ExtExp<A>::exponents(A::load(w.block_max + c)));
+  bool inside = true;
+  for (int c = 0; c < tile.columns; ++c) {
+    const T n = w.block_exponent[c];
+    inside &= n <= T(kMaxExponent) && n >= T(-kMaxExponent);
+  }
+  return inside;
+}
+
 // The row of each column's first maximum, block_max, into `first`; only for columns that `wanted`
 // admits, -1 for others.
 template <class Tile, class Wanted>
@@ -206,24 +242,27 @@ template <class Tile>
   using A = typename Tile::A;
   auto& w = tile.work;
   const int columns = tile.columns;
+  const bool exact = count <= 2 * A::lanes;
   int lanes = count < A::lanes ? count : A::lanes;
-  for (int i = 0; i < lanes * columns; ++i) {
-    w.hi[i] = static_cast<double>(w.sum[i]);
-    w.lo[i] = sizeof(typename A::T) == sizeof(double) ? static_cast<double>(w.error[i]) : 0.0;
+  for (int i = 0; i < lanes * columns; ++i) w.hi[i] = static_cast<double>(w.sum[i]);
+  if constexpr (sizeof(typename A::T) == sizeof(double)) {
+    for (int i = 0; i < lanes * columns; ++i) w.lo[i] = exact ? 0.0 : w.error[i];
+  } else {
+    for (int i = 0; i < columns; ++i) w.lo[i] = 0.0;
   }
   for (int h = A::lanes / 2; h > 0; h /= 2) {
     const int up = h * columns;
+    const int size = lanes <= h ? 0 : (lanes - h) * columns;
     if constexpr (sizeof(typename A::T) == sizeof(float)) {
-      if (h == A::join_lanes / 2) {
+      if (h == A::join_lanes / 2 && !exact) {
         for (int i = 0; i < lanes * columns; ++i) w.hi[i] += static_cast<double>(w.error[i]);
       }
-      const int size = lanes <= h ? 0 : (lanes - h) * columns;
       for (int i = 0; i < size; ++i) w.hi[i] += w.hi[i + up];
-      if (h >= A::join_lanes) {
+      if (h >= A::join_lanes && !exact) {
         for (int i = 0; i < size; ++i) w.error[i] += w.error[i + up];
       }
-    } else if (lanes > h) {
-      for (int i = 0; i < (lanes - h) * columns; ++i) {
+    } else {
+      for (int i = 0; i < size; ++i) {
         const Sum2 s = two_sum(Sum2{w.hi[i], w.lo[i]}, Sum2{w.hi[i + up], w.lo[i + up]});
         w.hi[i] = s.hi;
         w.lo[i] = s.lo;
@@ -234,54 +273,63 @@ template <class Tile>
 }
 
 // hi[c], lo[c] = sum of a block of column c under block_exponent[c]. With Exclude, without the row
-// `first`; with Store, the terms are kept under scan[c]'s exponent.
+// `first`; with Store, the terms are kept under row_exponent[c].
 template <bool Exclude, bool Store, class Tile>
 [[gnu::noinline]] void columns_block_sum(const Tile& tile, std::int64_t start, int count) {
   using A = typename Tile::A;
   using T = typename A::T;
   using E = ExtExp<A>;
-  using C = ExpConstants<T>;
   auto& w = tile.work;
   const int columns = tile.columns;
-  constexpr T scale = static_cast<T>(C::field_bias + kSumBias);
-  tile.spread(w.rounder, [&](int c) { return C::magic + (scale - w.block_exponent[c]); });
-  if constexpr (Store) {
-    tile.spread(w.stored_rounder, [&](int c) {
-      return C::magic + (scale - E::exponent(static_cast<T>(w.scan[c].max)));
-    });
-  }
-  const auto magic = A::set1(C::magic);
+  tile.spread(w.rounder, [&](int c) { return sum_rounder<A>(w.block_exponent[c]); });
+  if constexpr (Store)
+    tile.spread(w.stored_rounder, [&](int c) { return sum_rounder<A>(w.row_exponent[c]); });
+  const auto zero = A::set1(T(0));
   const auto fill = A::set1(-infinity<T>());
-  const int used = (count < A::lanes ? count : A::lanes) * columns;
-  for (int i = 0; i < used; ++i) w.sum[i] = w.error[i] = T(0);
-  tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
+  const auto term = [&](const auto* x, std::int64_t row, int i,
+                        auto part) __attribute__((always_inline)) {
+    auto z = load<A>(x + i, part, fill);
+    if constexpr (Exclude) {
+      const auto here =
+          A::add(A::set1(static_cast<T>(row - start)), load<A>(w.row_of + i, part, fill));
+      z = A::select_equal(here, load<A>(w.first + i, part, fill), fill, z);
+    }
+    const auto rounder = load<A>(w.rounder + i, part, zero);
+    const auto t = E::round(z, rounder);
+    const auto q = E::remainder_expm1(z, A::sub(t, rounder));
+    if constexpr (Store)
+      store<A>(tile.stored(row) + i,
+               E::scaled(q, E::round(z, load<A>(w.stored_rounder + i, part, zero))), part);
+    return E::scaled(q, t);
+  };
+  tile.for_each_pair_of_segments(start, count, [&](std::int64_t row, int rows, int next_rows) {
     const auto* x = tile.segment(row, rows);
+    const auto* next = tile.segment(row + A::lanes, next_rows, w.next_segment);
     const auto lane = (row - start) % A::lanes * columns;
     T* sum = w.sum + lane;
     T* error = w.error + lane;
-    T* stored = Store ? tile.stored(row) : nullptr;
-    const auto base = A::set1(static_cast<T>(row - start));
-    for_each_vector<A>(rows * columns, [&](int, int i, auto part) __attribute__((always_inline)) {
-      auto v = load<A>(x + i, part, fill);
-      if constexpr (Exclude) {
-        const auto here = A::add(base, load<A>(w.row_of + i, part, fill));
-        v = A::select_equal(here, load<A>(w.first + i, part, fill), fill, v);
+    const bool first = row - start < A::lanes;
+    const auto add = [&](int i, auto part, auto both) __attribute__((always_inline)) {
+      auto sum_here = zero;
+      auto error_here = zero;
+      if (first) {
+        sum_here = both;
+      } else {
+        sum_here = load<A>(sum + i, part, zero);
+        error_here = load<A>(error + i, part, zero);
+        add_term<A>(sum_here, error_here, both);
       }
-      const auto z = E::clamp(v);
-      const auto rounder = load<A>(w.rounder + i, part, magic);
-      const auto t = E::round(z, rounder);
-      const auto m = E::mantissa(z, A::sub(t, rounder));
-      const auto weight = A::exponent_field(A::max(t, magic));
-      auto sum_here = load<A>(sum + i, part, magic);
-      auto error_here = load<A>(error + i, part, magic);
-      add_term<A>(sum_here, error_here, A::mul(m, weight));
       store<A>(sum + i, sum_here, part);
       store<A>(error + i, error_here, part);
-      if constexpr (Store) {
-        const auto kept = E::round(z, load<A>(w.stored_rounder + i, part, magic));
-        store<A>(stored + i, A::mul(m, A::exponent_field(A::max(kept, magic))), part);
-      }
+    };
+    const int pairs = next_rows * columns;
+    for_each_vector<A>(pairs, [&](int, int i, auto part) __attribute__((always_inline)) {
+      add(i, part, A::add(term(x, row, i, part), term(next, row + A::lanes, i, part)));
     });
+    for_each_vector<A>(rows * columns - pairs,
+                       [&](int, int i, auto part) __attribute__((always_inline)) {
+                         add(pairs + i, part, term(x, row, pairs + i, part));
+                       });
   });
   columns_join(tile, count);
 }
@@ -292,10 +340,9 @@ template <class Tile>
   using A = typename Tile::A;
   using T = typename A::T;
   using E = ExtExp<A>;
-  using C = ExpConstants<T>;
   auto& w = tile.work;
   const int columns = tile.columns;
-  const auto magic = A::set1(C::magic);
+  const auto zero = A::set1(T(0));
   const auto fill = A::set1(-infinity<T>());
   const auto highest = A::set1(infinity<T>());
   const int used = (count < A::lanes ? count : A::lanes) * columns;
@@ -304,22 +351,38 @@ template <class Tile>
     w.exponent[i] = kBelowEveryExponent<T>;
   }
   for (int i = 0; i < tile.width(); ++i) w.min[i] = infinity<T>();
-  tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
+  const auto pair = [&](const auto* x, int i, auto part) __attribute__((always_inline)) {
+    const auto z = load<A>(x + i, part, fill);
+    store<A>(w.min + i, A::min(ignore_clamped<A>(z), load<A>(w.min + i, part, highest)), part);
+    return E::pair(E::clamp(z));
+  };
+  const auto lane_at = [&](std::int64_t i, auto part) __attribute__((always_inline)) {
+    return TwoPassLane<A>{load<A>(w.sum + i, part, zero), load<A>(w.error + i, part, zero),
+                          load<A>(w.exponent + i, part, fill)};
+  };
+  const auto keep = [&](std::int64_t i, const TwoPassLane<A>& lane, auto part)
+                        __attribute__((always_inline)) {
+                          store<A>(w.sum + i, lane.sum, part);
+                          store<A>(w.error + i, lane.error, part);
+                          store<A>(w.exponent + i, lane.exponent, part);
+                        };
+  tile.for_each_pair_of_segments(start, count, [&](std::int64_t row, int rows, int next_rows) {
     const auto* x = tile.segment(row, rows);
+    const auto* next = tile.segment(row + A::lanes, next_rows, w.next_segment);
     const auto lane = (row - start) % A::lanes * columns;
-    for_each_vector<A>(rows * columns, [&](int, int i, auto part) __attribute__((always_inline)) {
-      const auto v = load<A>(x + i, part, fill);
-      const auto z = E::clamp(v);
-      const auto n = A::sub(E::round(z, magic), magic);
-      TwoPassLane<A> here{load<A>(w.sum + lane + i, part, magic),
-                          load<A>(w.error + lane + i, part, magic),
-                          load<A>(w.exponent + lane + i, part, fill)};
-      here.add(E::mantissa(z, n), n);
-      store<A>(w.sum + lane + i, here.sum, part);
-      store<A>(w.error + lane + i, here.error, part);
-      store<A>(w.exponent + lane + i, here.exponent, part);
-      store<A>(w.min + i, A::min(ignore_clamped<A>(v), load<A>(w.min + i, part, highest)), part);
+    const int pairs = next_rows * columns;
+    for_each_vector<A>(pairs, [&](int, int i, auto part) __attribute__((always_inline)) {
+      auto here = lane_at(lane + i, part);
+      here.add(pair(x, i, part), pair(next, i, part));
+      keep(lane + i, here, part);
     });
+    const auto nothing = E::pair(A::set1(ExpConstants<T>::lowest));
+    for_each_vector<A>(rows * columns - pairs,
+                       [&](int, int i, auto part) __attribute__((always_inline)) {
+                         auto here = lane_at(lane + pairs + i, part);
+                         here.add(pair(x, pairs + i, part), nothing);
+                         keep(lane + pairs + i, here, part);
+                       });
   });
   fold(tile, w.min, tile.segment_rows < count ? tile.segment_rows : count,
        [](T a, T b) { return b < a ? b : a; });
@@ -333,12 +396,9 @@ template <class Tile>
   }
   for (int lane = 0; lane < used; lane += columns) {
     for_each_vector<A>(columns, [&](int, int i, auto part) __attribute__((always_inline)) {
-      TwoPassLane<A> here{load<A>(w.sum + lane + i, part, magic),
-                          load<A>(w.error + lane + i, part, magic),
-                          load<A>(w.exponent + lane + i, part, magic)};
-      here.rescale(load<A>(w.block_exponent + i, part, magic));
-      store<A>(w.sum + lane + i, here.sum, part);
-      store<A>(w.error + lane + i, here.error, part);
+      auto here = lane_at(lane + i, part);
+      here.rescale(load<A>(w.block_exponent + i, part, zero));
+      keep(lane + i, here, part);
     });
   }
   columns_join(tile, count);

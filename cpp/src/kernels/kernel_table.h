@@ -82,8 +82,8 @@ struct RowState {
   double inverse_hi, inverse_lo;  // of the sum's mantissa
   double log_sum;                 // log of the sum relative to e^max
   double max;
-  std::int32_t exponent;      // result = mantissa * inverse * 2^(n - exponent)
-  std::int32_t stored_shift;  // reload: exponent of the factor for stored exponentials
+  std::int32_t exponent;  // of the sum; result = term under it * inverse * 2^shift
+  std::int32_t shift;
 };
 
 struct RowKernels {

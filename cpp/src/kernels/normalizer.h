@@ -3,7 +3,7 @@
 //   sum = (hi + lo) = s * 2^q, 1 <= s < 2;   1/s = inverse_hi + inverse_lo
 //
 // Domain: hi positive and normal (NaN comes out as NaN). Error: the pair is within 2^-46 (f64:
-// 2^-104) of 1/s, so that a quotient formed with it is rounded all but correctly, is exactly 1
+// 2^-97) of 1/s, so that a quotient formed with it is rounded all but correctly, is exactly 1
 // where the sum is the term, and never exceeds 1.
 #pragma once
 
@@ -52,6 +52,23 @@ struct Normalizers {
         A::store(inverse_lo + i, A::mul(error, inverse));
       }
     }
+  }
+};
+
+// term * inverse * 2^shift; 0 where that is not above the smallest normal number.
+template <class A>
+struct Quotient {
+  using T = typename A::T;
+  using reg = typename A::reg;
+  reg inverse_hi, inverse_lo, scale;
+
+  Quotient(reg hi, reg lo, reg scale_) : inverse_hi(hi), inverse_lo(lo), scale(scale_) {}
+  Quotient(double hi, double lo, int shift)
+      : Quotient(A::set1(static_cast<T>(hi)), A::set1(static_cast<T>(lo)),
+                 A::set1(ExpConstants<T>::magic + static_cast<T>(shift))) {}
+
+  [[gnu::always_inline]] reg operator()(reg term) const {
+    return A::scale_normal(A::fma(term, inverse_hi, A::mul(term, inverse_lo)), scale);
   }
 };
 

@@ -217,7 +217,7 @@ template <class A, bool Log, RowAlgorithm G, class Source>
   });
 }
 
-// exponent such that mantissa * inverse * 2^(n - exponent) is the softmax.
+// exponent and shift such that term * inverse * 2^shift is the softmax, for terms under exponent.
 template <class A>
 inline RowState normalizer(const ExtSum& sum) {
   Normalizers<A, 1> normal;
@@ -227,8 +227,8 @@ inline RowState normalizer(const ExtSum& sum) {
   state.kind = RowState::regular;
   state.inverse_hi = static_cast<double>(normal.inverse_hi[0]);
   state.inverse_lo = static_cast<double>(normal.inverse_lo[0]);
-  state.exponent = sum.exponent - kSumBias + q;
-  state.stored_shift = -q;
+  state.exponent = sum.exponent;
+  state.shift = -q;
   return state;
 }
 

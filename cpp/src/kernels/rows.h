@@ -99,21 +99,14 @@ template <class A, class Source, class Sink>
                                      const RowState& state, std::int64_t first, std::int64_t last) {
   using T = typename A::T;
   using E = ExtExp<A>;
-  using C = ExpConstants<T>;
-  const auto rounder = A::set1(C::magic - static_cast<T>(state.exponent));
-  const auto least = A::set1(C::magic - static_cast<T>(C::field_bias));
-  const auto inverse_hi = A::set1(static_cast<T>(state.inverse_hi));
-  const auto inverse_lo = A::set1(static_cast<T>(state.inverse_lo));
+  const auto rounder = A::set1(sum_rounder<A>(static_cast<T>(state.exponent)));
+  const Quotient<A> quotient(state.inverse_hi, state.inverse_lo, state.shift);
   const auto fill = A::set1(T(0));
   for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
     const auto* x = source.block(start, count);
     map_block<A>(sink.block(start), count, sink.stream,
                  [&](int i, auto part) __attribute__((always_inline)) {
-                   const auto z = E::clamp(load<A>(x + i, part, fill));
-                   const auto t = E::round(z, rounder);
-                   const auto m = E::mantissa(z, A::sub(t, rounder));
-                   const auto scaled = A::fma(m, inverse_hi, A::mul(m, inverse_lo));
-                   return A::scale_normal(scaled, A::max(t, least));
+                   return quotient(E::term(load<A>(x + i, part, fill), rounder));
                  });
     sink.done(start, count);
   });
@@ -126,9 +119,7 @@ template <class A, class Sink, class In>
                                             std::int64_t first, std::int64_t last,
                                             const In* ahead) {
   using T = typename A::T;
-  const auto inverse_hi = A::set1(static_cast<T>(state.inverse_hi));
-  const auto inverse_lo = A::set1(static_cast<T>(state.inverse_lo));
-  const auto scale = A::set1(ExpConstants<T>::magic + static_cast<T>(state.stored_shift));
+  const Quotient<A> quotient(state.inverse_hi, state.inverse_lo, state.shift);
   const auto fill = A::set1(T(0));
   for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
     const T* e = stored + start;
@@ -136,9 +127,7 @@ template <class A, class Sink, class In>
     map_block<A>(sink.block(start), count, sink.stream,
                  [&](int i, auto part) __attribute__((always_inline)) {
                    prefetch(next + i);
-                   const auto term = load<A>(e + i, part, fill);
-                   const auto scaled = A::fma(term, inverse_hi, A::mul(term, inverse_lo));
-                   return A::scale_normal(scaled, scale);
+                   return quotient(load<A>(e + i, part, fill));
                  });
     sink.done(start, count);
   });

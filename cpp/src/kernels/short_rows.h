@@ -43,11 +43,8 @@ bool softmax_short_rows(const In* x, std::int64_t x_stride, In* y, std::int64_t 
   for (int r = 0; r < rows; ++r) exponent[r] = block_max<A>(row_x(r), length);
   for (int r = rows; r < kBatchRows; ++r) exponent[r] = exponent[0];
   bool inside = true;
-  const auto magic = A::set1(C::magic);
-  for (int r = 0; r < kBatchRows; r += A::width) {
-    const auto n = A::sub(E::round(E::clamp(A::load(exponent + r)), magic), magic);
-    A::store(exponent + r, n);
-  }
+  for (int r = 0; r < kBatchRows; r += A::width)
+    A::store(exponent + r, E::exponents(A::load(exponent + r)));
   for (int r = 0; r < rows; ++r)
     inside &= exponent[r] <= T(kMaxExponent) && exponent[r] >= T(-kMaxExponent);
   if (!inside) return false;
@@ -67,15 +64,13 @@ bool softmax_short_rows(const In* x, std::int64_t x_stride, In* y, std::int64_t 
   const auto fill = A::set1(T(0));
   for (int r = 0; r < rows; ++r) {
     const T* e = stored(r);
-    const auto inverse_hi = A::set1(normal.inverse_hi[r]);
-    const auto inverse_lo = A::set1(normal.inverse_lo[r]);
-    const auto scale = A::set1(C::magic - normal.q[r]);
+    const Quotient<A> quotient(A::set1(normal.inverse_hi[r]), A::set1(normal.inverse_lo[r]),
+                               A::set1(C::magic - normal.q[r]));
     const In* next =
         reinterpret_cast<const In*>(reinterpret_cast<const char*>(ahead) + r * x_stride);
     map_block<A>(row_y(r), length, stream, [&](int i, auto part) __attribute__((always_inline)) {
       prefetch(next + i);
-      const auto term = load<A>(e + i, part, fill);
-      return A::scale_normal(A::fma(term, inverse_hi, A::mul(term, inverse_lo)), scale);
+      return quotient(load<A>(e + i, part, fill));
     });
     if (hi[r] != hi[r]) {
       const auto nan = A::set1(static_cast<T>(__builtin_nan("")));

@@ -39,6 +39,7 @@ struct F32 : F32Contract {
   }
   template <class Half>
   static reg load(const Half* p, int n, reg fill) {
+    if (n == width) return load(p);
     Half padded[8] = {};
     for (int i = 0; i < n; ++i) padded[i] = p[i];
     return _mm256_blendv_ps(fill, load(padded), _mm256_castsi256_ps(head(n)));
@@ -53,9 +54,10 @@ struct F32 : F32Contract {
   static void store(float* p, reg v, int n) { _mm256_maskstore_ps(p, head(n), v); }
   template <class Half>
   static void store(Half* p, reg v, int n) {
-    Half whole[8];
-    store(whole, v);
-    for (int i = 0; i < n; ++i) p[i] = whole[i];
+    if (n == width) return store(p, v);
+    Half all[8];
+    store(all, v);
+    for (int i = 0; i < n; ++i) p[i] = all[i];
   }
   static void stream(float* p, reg v) { _mm256_stream_ps(p, v); }
   template <class Half>
@@ -83,9 +85,22 @@ struct F32 : F32Contract {
     const __m256i above = _mm256_cmpgt_epi32(scaled, _mm256_set1_epi32(0x00800000));
     return _mm256_castsi256_ps(_mm256_and_si256(scaled, above));
   }
-  static reg exponent_field(reg t) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
+  static reg fma_above(reg a, reg b, reg c, reg t, reg least) {
+    return _mm256_and_ps(_mm256_cmp_ps(t, least, _CMP_NLE_UQ), fma(a, b, c));
   }
+  static reg power(reg t) {
+    const __m256i steps = _mm256_castps_si256(t);
+    const auto* powers = reinterpret_cast<const __m256i*>(kPowers32);
+    const __m256i low = _mm256_permutevar8x32_epi32(_mm256_load_si256(powers), steps);
+    const __m256i high = _mm256_permutevar8x32_epi32(_mm256_load_si256(powers + 1), steps);
+    const reg fraction =
+        _mm256_blendv_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high),
+                         _mm256_castsi256_ps(_mm256_slli_epi32(steps, 28)));  // by the bit of 8
+    return _mm256_castsi256_ps(
+        _mm256_add_epi32(_mm256_slli_epi32(steps, 19), _mm256_castps_si256(fraction)));
+  }
+  static reg whole(reg t) { return _mm256_and_ps(t, bits(~15)); }
+  static reg fraction(reg t) { return _mm256_or_ps(_mm256_and_ps(t, bits(15)), bits(127 << 4)); }
   static reg scale_down(reg v, reg d) {
     const reg clamped = max(set1(-127.0f), d);
     return mul(v, exponent_field(add(clamped, set1(127.0f + 0x1.8p23f))));
@@ -118,6 +133,10 @@ struct F32 : F32Contract {
   }
 
  private:
+  static reg exponent_field(reg t) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
+  }
+  static reg bits(std::int32_t v) { return _mm256_castsi256_ps(_mm256_set1_epi32(v)); }
   static __m256d lower(reg v) { return _mm256_cvtps_pd(_mm256_castps256_ps128(v)); }
   static __m256d upper(reg v) { return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)); }
   static __m128i narrow(reg v, const f16*) { return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
@@ -170,9 +189,18 @@ struct F64 : F64Contract {
     const __m256i above = _mm256_cmpgt_epi64(scaled, _mm256_set1_epi64x(0x0010000000000000));
     return _mm256_castsi256_pd(_mm256_and_si256(scaled, above));
   }
-  static reg exponent_field(reg t) {
-    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(t), 52));
+  static reg fma_above(reg a, reg b, reg c, reg t, reg least) {
+    return _mm256_and_pd(_mm256_cmp_pd(t, least, _CMP_NLE_UQ), fma(a, b, c));
   }
+  static reg power(reg t) {
+    const __m256i steps = _mm256_castpd_si256(t);
+    const __m256i j = _mm256_and_si256(steps, _mm256_set1_epi64x(15));
+    const __m256i fraction =
+        _mm256_i64gather_epi64(reinterpret_cast<const long long*>(kPowers64), j, 8);
+    return _mm256_castsi256_pd(_mm256_add_epi64(_mm256_slli_epi64(steps, 48), fraction));
+  }
+  static reg whole(reg t) { return _mm256_and_pd(t, bits(~15)); }
+  static reg fraction(reg t) { return _mm256_or_pd(_mm256_and_pd(t, bits(15)), bits(1023 << 4)); }
   static reg scale_down(reg v, reg d) {
     const reg clamped = max(set1(-1023.0), d);
     return mul(v, exponent_field(add(clamped, set1(1023.0 + 0x1.8p52))));
@@ -186,6 +214,12 @@ struct F64 : F64Contract {
     const __m128d m = _mm_min_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
     return _mm_cvtsd_f64(_mm_min_sd(m, _mm_unpackhi_pd(m, m)));
   }
+
+ private:
+  static reg exponent_field(reg t) {
+    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(t), 52));
+  }
+  static reg bits(std::int64_t v) { return _mm256_castsi256_pd(_mm256_set1_epi64x(v)); }
 };
 
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }

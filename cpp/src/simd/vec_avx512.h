@@ -76,14 +76,21 @@ struct F32 : F32Contract {
     return _mm512_mask_mov_ps(other, _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), equal);
   }
   static reg scale_normal(reg v, reg t) {
-    const __m512i scaled =
-        _mm512_add_epi32(_mm512_castps_si512(v), _mm512_slli_epi32(_mm512_castps_si512(t), 23));
-    const __mmask16 k = _mm512_cmpgt_epi32_mask(scaled, _mm512_set1_epi32(0x00800000));
-    return _mm512_castsi512_ps(_mm512_maskz_mov_epi32(k, scaled));
+    const __m512i shift = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
+    const __m512i least = _mm512_sub_epi32(_mm512_set1_epi32(0x00800000), shift);
+    const __mmask16 k = _mm512_cmpgt_epi32_mask(_mm512_castps_si512(v), least);
+    return _mm512_castsi512_ps(_mm512_maskz_add_epi32(k, _mm512_castps_si512(v), shift));
   }
-  static reg exponent_field(reg t) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));
+  static reg fma_above(reg a, reg b, reg c, reg t, reg least) {
+    return _mm512_maskz_fmadd_ps(_mm512_cmp_ps_mask(t, least, _CMP_NLE_UQ), a, b, c);
   }
+  static reg power(reg t) {
+    const __m512i steps = _mm512_castps_si512(t);
+    const __m512i fraction = _mm512_permutexvar_epi32(steps, _mm512_load_si512(kPowers32));
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(steps, 19), fraction));
+  }
+  static reg whole(reg t) { return _mm512_and_ps(t, bits(~15)); }
+  static reg fraction(reg t) { return _mm512_or_ps(_mm512_and_ps(t, bits(15)), bits(127 << 4)); }
   static reg scale_down(reg v, reg d) { return _mm512_scalef_ps(v, d); }
   static float first(reg v) { return _mm512_cvtss_f32(v); }
   static float reduce_max(reg v) { return _mm512_reduce_max_ps(v); }
@@ -106,6 +113,7 @@ struct F32 : F32Contract {
   }
 
  private:
+  static reg bits(std::int32_t v) { return _mm512_castsi512_ps(_mm512_set1_epi32(v)); }
   static reg from_bf16(__m256i halves) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
   }
@@ -154,18 +162,29 @@ struct F64 : F64Contract {
     return _mm512_mask_mov_pd(other, _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ), equal);
   }
   static reg scale_normal(reg v, reg t) {
-    const __m512i scaled =
-        _mm512_add_epi64(_mm512_castpd_si512(v), _mm512_slli_epi64(_mm512_castpd_si512(t), 52));
-    const __mmask8 k = _mm512_cmpgt_epi64_mask(scaled, _mm512_set1_epi64(0x0010000000000000));
-    return _mm512_castsi512_pd(_mm512_maskz_mov_epi64(k, scaled));
+    const __m512i shift = _mm512_slli_epi64(_mm512_castpd_si512(t), 52);
+    const __m512i least = _mm512_sub_epi64(_mm512_set1_epi64(0x0010000000000000), shift);
+    const __mmask8 k = _mm512_cmpgt_epi64_mask(_mm512_castpd_si512(v), least);
+    return _mm512_castsi512_pd(_mm512_maskz_add_epi64(k, _mm512_castpd_si512(v), shift));
   }
-  static reg exponent_field(reg t) {
-    return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(t), 52));
+  static reg fma_above(reg a, reg b, reg c, reg t, reg least) {
+    return _mm512_maskz_fmadd_pd(_mm512_cmp_pd_mask(t, least, _CMP_NLE_UQ), a, b, c);
   }
+  static reg power(reg t) {
+    const __m512i steps = _mm512_castpd_si512(t);
+    const __m512i fraction = _mm512_permutex2var_epi64(_mm512_load_si512(kPowers64), steps,
+                                                       _mm512_load_si512(kPowers64 + 8));
+    return _mm512_castsi512_pd(_mm512_add_epi64(_mm512_slli_epi64(steps, 48), fraction));
+  }
+  static reg whole(reg t) { return _mm512_and_pd(t, bits(~15)); }
+  static reg fraction(reg t) { return _mm512_or_pd(_mm512_and_pd(t, bits(15)), bits(1023 << 4)); }
   static reg scale_down(reg v, reg d) { return _mm512_scalef_pd(v, d); }
   static double first(reg v) { return _mm512_cvtsd_f64(v); }
   static double reduce_max(reg v) { return _mm512_reduce_max_pd(v); }
   static double reduce_min(reg v) { return _mm512_reduce_min_pd(v); }
+
+ private:
+  static reg bits(std::int64_t v) { return _mm512_castsi512_pd(_mm512_set1_epi64(v)); }
 };
 
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }

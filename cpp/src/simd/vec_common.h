@@ -17,6 +17,28 @@ namespace {
 
 constexpr int kCanonicalNanBf16 = 0x7fc0;
 
+// 2^(j/16) rounded to nearest, j = 0..15: the bits of the fraction, less j in its top four. Added
+// to 16 k + j shifted up to those four, they give the number with exponent field k.
+alignas(64) constexpr std::int32_t kPowers32[16] = {
+    0,       -152893, -289342, -408621, -509968, -592590, -655657, -698305,
+    -719629, -718684, -694486, -646004, -572163, -471841, -343865, -187011};
+alignas(64) constexpr std::int64_t kPowers64[16] = {0,
+                                                    -82083586668273,
+                                                    -155339362315909,
+                                                    -219376486358472,
+                                                    -273786814220523,
+                                                    -318144131222494,
+                                                    -352003352548825,
+                                                    -374899687795671,
+                                                    -386347768529971,
+                                                    -385840737222265,
+                                                    -372849295843109,
+                                                    -346820712337264,
+                                                    -307177783110739,
+                                                    -253317749583204,
+                                                    -184611166772089,
+                                                    -100400721784614};
+
 struct F32Contract {
   using T = float;
   static constexpr int lanes = kernels::kLanesF32;

@@ -27,6 +27,7 @@ struct F32 : F32Contract {
   }
   template <class In>
   static reg load(const In* p, int n, reg fill) {
+    if (n == width) return load(p);
     float padded[4];
     vst1q_f32(padded, fill);
     for (int i = 0; i < n; ++i) padded[i] = to_f32(p[i]);
@@ -46,9 +47,9 @@ struct F32 : F32Contract {
   }
   template <class Out>
   static void store(Out* p, reg v, int n) {
-    Out whole[4];
-    store(whole, v);
-    for (int i = 0; i < n; ++i) p[i] = whole[i];
+    Out all[4];
+    store(all, v);
+    for (int i = 0; i < n; ++i) p[i] = all[i];
   }
   template <class Out>
   static void stream(Out* p, reg v) {
@@ -75,12 +76,29 @@ struct F32 : F32Contract {
     const uint32x4_t above = vcgtq_s32(scaled, vdupq_n_s32(0x00800000));
     return vreinterpretq_f32_u32(vandq_u32(above, vreinterpretq_u32_s32(scaled)));
   }
-  static reg exponent_field(reg t) {
-    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23));
+  static reg fma_above(reg a, reg b, reg c, reg t, reg least) {
+    return vreinterpretq_f32_u32(
+        vbicq_u32(vreinterpretq_u32_f32(fma(a, b, c)), vcleq_f32(t, least)));
+  }
+  static reg power(reg t) {
+    const uint32x4_t steps = vreinterpretq_u32_f32(t);
+    // Four bytes of the table for each lane.
+    const uint32x4_t bytes =
+        vmlaq_n_u32(vdupq_n_u32(0x03020100), vandq_u32(steps, vdupq_n_u32(15)), 0x04040404);
+    const uint8x16x4_t powers = vld1q_u8_x4(reinterpret_cast<const uint8_t*>(kPowers32));
+    const uint8x16_t fraction = vqtbl4q_u8(powers, vreinterpretq_u8_u32(bytes));
+    return vreinterpretq_f32_u32(vaddq_u32(vshlq_n_u32(steps, 19), vreinterpretq_u32_u8(fraction)));
+  }
+  static reg whole(reg t) {
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(t), vdupq_n_u32(15)));
+  }
+  static reg fraction(reg t) {
+    const uint32x4_t j = vandq_u32(vreinterpretq_u32_f32(t), vdupq_n_u32(15));
+    return vreinterpretq_f32_u32(vorrq_u32(j, vdupq_n_u32(127 << 4)));
   }
   static reg scale_down(reg v, reg d) {
-    const reg clamped = max(set1(-127.0f), d);
-    return mul(v, exponent_field(add(clamped, set1(127.0f + 0x1.8p23f))));
+    const reg t = add(max(set1(-127.0f), d), set1(127.0f + 0x1.8p23f));
+    return mul(v, vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23)));
   }
   static float first(reg v) { return vgetq_lane_f32(v, 0); }
   static float reduce_max(reg v) { return vmaxvq_f32(v); }
@@ -114,9 +132,14 @@ struct F64 : F64Contract {
 
   static reg set1(double v) { return vdupq_n_f64(v); }
   static reg load(const double* p) { return vld1q_f64(p); }
-  static reg load(const double* p, int, reg fill) { return vsetq_lane_f64(*p, fill, 0); }
+  static reg load(const double* p, int n, reg fill) {
+    return n == width ? load(p) : n == 1 ? vsetq_lane_f64(*p, fill, 0) : fill;
+  }
   static void store(double* p, reg v) { vst1q_f64(p, v); }
-  static void store(double* p, reg v, int) { *p = vgetq_lane_f64(v, 0); }
+  static void store(double* p, reg v, int n) {
+    if (n > 0) p[0] = vgetq_lane_f64(v, 0);
+    if (n > 1) p[1] = vgetq_lane_f64(v, 1);
+  }
   static void stream(double* p, reg v) { vst1q_f64(p, v); }
 
   static reg add(reg a, reg b) { return vaddq_f64(a, b); }
@@ -139,12 +162,27 @@ struct F64 : F64Contract {
     const uint64x2_t above = vcgtq_s64(scaled, vdupq_n_s64(0x0010000000000000));
     return vreinterpretq_f64_u64(vandq_u64(above, vreinterpretq_u64_s64(scaled)));
   }
-  static reg exponent_field(reg t) {
-    return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t), 52));
+  static reg fma_above(reg a, reg b, reg c, reg t, reg least) {
+    return vreinterpretq_f64_u64(
+        vbicq_u64(vreinterpretq_u64_f64(fma(a, b, c)), vcleq_f64(t, least)));
+  }
+  static reg power(reg t) {
+    const uint64x2_t steps = vreinterpretq_u64_f64(t);
+    const int64x2_t fraction = {kPowers64[vgetq_lane_u64(steps, 0) & 15],
+                                kPowers64[vgetq_lane_u64(steps, 1) & 15]};
+    return vreinterpretq_f64_u64(
+        vaddq_u64(vshlq_n_u64(steps, 48), vreinterpretq_u64_s64(fraction)));
+  }
+  static reg whole(reg t) {
+    return vreinterpretq_f64_u64(vbicq_u64(vreinterpretq_u64_f64(t), vdupq_n_u64(15)));
+  }
+  static reg fraction(reg t) {
+    const uint64x2_t j = vandq_u64(vreinterpretq_u64_f64(t), vdupq_n_u64(15));
+    return vreinterpretq_f64_u64(vorrq_u64(j, vdupq_n_u64(1023 << 4)));
   }
   static reg scale_down(reg v, reg d) {
-    const reg clamped = max(set1(-1023.0), d);
-    return mul(v, exponent_field(add(clamped, set1(1023.0 + 0x1.8p52))));
+    const reg t = add(max(set1(-1023.0), d), set1(1023.0 + 0x1.8p52));
+    return mul(v, vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t), 52)));
   }
   static double first(reg v) { return vgetq_lane_f64(v, 0); }
   static double reduce_max(reg v) { return vmaxvq_f64(v); }

@@ -1,24 +1,26 @@
 // The Vec layer in plain C++, one element per register: the fallback, and the reference for what
 // each name promises on the others.
 //
-//   load(p, n, fill)    the first n elements from p, `fill` beyond; never reads past p + n
+//   load(p, n, fill)    the first n elements from p, `fill` beyond, 0 <= n <= width; never reads
+//                       past p + n
 //   store(p, v, n)      writes the first n elements only
 //   stream(p, v)        a store that bypasses the cache; p aligned to the stored bytes
 //   fma, fnma           a*b + c and c - a*b, rounded once
+//   fma_above(.., t, l) fma where t > l or t is NaN, else +0
 //   max, min            NaN where the second operand is NaN
 //   select_above        v where v > bound, else other
 //   select_equal        `equal` where a == b, else other
-//   exponent_field(t)   t = magic + k, 0 <= k < 255 (2047): the number whose exponent field is k,
-//   that
-//                       is 2^(k - bias), and +0 for k = 0
-//   scale_normal(v, t)  t = magic + k, v > 0 normal, its exponent field plus k within
-//                       (-256, 255) (f64: (-2048, 2047)): v * 2^k, and +0 where that is not above
-//                       the smallest normal number
+//   power(t)            t's low bits are 16 k + j, 0 <= j < 16, 0 <= k < 255 (f64: 2047): 2^(j/16),
+//                       rounded to nearest, with exponent field k
+//   whole(t)            t without its low four bits
+//   fraction(t)         the argument for which power gives 2^(j/16) itself
+//   scale_normal(v, t)  t = magic + k, -192 <= k <= 0, v >= 0: v * 2^k, and +0 where that is not
+//                       above the smallest normal number
 //   scale_down(v, d)    v * 2^d for integers d <= 100; where d < -126 (-1022) any value of at most
 //                       |v| * 2^-126 (2^-1022)
 //   Wide, widen(r)      (F32) 16 consecutive lanes in double; add(Wide, Wide) and sum(Wide), by
-//   halving summed_at_once      how many registers of lanes a sum keeps at a time, with as many for
-//   errors
+//                       halving
+//   summed_at_once      how many registers of lanes a sum keeps at a time, with as many for errors
 #pragma once
 
 #define FASTSOFTMAX_UNROLL _Pragma("GCC unroll 1")
@@ -30,6 +32,17 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
+inline std::uint64_t bits_of(double v) {
+  std::uint64_t u;
+  __builtin_memcpy(&u, &v, sizeof u);
+  return u;
+}
+inline double double_of(std::uint64_t u) {
+  double v;
+  __builtin_memcpy(&v, &u, sizeof v);
+  return v;
+}
+
 inline float fused(float a, float b, float c) {
 #if defined(__FMA__) || defined(__aarch64__)
   return __builtin_fmaf(a, b, c);
@@ -40,11 +53,10 @@ inline float fused(float a, float b, float c) {
   double sum = product + addend;
   const double other = sum - product;
   const double error = (product - (sum - other)) + (addend - other);
-  std::uint64_t bits;
-  __builtin_memcpy(&bits, &sum, sizeof bits);
+  std::uint64_t bits = bits_of(sum);
   if (error != 0.0 && error == error && (bits & 1u) == 0) {
     bits += (error > 0.0) == (sum > 0.0) ? 1u : ~std::uint64_t{0};
-    __builtin_memcpy(&sum, &bits, sizeof sum);
+    sum = double_of(bits);
   }
   return static_cast<float>(sum);
 #endif
@@ -80,28 +92,37 @@ struct F32 : Scalar<F32Contract> {
     return to_f32(*p);
   }
   template <class In>
-  static reg load(const In* p, int, reg) {
-    return to_f32(*p);
+  static reg load(const In* p, int n, reg fill) {
+    return n > 0 ? to_f32(*p) : fill;
   }
   template <class Out>
   static void store(Out* p, reg v) {
     from_f32(v, p);
   }
   template <class Out>
-  static void store(Out* p, reg v, int) {
-    from_f32(v, p);
+  static void store(Out* p, reg v, int n) {
+    if (n > 0) from_f32(v, p);
   }
   template <class Out>
   static void stream(Out* p, reg v) {
     from_f32(v, p);
   }
-  static reg exponent_field(reg t) { return float_of(bits_of(t) << 23); }
+  static reg fma_above(reg a, reg b, reg c, reg t, reg least) {
+    return t <= least ? 0.0f : fma(a, b, c);
+  }
+  static reg power(reg t) {
+    const std::uint32_t steps = bits_of(t);
+    return float_of((steps << 19) + static_cast<std::uint32_t>(kPowers32[steps & 15u]));
+  }
+  static reg whole(reg t) { return float_of(bits_of(t) & ~15u); }
+  static reg fraction(reg t) { return float_of((bits_of(t) & 15u) | 127u << 4); }
   static reg scale_normal(reg v, reg t) {
     const std::uint32_t scaled = bits_of(v) + (bits_of(t) << 23);
     return static_cast<std::int32_t>(scaled) > 0x00800000 ? float_of(scaled) : 0.0f;
   }
   static reg scale_down(reg v, reg d) {
-    return v * exponent_field((d > -127.0f ? d : -127.0f) + (127.0f + 0x1.8p23f));
+    const reg field = (d > -127.0f ? d : -127.0f) + (127.0f + 0x1.8p23f);
+    return v * float_of(bits_of(field) << 23);
   }
   struct Wide {
     double lane[join_lanes];
@@ -126,29 +147,28 @@ struct F32 : Scalar<F32Contract> {
 
 struct F64 : Scalar<F64Contract> {
   static reg load(const double* p) { return *p; }
-  static reg load(const double* p, int, reg) { return *p; }
+  static reg load(const double* p, int n, reg fill) { return n > 0 ? *p : fill; }
   static void store(double* p, reg v) { *p = v; }
-  static void store(double* p, reg v, int) { *p = v; }
-  static void stream(double* p, reg v) { *p = v; }
-  static reg exponent_field(reg t) {
-    std::uint64_t bits;
-    __builtin_memcpy(&bits, &t, sizeof bits);
-    bits <<= 52;
-    __builtin_memcpy(&t, &bits, sizeof t);
-    return t;
+  static void store(double* p, reg v, int n) {
+    if (n > 0) *p = v;
   }
+  static void stream(double* p, reg v) { *p = v; }
+  static reg fma_above(reg a, reg b, reg c, reg t, reg least) {
+    return t <= least ? 0.0 : fma(a, b, c);
+  }
+  static reg power(reg t) {
+    const std::uint64_t steps = bits_of(t);
+    return double_of((steps << 48) + static_cast<std::uint64_t>(kPowers64[steps & 15u]));
+  }
+  static reg whole(reg t) { return double_of(bits_of(t) & ~std::uint64_t{15}); }
+  static reg fraction(reg t) { return double_of((bits_of(t) & 15u) | 1023u << 4); }
   static reg scale_normal(reg v, reg t) {
-    std::uint64_t scaled;
-    std::uint64_t shift;
-    __builtin_memcpy(&scaled, &v, sizeof v);
-    __builtin_memcpy(&shift, &t, sizeof t);
-    scaled += shift << 52;
-    if (static_cast<std::int64_t>(scaled) <= 0x0010000000000000) return 0.0;
-    __builtin_memcpy(&v, &scaled, sizeof v);
-    return v;
+    const std::uint64_t scaled = bits_of(v) + (bits_of(t) << 52);
+    return static_cast<std::int64_t>(scaled) > 0x0010000000000000 ? double_of(scaled) : 0.0;
   }
   static reg scale_down(reg v, reg d) {
-    return v * exponent_field((d > -1023.0 ? d : -1023.0) + (1023.0 + 0x1.8p52));
+    const reg field = (d > -1023.0 ? d : -1023.0) + (1023.0 + 0x1.8p52);
+    return v * double_of(bits_of(field) << 52);
   }
 };
 
