@@ -12,7 +12,8 @@ namespace fastsoftmax::bench {
 namespace {
 
 constexpr Algorithm kAlgorithms[] = {Algorithm::three_pass_reload, Algorithm::three_pass_recompute,
-                                     Algorithm::two_pass, Algorithm::online};
+                                     Algorithm::two_pass, Algorithm::online,
+                                     Algorithm::online_reload};
 
 // From here on stores are also measured bypassing the cache.
 constexpr std::int64_t kShortestStreamed = std::int64_t{1} << 16;
@@ -89,13 +90,15 @@ kernels::RowAlgorithm row_algorithm(Algorithm algorithm) {
       return kernels::RowAlgorithm::two_pass;
     case Algorithm::online:
       return kernels::RowAlgorithm::online;
+    case Algorithm::online_reload:
+      return kernels::RowAlgorithm::online_reload;
     default:
       return kernels::RowAlgorithm::three_pass_recompute;
   }
 }
 
 // A job whose stores, unlike the plan's, bypass the cache exactly where the case says so.
-kernels::RowsJob job_of(const Case& c, const char* x, char* y, Memory& scratch) {
+kernels::RowsJob job_of(const Case& c, const char* x, char* y, Memory& scratch, Memory& exponents) {
   const Plan plan = c.plan();
   const std::int64_t item = itemsize(c.dtype);
   kernels::RowsJob job{};
@@ -109,8 +112,9 @@ kernels::RowsJob job_of(const Case& c, const char* x, char* y, Memory& scratch) 
   job.length = c.length;
   if (plan.scratch_bytes > 0)
     job.scratch = scratch.at_least(static_cast<std::size_t>(plan.scratch_bytes));
+  job.block_exponents = exponents.at_least(
+      static_cast<std::size_t>((c.length + plan.block - 1) / plan.block) * sizeof(double));
   job.stream = c.stream;
-  job.prefetch = plan.prefetch;
   return job;
 }
 
@@ -136,8 +140,9 @@ void run(benchmark::State& state, const Case& c) {
     return measure(state, c.elements(), bytes, [&] { run_public(c, x, y, c.rows()); });
 
   static Memory scratch;
+  static Memory exponents;
   const kernels::RowKernels& kernel = row_kernels(table, c.dtype);
-  const kernels::RowsJob job = job_of(c, x, y, scratch);
+  const kernels::RowsJob job = job_of(c, x, y, scratch, exponents);
   kernel.rows(job);
   if (!is_right(c, x, y)) return state.SkipWithError("the result is wrong");
   measure(state, c.elements(), bytes, [&] { kernel.rows(job); });
@@ -159,7 +164,8 @@ void add_op(Op op, DType dtype, std::int64_t length) {
     if (length < kShortestStreamed || op == Op::logsumexp) continue;
     for (const Algorithm algorithm : kAlgorithms) {
       // What is read again at once must not bypass the cache.
-      if (algorithm != Algorithm::three_pass_reload) add({op, dtype, isa, algorithm, true, length});
+      if (algorithm != Algorithm::three_pass_reload && algorithm != Algorithm::online_reload)
+        add({op, dtype, isa, algorithm, true, length});
     }
   }
 }

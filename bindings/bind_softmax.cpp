@@ -56,9 +56,8 @@ py::object plan_object(const Plan& plan) {
   using py::arg;
   return py::module_::import("fastsoftmax._plan")
       .attr("Plan")(arg("layout") = name(plan.layout), arg("algorithm") = name(plan.algorithm),
-                    arg("stream") = plan.stream, arg("prefetch") = plan.prefetch,
-                    arg("threads") = plan.threads, arg("share_row") = plan.share_row,
-                    arg("rows_per_task") = plan.rows_per_task,
+                    arg("stream") = plan.stream, arg("threads") = plan.threads,
+                    arg("share_row") = plan.share_row, arg("rows_per_task") = plan.rows_per_task,
                     arg("tile_columns") = plan.tile_columns, arg("block") = plan.block,
                     arg("scratch_bytes") = plan.scratch_bytes, arg("reason") = plan.reason);
 }

@@ -38,8 +38,9 @@ dtype : {float16, bfloat16, float32, float64}, optional
     Compute as if `x` had been converted to this type first. By default
     floating types stay what they are, all others become float64.
 algorithm : str, default 'auto'
-    'three_pass_reload', 'three_pass_recompute', 'two_pass' or 'online'. They
-    differ in speed only: the bits of the result are the same. See `explain`.
+    'three_pass_reload', 'three_pass_recompute', 'two_pass', 'online' or
+    'online_reload'. They differ in speed only: the bits of the result are the
+    same. See `explain`.
 
 Returns
 -------

@@ -28,6 +28,8 @@ using kernels::RowState;
 
 constexpr std::size_t kAlignment = 64;
 
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
 std::size_t aligned(std::size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
@@ -77,6 +79,8 @@ RowAlgorithm row_algorithm(Algorithm algorithm) {
       return RowAlgorithm::two_pass;
     case Algorithm::online:
       return RowAlgorithm::online;
+    case Algorithm::online_reload:
+      return RowAlgorithm::online_reload;
     default:
       return RowAlgorithm::three_pass_recompute;
   }
@@ -155,19 +159,30 @@ RowsJob rows_job(const Call& call, const Plan& plan, std::int64_t row, std::int6
     job.temperature_stride = call.temperatures == nullptr ? 0 : step.temperature;
   }
   job.stream = plan.stream;
-  job.prefetch = plan.prefetch;
   job.empty_is_zero = call.empty == EmptyRow::zero;
   return job;
 }
 
+// What a worker needs besides the arrays: stored exponentials, and the exponents of blocks.
+std::size_t bytes_of_rows(const Call& call, const Plan& plan) {
+  const std::size_t stored = aligned(static_cast<std::size_t>(plan.scratch_bytes));
+  if (plan.algorithm != Algorithm::online_reload) return stored;
+  return stored + static_cast<std::size_t>(divide_up(call.row_length, plan.block)) * sizeof(double);
+}
+
+void use_scratch(RowsJob& job, const Plan& plan, char* memory) {
+  if (plan.scratch_bytes > 0) job.scratch = memory;
+  job.block_exponents = memory + aligned(static_cast<std::size_t>(plan.scratch_bytes));
+}
+
 void run_rows(const Call& call, const Plan& plan, const RowKernels& kernel, std::int64_t first,
-              std::int64_t last, void* scratch) {
+              std::int64_t last, char* scratch) {
   const auto dims = call.outer.view();
   const std::int64_t run = dims.empty() ? 1 : dims.back().size;
   for (std::int64_t row = first; row < last;) {
     const std::int64_t rows = std::min(last - row, run - row % run);
     RowsJob job = rows_job(call, plan, row, rows);
-    job.scratch = scratch;
+    use_scratch(job, plan, scratch);
     kernel.rows(job);
     row += rows;
   }
@@ -189,11 +204,10 @@ struct RowsTask {
 
 void execute_rows(const Call& call, const Plan& plan, const KernelTable& table) {
   const RowKernels& kernel = row_kernels(table, call);
-  const Scratch scratch(static_cast<std::size_t>(plan.scratch_bytes), plan.threads);
+  const Scratch scratch(bytes_of_rows(call, plan), plan.threads);
   if (plan.threads == 1) return run_rows(call, plan, kernel, 0, call.rows, scratch.of(0));
   RowsTask task{call, plan, kernel, scratch};
-  parallel_for((call.rows + plan.rows_per_task - 1) / plan.rows_per_task, plan.threads,
-               RowsTask::run, &task);
+  parallel_for(divide_up(call.rows, plan.rows_per_task), plan.threads, RowsTask::run, &task);
 }
 
 // A row that several threads share: each phase cuts its blocks into tasks.
@@ -248,14 +262,14 @@ struct SharedRow {
 
 void execute_shared_rows(const Call& call, const Plan& plan, const KernelTable& table) {
   const RowKernels& kernel = row_kernels(table, call);
-  const Scratch scratch(static_cast<std::size_t>(plan.scratch_bytes), 1);
-  const std::int64_t blocks = (call.row_length + plan.block - 1) / plan.block;
-  const std::int64_t tasks = (blocks + plan.rows_per_task - 1) / plan.rows_per_task;
+  const Scratch scratch(bytes_of_rows(call, plan), 1);
+  const std::int64_t blocks = divide_up(call.row_length, plan.block);
+  const std::int64_t tasks = divide_up(blocks, plan.rows_per_task);
   std::vector<RowScan> scans(static_cast<std::size_t>(tasks));
   std::vector<BlockSum> sums(static_cast<std::size_t>(blocks));
   for (std::int64_t row = 0; row < call.rows; ++row) {
     SharedRow shared{kernel, rows_job(call, plan, row, 1), blocks, plan.rows_per_task, scans, sums};
-    shared.job.scratch = scratch.of(0);
+    use_scratch(shared.job, plan, scratch.of(0));
     shared.run(plan.threads);
   }
 }
@@ -314,7 +328,7 @@ void execute_columns(const Call& call, const Plan& plan, const KernelTable& tabl
   const std::size_t bytes =
       aligned(table.columns_workspace) + static_cast<std::size_t>(plan.scratch_bytes);
   const Scratch scratch(bytes, plan.threads);
-  const std::int64_t tiles = (call.inner.size + plan.tile_columns - 1) / plan.tile_columns;
+  const std::int64_t tiles = divide_up(call.inner.size, plan.tile_columns);
   ColumnsTask task{call, plan, table, scratch, tiles};
   parallel_for(call.outer.size() * tiles, plan.threads, ColumnsTask::run, &task);
 }

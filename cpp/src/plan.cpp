@@ -34,23 +34,47 @@ bool can_reload(const Problem& p, const Sizes& sizes, const Caches& caches) {
   return p.stored_row || p.row_length * columns * sizes.arithmetic <= caches.l2 / 2;
 }
 
+// What stands in for an algorithm that the problem does not allow, and why.
+struct Substitute {
+  Algorithm algorithm;
+  const char* reason;
+};
+
+Substitute feasible(const Problem& p, Algorithm wanted, bool reload) {
+  if (wanted == Algorithm::online_reload) {
+    if (p.op != Op::softmax)
+      return {Algorithm::online, "keeps no exponentials, because the logarithm needs none"};
+    if (p.layout == Layout::columns)
+      wanted = Algorithm::three_pass_reload;
+    else if (p.in_place && p.stored_row)
+      return {Algorithm::three_pass_reload,
+              "finds the maximum first, because in place exponentials overwrite the scores"};
+    else if (!reload)
+      return {Algorithm::online,
+              "keeps no exponentials, because those of such a row would exceed half of L2"};
+    else
+      return {wanted, nullptr};
+    if (reload)
+      return {wanted, "finds the maximum first, as reloading does where the axis is strided"};
+  }
+  if (wanted == Algorithm::three_pass_reload && !reload)
+    return {Algorithm::three_pass_recompute,
+            "recomputes, because stored exponentials of such a row would exceed half of L2"};
+  return {wanted, nullptr};
+}
+
 void choose_algorithm(Plan& plan, const Problem& p, const Sizes& sizes, Algorithm requested,
                       const Caches& caches) {
   const bool reload = can_reload(p, sizes, caches);
   if (requested != Algorithm::automatic) {
-    plan.algorithm = requested;
-    plan.reason = "algorithm: as requested";
-    if (requested == Algorithm::three_pass_reload && !reload) {
-      plan.algorithm = Algorithm::three_pass_recompute;
-      plan.reason =
-          "algorithm: recomputes, because stored exponentials of such a row would exceed half of "
-          "L2";
-    }
+    const Substitute s = feasible(p, requested, reload);
+    plan.algorithm = s.algorithm;
+    plan.reason = std::string("algorithm: ") + (s.reason == nullptr ? "as requested" : s.reason);
     return;
   }
   if (p.op == Op::softmax) {
     if (reload && 2 * sizes.row <= caches.last_level / 2) {
-      plan.algorithm = Algorithm::three_pass_reload;
+      plan.algorithm = feasible(p, Algorithm::online_reload, reload).algorithm;
       plan.reason = "algorithm: the row stays in cache, so one exponential per element decides";
     } else {
       plan.algorithm = Algorithm::online;
@@ -67,13 +91,14 @@ void choose_algorithm(Plan& plan, const Problem& p, const Sizes& sizes, Algorith
   }
 }
 
+bool reloads(Algorithm algorithm) {
+  return algorithm == Algorithm::three_pass_reload || algorithm == Algorithm::online_reload;
+}
+
 void choose_streaming(Plan& plan, const Problem& p, const Sizes& sizes, const Caches& caches) {
-  if (p.op == Op::logsumexp) return;
   const std::int64_t output = p.rows * p.row_length * sizes.item;
-  plan.stream = p.layout == Layout::rows && !p.in_place && output > caches.last_level;
-  // Streamed rows leave their exponentials in a buffer that stays in cache.
-  if (plan.algorithm == Algorithm::three_pass_reload && p.stored_row)
-    plan.stream = plan.stream && sizes.row <= caches.l2 / 2;
+  plan.stream = p.op != Op::logsumexp && p.layout == Layout::rows && !p.in_place &&
+                !(reloads(plan.algorithm) && p.stored_row) && output > caches.last_level;
   if (plan.stream) plan.reason += "; stores bypass the cache: the output outgrows it";
 }
 
@@ -125,11 +150,9 @@ Plan make_plan(const Problem& p, Algorithm requested, const Caches& caches, int 
   sizes.row = p.row_length * sizes.item;
   choose_algorithm(plan, p, sizes, requested, caches);
   choose_streaming(plan, p, sizes, caches);
-  plan.prefetch = p.layout == Layout::rows && 2 * sizes.row <= caches.l2 / 2;
   if (p.layout == Layout::columns)
     plan.tile_columns = std::min<std::int64_t>(p.columns, kMaxTileColumns);
-  if (plan.algorithm == Algorithm::three_pass_reload && (!p.stored_row || plan.stream) &&
-      p.op != Op::logsumexp)
+  if (reloads(plan.algorithm) && !p.stored_row && p.op != Op::logsumexp)
     plan.scratch_bytes = p.row_length * plan.tile_columns * sizes.arithmetic;
   choose_threads(plan, p, threads);
   return plan;

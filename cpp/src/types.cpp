@@ -30,8 +30,8 @@ constexpr std::array<DTypeTraits, 13> kDTypes = {{
 }};
 static_assert(static_cast<std::size_t>(DType::boolean) + 1 == kDTypes.size());
 
-constexpr std::array<std::string_view, 5> kAlgorithms = {
-    "auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online"};
+constexpr std::array<std::string_view, 6> kAlgorithms = {
+    "auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online", "online_reload"};
 constexpr std::array<std::string_view, 3> kOps = {"softmax", "log_softmax", "logsumexp"};
 constexpr std::array<std::string_view, 4> kIsas = {"scalar", "neon", "avx2", "avx512"};
 

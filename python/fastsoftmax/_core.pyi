@@ -25,7 +25,7 @@ _Out = TypeVar("_Out", bound=_SupportsDLPack)
 _Array: TypeAlias = ArrayLike | _SupportsDLPack
 _Axis: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...] | None
 _Algorithm: TypeAlias = Literal[
-    "auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online"
+    "auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online", "online_reload"
 ]
 _Empty: TypeAlias = Literal["nan", "zero"]
 _DType: TypeAlias = DTypeLike | _TorchDType | None

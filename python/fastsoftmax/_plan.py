@@ -10,12 +10,12 @@ class Plan(NamedTuple):
 
     layout: Literal["rows", "columns", "packed"]
     """How elements are reached: rows side by side, columns across, or gathered in blocks."""
-    algorithm: Literal["three_pass_reload", "three_pass_recompute", "two_pass", "online"]
+    algorithm: Literal[
+        "three_pass_reload", "three_pass_recompute", "two_pass", "online", "online_reload"
+    ]
     """The algorithm that runs, never 'auto'."""
     stream: bool
     """Whether stores bypass the cache."""
-    prefetch: bool
-    """Whether the next row is fetched while one is written."""
     threads: int
     """Threads that take part, the calling one included."""
     share_row: bool
@@ -37,7 +37,6 @@ class Plan(NamedTuple):
             "layout": self.layout,
             "algorithm": self.algorithm,
             "stores": "bypass the cache" if self.stream else "through the cache",
-            "prefetch": "the next row" if self.prefetch else "none",
             "threads": f"{self.threads}, {self.rows_per_task} {unit} at a time"
             + (", every row shared" if self.share_row else ""),
             "block": f"{self.block} elements",

@@ -15,9 +15,9 @@ namespace tests {
 inline constexpr std::array kFloatTypes = {fs::DType::f32, fs::DType::f64, fs::DType::f16,
                                            fs::DType::bf16};
 inline constexpr std::array kOps = {fs::Op::softmax, fs::Op::log_softmax, fs::Op::logsumexp};
-inline constexpr std::array kAlgorithms = {fs::Algorithm::three_pass_reload,
-                                           fs::Algorithm::three_pass_recompute,
-                                           fs::Algorithm::two_pass, fs::Algorithm::online};
+inline constexpr std::array kAlgorithms = {
+    fs::Algorithm::three_pass_reload, fs::Algorithm::three_pass_recompute, fs::Algorithm::two_pass,
+    fs::Algorithm::online, fs::Algorithm::online_reload};
 
 inline void apply(fs::Op op, const fs::ConstView& x, const fs::View& out, std::span<const int> axes,
                   const fs::Options& options) {
@@ -103,6 +103,7 @@ inline Bytes one_by_one(fs::Op op, fs::DType dtype, const Bytes& x, std::size_t 
 }
 
 // f(dtype, op, algorithm) for all of them.
+inline constexpr long kCases = kFloatTypes.size() * kOps.size() * kAlgorithms.size();
 template <class F>
 void for_each_case(F&& f) {
   for (const fs::DType dtype : kFloatTypes)

@@ -30,7 +30,7 @@ fs::Plan plan(const fs::Problem& p, fs::Algorithm algorithm = fs::Algorithm::aut
 
 bool same(const fs::Plan& a, const fs::Plan& b) {
   return a.layout == b.layout && a.algorithm == b.algorithm && a.stream == b.stream &&
-         a.prefetch == b.prefetch && a.threads == b.threads && a.share_row == b.share_row &&
+         a.threads == b.threads && a.share_row == b.share_row &&
          a.rows_per_task == b.rows_per_task && a.tile_columns == b.tile_columns &&
          a.block == b.block && a.scratch_bytes == b.scratch_bytes && a.reason == b.reason;
 }
@@ -102,7 +102,7 @@ TEST_CASE("plan: rows in cache compute one exponential per element, longer ones 
     for (std::int64_t length = 16; length < (std::int64_t{1} << 32); length *= 2) {
       const fs::Plan p = plan(rows_of(4, length, dtype));
       const bool least = reads_least(p.algorithm);
-      if (!least) CHECK(p.algorithm == fs::Algorithm::three_pass_reload);
+      if (!least) CHECK(p.algorithm == fs::Algorithm::online_reload);
       CHECK_MESSAGE(!(left_cache && !least), "goes back at length ", length);
       left_cache = least;
       if (length * fs::itemsize(dtype) <= kCaches.l1) CHECK(!least);
@@ -136,11 +136,27 @@ TEST_CASE("plan: what is asked for is done") {
         CHECK(says(a, "as requested"));
         continue;
       }
-      // The one exception: stored exponentials have no room.
-      CHECK(asked == fs::Algorithm::three_pass_reload);
-      CHECK(a.algorithm == fs::Algorithm::three_pass_recompute);
-      CHECK(!p.stored_row);
-      CHECK(says(a, "half of L2"));
+      if (asked == fs::Algorithm::three_pass_reload) {
+        CHECK(a.algorithm == fs::Algorithm::three_pass_recompute);
+        CHECK(!p.stored_row);
+        CHECK(says(a, "half of L2"));
+        continue;
+      }
+      CHECK(asked == fs::Algorithm::online_reload);
+      if (p.op != fs::Op::softmax) {
+        CHECK(a.algorithm == fs::Algorithm::online);
+        CHECK(says(a, "logarithm"));
+      } else if (p.layout == fs::Layout::columns) {
+        CHECK((a.algorithm == fs::Algorithm::three_pass_reload ||
+               (a.algorithm == fs::Algorithm::three_pass_recompute && says(a, "half of L2"))));
+      } else if (p.in_place && p.stored_row) {
+        CHECK(a.algorithm == fs::Algorithm::three_pass_reload);
+        CHECK(says(a, "in place"));
+      } else {
+        CHECK(a.algorithm == fs::Algorithm::online);
+        CHECK(!p.stored_row);
+        CHECK(says(a, "half of L2"));
+      }
     }
   });
 }
@@ -159,7 +175,7 @@ TEST_CASE("plan: 16-bit rows keep exponentials in at most half of L2") {
   }
   for_each_problem([&](const fs::Problem& p) {
     CHECK(plan(p).scratch_bytes <= kCaches.l2 / 2);
-    if (p.stored_row && !plan(p).stream) CHECK(plan(p).scratch_bytes == 0);
+    if (p.stored_row) CHECK(plan(p).scratch_bytes == 0);
   });
 }
 

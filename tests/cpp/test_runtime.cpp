@@ -77,7 +77,7 @@ TEST_CASE("runtime: element types") {
 TEST_CASE("runtime: names of algorithms, operations and instruction sets") {
   using enum fs::Algorithm;
   for (const auto algorithm :
-       {automatic, three_pass_reload, three_pass_recompute, two_pass, online}) {
+       {automatic, three_pass_reload, three_pass_recompute, two_pass, online, online_reload}) {
     CHECK(fs::parse_algorithm(fs::name(algorithm)) == algorithm);
   }
   CHECK(fs::name(automatic) == "auto");
@@ -87,7 +87,7 @@ TEST_CASE("runtime: names of algorithms, operations and instruction sets") {
   }
   CHECK(error_of([] { fs::parse_algorithm("fast"); }) ==
         "unknown algorithm 'fast', expected one of 'auto', 'three_pass_reload', "
-        "'three_pass_recompute', 'two_pass', 'online'");
+        "'three_pass_recompute', 'two_pass', 'online', 'online_reload'");
   CHECK(fs::name(fs::Op::log_softmax) == "log_softmax");
   CHECK(fs::name(fs::Op::logsumexp) == "logsumexp");
   CHECK(fs::name(fs::Isa::neon) == "neon");

@@ -14,7 +14,14 @@ import pytest
 OPS = ["softmax", "log_softmax", "logsumexp"]
 FLOATS = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 TOLERANCE = {"float16": 2e-3, "bfloat16": 1.6e-2, "float32": 1e-6, "float64": 4e-15}
-ALGORITHMS = ["auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online"]
+ALGORITHMS = [
+    "auto",
+    "three_pass_reload",
+    "three_pass_recompute",
+    "two_pass",
+    "online",
+    "online_reload",
+]
 
 
 def close(result, expected):

@@ -22,7 +22,14 @@ REDUCED = ["softmax", "log_softmax"]
 OPS = [*REDUCED, "logsumexp"]
 FLOATS = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 DTYPES = [np.dtype(d) for d in [*FLOATS, *FLOATS, np.int8, np.int64, np.uint16, np.bool_]]
-ALGORITHMS = ["auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online"]
+ALGORITHMS = [
+    "auto",
+    "three_pass_reload",
+    "three_pass_recompute",
+    "two_pass",
+    "online",
+    "online_reload",
+]
 # Around the widths of registers, lanes and blocks.
 LENGTHS = [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 130, 255, 256, 257]
 LENGTHS += [300, 511, 512, 513, 700, 1024, 1025, 1600]

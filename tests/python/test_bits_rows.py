@@ -13,7 +13,14 @@ import pytest
 REDUCED = ["softmax", "log_softmax"]
 OPS = [*REDUCED, "logsumexp"]
 FLOATS = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
-ALGORITHMS = ["auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online"]
+ALGORITHMS = [
+    "auto",
+    "three_pass_reload",
+    "three_pass_recompute",
+    "two_pass",
+    "online",
+    "online_reload",
+]
 
 
 def same(result, expected):

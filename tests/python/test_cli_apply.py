@@ -130,7 +130,8 @@ def test_temperature(paths, temperature):
 
 
 @pytest.mark.parametrize(
-    "algorithm", ["auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online"]
+    "algorithm",
+    ["auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online", "online_reload"],
 )
 def test_algorithm(paths, algorithm):
     x = scores((3, 5000))

@@ -60,7 +60,14 @@ def test_a_row_of_2_to_the_28(offset, rng):
     y = np.empty_like(x)
     summed = np.longdouble(0)
     expected = None
-    for algorithm in ("auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online"):
+    for algorithm in (
+        "auto",
+        "three_pass_reload",
+        "three_pass_recompute",
+        "two_pass",
+        "online",
+        "online_reload",
+    ):
         fs.softmax(x, out=y, algorithm=algorithm)
         if expected is None:
             for part in chunks(n):

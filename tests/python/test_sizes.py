@@ -13,7 +13,14 @@ import pytest
 
 REDUCED = ["softmax", "log_softmax"]
 OPS = [*REDUCED, "logsumexp"]
-ALGORITHMS = ["auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online"]
+ALGORITHMS = [
+    "auto",
+    "three_pass_reload",
+    "three_pass_recompute",
+    "two_pass",
+    "online",
+    "online_reload",
+]
 # Relative, and absolute for results near 0: half an ulp of the 16-bit types, four of the others.
 TOLERANCE = {
     np.dtype(np.float16): (4.9e-4, 2.0**-25),

@@ -19,7 +19,14 @@ except ImportError:
 
 REDUCED = ["softmax", "log_softmax"]
 OPS = [*REDUCED, "logsumexp"]
-ALGORITHMS = ["auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online"]
+ALGORITHMS = [
+    "auto",
+    "three_pass_reload",
+    "three_pass_recompute",
+    "two_pass",
+    "online",
+    "online_reload",
+]
 INF, NAN = np.inf, np.nan
 CALLS = [
     {"op": op, "axis": axis, "algorithm": algorithm}

@@ -32,8 +32,7 @@ struct Plan {
   Layout layout = Layout::rows;
   Algorithm algorithm = Algorithm::three_pass_reload;  // never automatic
   bool stream = false;                                 // stores bypass the cache
-  bool prefetch = false;           // the next row is fetched while one is written
-  int threads = 1;                 // that take part, the caller included
+  int threads = 1;                                     // that take part, the caller included
   bool share_row = false;          // each row is cut into blocks that the threads share
   std::int64_t rows_per_task = 1;  // or blocks per task where share_row
   std::int64_t tile_columns = 1;   // Layout::columns: columns that one tile holds

@@ -39,7 +39,8 @@ enum class Algorithm : std::uint8_t {
   three_pass_reload,     // max; exponentials stored and summed; scaled in place: 3R + 2W
   three_pass_recompute,  // max; sum; exponentials again: 3R + 1W
   two_pass,              // (mantissa, exponent) accumulators per lane: 2R + 1W
-  online                 // running normalizer, block by block: 2R + 1W
+  online,                // running normalizer, block by block: 2R + 1W
+  online_reload          // likewise, exponentials stored and scaled in place: 2R + 2W
 };
 
 // Accepts "auto" and the enumerators' names; throws InvalidArgument.

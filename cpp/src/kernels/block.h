@@ -222,9 +222,9 @@ template <class A, class In>
   return {A::reduce_min(smallest), reduce_max(largest)};
 }
 
-// What block_sum does besides summing: nothing; prefetch the block behind, which has as many bytes;
-// keep the terms it sums; keep them under another exponent.
-enum class Also { nothing, prefetch, keep, keep_rescaled };
+// What block_sum does besides summing: nothing; keep the terms it sums; keep them under another
+// exponent.
+enum class Also { nothing, keep, keep_rescaled };
 
 // For E::round and E::term: terms e^z * 2^(kSumBias - exponent).
 template <class A>
@@ -252,7 +252,6 @@ template <class A, Also W, bool Single, int First, class In>
     if constexpr (W == Also::keep) store<A>(kept + i, term, part);
     if constexpr (W == Also::keep_rescaled)
       store<A>(kept + i, E::scaled(q, E::round(z, kept_rounder)), part);
-    if constexpr (W == Also::prefetch) prefetch(x + count + i);
     return term;
   };
   typename A::reg sum[registers];
@@ -278,7 +277,8 @@ template <class A, Also W, bool Single, int First, class In>
 }
 
 // Sum of e^x_i * 2^(kSumBias - exponent) over a block none of whose elements has a larger exponent.
-// Terms are kept in `kept`, under `kept_exponent`; `kept` is x itself or does not overlap it.
+// Terms are kept in `kept`,
+// under `kept_exponent`; `kept` is x itself or does not overlap it.
 template <class A, Also W = Also::nothing, class In>
 [[gnu::always_inline]] inline Sum2 block_sum(const In* x, int count, typename A::T exponent,
                                              typename A::T* kept = nullptr,

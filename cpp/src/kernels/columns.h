@@ -170,8 +170,8 @@ template <class Tile>
   if (!stored) tile.spread(w.rounder, [&](int c) { return sum_rounder<A>(w.block_exponent[c]); });
   const auto zero = A::set1(T(0));
   const auto quotient = [&](int i, auto part, auto term) __attribute__((always_inline)) {
-    return Quotient<A>(load<A>(w.inverse_hi + i, part, zero), load<A>(w.inverse_lo + i, part, zero),
-                       load<A>(w.scale + i, part, zero))(term);
+    return Quotient<A>{load<A>(w.inverse_hi + i, part, zero), load<A>(w.inverse_lo + i, part, zero),
+                       load<A>(w.scale + i, part, zero)}(term);
   };
   for_each_tile_block(tile, [&](std::int64_t, std::int64_t start, int count) {
     tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
@@ -378,8 +378,10 @@ template <class A, class In>
 void columns_entry(const ColumnsJob& job) {
   const DefaultFloatEnvironment environment;
   const Tile<A, In> tile(job);
-  with_case(job.op, job.algorithm,
-            [&](auto c) { run_columns<decltype(c)::op, decltype(c)::algorithm>(tile); });
+  with_case(job.op, job.algorithm, [&](auto c) {
+    // There is no online_reload for columns; the plan has three_pass_reload instead.
+    if constexpr (c.algorithm != RowAlgorithm::online_reload) run_columns<c.op, c.algorithm>(tile);
+  });
 }
 
 }  // namespace

@@ -18,7 +18,13 @@ struct bf16 {
 namespace kernels {
 
 enum class RowOp : int { softmax, log_softmax, logsumexp };
-enum class RowAlgorithm : int { three_pass_reload, three_pass_recompute, two_pass, online };
+enum class RowAlgorithm : int {
+  three_pass_reload,
+  three_pass_recompute,
+  two_pass,
+  online,
+  online_reload
+};
 
 // Lanes and block of the reduction order (docs/numerics.md). Part of the contract: changing one
 // changes bits.
@@ -53,8 +59,8 @@ struct RowsJob {
   const void* temperatures;         // doubles, perhaps unaligned; null: 1 for all
   std::int64_t temperature_stride;  // bytes from row to row
   void* scratch;                    // `length` arithmetic elements where reload cannot use the row
+  void* block_exponents;            // online_reload: an arithmetic element for each block
   bool stream;
-  bool prefetch;  // the next row while the current one is written
   bool empty_is_zero;
 };
 

@@ -58,19 +58,20 @@ struct Normalizers {
 // term * inverse * 2^shift; 0 where that is not above the smallest normal number.
 template <class A>
 struct Quotient {
-  using T = typename A::T;
   using reg = typename A::reg;
-  reg inverse_hi, inverse_lo, scale;
-
-  Quotient(reg hi, reg lo, reg scale_) : inverse_hi(hi), inverse_lo(lo), scale(scale_) {}
-  Quotient(double hi, double lo, int shift)
-      : Quotient(A::set1(static_cast<T>(hi)), A::set1(static_cast<T>(lo)),
-                 A::set1(ExpConstants<T>::magic + static_cast<T>(shift))) {}
+  reg inverse_hi, inverse_lo, scale;  // scale: magic + shift
 
   [[gnu::always_inline]] reg operator()(reg term) const {
     return A::scale_normal(A::fma(term, inverse_hi, A::mul(term, inverse_lo)), scale);
   }
 };
+
+template <class A>
+inline Quotient<A> quotient_of(typename A::T inverse_hi, typename A::T inverse_lo,
+                               typename A::T shift) {
+  return {A::set1(inverse_hi), A::set1(inverse_lo),
+          A::set1(ExpConstants<typename A::T>::magic + shift)};
+}
 
 }  // namespace
 }  // namespace FASTSOFTMAX_ISA

@@ -171,11 +171,20 @@ template <class A, bool Log, class Source>
   });
 }
 
+// Where terms are stored, each block's under its own exponent, which is in `exponents` unless there
+// is but one.
+template <class T>
+struct StoredBlocks {
+  T* terms = nullptr;
+  T* exponents = nullptr;
+};
+
 // The only summing pass of the online and the two-pass algorithm. `max` starts at -inf and becomes
 // the largest element seen.
 template <class A, bool Log, RowAlgorithm G, class Source>
 [[gnu::noinline]] void sum_one_pass(Source& source, std::int64_t length, std::int64_t first,
-                                    std::int64_t last, const BlockSums<Log>& emit) {
+                                    std::int64_t last, const BlockSums<Log>& emit,
+                                    const StoredBlocks<typename A::T>& stored) {
   using T = typename A::T;
   using E = ExtExp<A>;
   T max = -infinity<T>();
@@ -207,9 +216,13 @@ template <class A, bool Log, RowAlgorithm G, class Source>
       sum_rest<A>(out, x, count, max, exponent);
     }
     if (!summed && (!Log || length > A::block)) {
-      const Sum2 sum = Source::is_memory && start + 2 * A::block <= length
-                           ? block_sum<A, Also::prefetch>(x, count, exponent)
-                           : block_sum<A>(x, count, exponent);
+      Sum2 sum;
+      if constexpr (G == RowAlgorithm::online_reload && !Log) {
+        if (stored.exponents != nullptr) stored.exponents[b] = exponent;
+        sum = block_sum<A, Also::keep>(x, count, exponent, stored.terms + start);
+      } else {
+        sum = block_sum<A>(x, count, exponent);
+      }
       out.hi = sum.hi;
       out.lo = sum.lo;
     }

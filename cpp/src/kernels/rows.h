@@ -31,10 +31,6 @@ struct DirectRows {
   static GatheredSource<A> gathered(const RowsJob& job, std::int64_t row) {
     return {fetch_contiguous<A, In>, x(job, row), 0, T(1)};
   }
-  // Where the next row lies, if it is to be prefetched; else the row itself, which costs little.
-  static const In* ahead(const RowsJob& job, std::int64_t row) {
-    return x(job, job.prefetch && row + 1 < job.rows ? row + 1 : row);
-  }
   static T* stored(const RowsJob& job, std::int64_t row) {
     if constexpr (sizeof(In) == sizeof(T)) {
       if (job.scratch == nullptr) return y(job, row);
@@ -67,7 +63,6 @@ struct GatheredRows {
   static GatheredSink<A> sink(const RowsJob& job, std::int64_t row) {
     return {job.store, job.context, job.first_row + row};
   }
-  static const T* ahead(const RowsJob& job, std::int64_t row) { return stored(job, row); }
   static T* stored(const RowsJob& job, std::int64_t) { return static_cast<T*>(job.scratch); }
   static void put(const RowsJob& job, std::int64_t row, T value) {
     job.store(job.context, job.first_row + row, 0, 1, &value);
@@ -76,6 +71,12 @@ struct GatheredRows {
 
 template <RowOp O>
 constexpr bool takes_log = O != RowOp::softmax;
+
+template <RowAlgorithm G>
+constexpr bool one_pass =
+    G == RowAlgorithm::two_pass || G == RowAlgorithm::online || G == RowAlgorithm::online_reload;
+template <RowAlgorithm G>
+constexpr bool reloads = G == RowAlgorithm::three_pass_reload || G == RowAlgorithm::online_reload;
 
 template <class A>
 bool in_domain(double max) {
@@ -100,7 +101,9 @@ template <class A, class Source, class Sink>
   using T = typename A::T;
   using E = ExtExp<A>;
   const auto rounder = A::set1(sum_rounder<A>(static_cast<T>(state.exponent)));
-  const Quotient<A> quotient(state.inverse_hi, state.inverse_lo, state.shift);
+  const auto quotient =
+      quotient_of<A>(static_cast<T>(state.inverse_hi), static_cast<T>(state.inverse_lo),
+                     static_cast<T>(state.shift));
   const auto fill = A::set1(T(0));
   for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
     const auto* x = source.block(start, count);
@@ -112,21 +115,23 @@ template <class A, class Source, class Sink>
   });
 }
 
-// The last pass where they were stored. Meanwhile as many bytes are prefetched from `ahead`.
-template <class A, class Sink, class In>
-[[gnu::noinline]] void write_stored_softmax(const typename A::T* stored, Sink& sink,
+// The last pass where they were stored.
+template <class A, class Sink>
+[[gnu::noinline]] void write_stored_softmax(const StoredBlocks<typename A::T>& stored, Sink& sink,
                                             std::int64_t length, const RowState& state,
-                                            std::int64_t first, std::int64_t last,
-                                            const In* ahead) {
+                                            std::int64_t first, std::int64_t last) {
   using T = typename A::T;
-  const Quotient<A> quotient(state.inverse_hi, state.inverse_lo, state.shift);
+  constexpr T furthest = -static_cast<T>(ExpConstants<T>::field_bias + kSumBias + 1);
   const auto fill = A::set1(T(0));
-  for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
-    const T* e = stored + start;
-    const In* next = ahead + start;
+  for_each_block<A>(length, first, last, [&](std::int64_t b, std::int64_t start, int count) {
+    T shift = static_cast<T>(state.shift);
+    if (stored.exponents != nullptr) shift += stored.exponents[b] - static_cast<T>(state.exponent);
+    const auto quotient =
+        quotient_of<A>(static_cast<T>(state.inverse_hi), static_cast<T>(state.inverse_lo),
+                       shift > furthest ? shift : furthest);
+    const T* e = stored.terms + start;
     map_block<A>(sink.block(start), count, sink.stream,
                  [&](int i, auto part) __attribute__((always_inline)) {
-                   prefetch(next + i);
                    return quotient(load<A>(e + i, part, fill));
                  });
     sink.done(start, count);
@@ -153,17 +158,24 @@ template <class A, bool Shifted, class Source, class Sink>
   });
 }
 
+template <class A>
+typename A::T* block_exponents(const RowsJob& job) {
+  return job.length > A::block ? static_cast<typename A::T*>(job.block_exponents) : nullptr;
+}
+
 template <class Rows, RowOp O, RowAlgorithm G, class Source, class Sink>
 void write_regular(const RowsJob& job, std::int64_t row, Source& source, Sink& sink,
                    const RowState& state, std::int64_t first, std::int64_t last) {
   using A = typename Rows::A;
   using T = typename A::T;
   constexpr bool reload = G == RowAlgorithm::three_pass_reload;
+  constexpr bool online_reload = G == RowAlgorithm::online_reload;
   if constexpr (O == RowOp::logsumexp) {
     if (first == 0) Rows::put(job, row, static_cast<T>(state.max + state.log_sum));
-  } else if constexpr (reload && O == RowOp::softmax) {
-    const T* stored = Rows::stored(job, row);
-    write_stored_softmax<A>(stored, sink, job.length, state, first, last, Rows::ahead(job, row));
+  } else if constexpr ((reload || online_reload) && O == RowOp::softmax) {
+    const StoredBlocks<T> stored{Rows::stored(job, row),
+                                 online_reload ? block_exponents<A>(job) : nullptr};
+    write_stored_softmax<A>(stored, sink, job.length, state, first, last);
   } else if constexpr (reload) {
     DirectSource<T> stored{Rows::stored(job, row)};
     write_log_softmax<A, true>(stored, sink, job.length, state, first, last);
@@ -228,13 +240,13 @@ template <class Rows, RowOp O, RowAlgorithm G>
 void run_passes(const RowsJob& job, std::int64_t first, int rows) {
   using A = typename Rows::A;
   using T = typename A::T;
-  constexpr bool one_pass = G == RowAlgorithm::two_pass || G == RowAlgorithm::online;
+  constexpr bool online_reload = G == RowAlgorithm::online_reload;
   constexpr bool reload = G == RowAlgorithm::three_pass_reload && O != RowOp::logsumexp;
   const std::int64_t blocks = (job.length + A::block - 1) / A::block;
   RowScan scan[kBatchRows];
   RowTotal<takes_log<O>> total[kBatchRows];
   RowState state[kBatchRows];
-  if constexpr (!one_pass) {
+  if constexpr (!one_pass<G>) {
     for (int r = 0; r < rows; ++r) {
       auto source = Rows::source(job, first + r);
       scan[r] = scan_blocks<A>(source, job.length, 0, blocks);
@@ -244,8 +256,10 @@ void run_passes(const RowsJob& job, std::int64_t first, int rows) {
     auto source = Rows::source(job, first + r);
     total[r] = {};
     const BlockSums<takes_log<O>> join{&total[r], nullptr};
-    if constexpr (one_pass) {
-      sum_one_pass<A, takes_log<O>, G>(source, job.length, 0, blocks, join);
+    if constexpr (one_pass<G>) {
+      StoredBlocks<T> stored;
+      if (online_reload) stored = {Rows::stored(job, first + r), block_exponents<A>(job)};
+      sum_one_pass<A, takes_log<O>, G>(source, job.length, 0, blocks, join, stored);
     } else if (in_domain<A>(scan[r].max)) {
       T* stored = reload ? Rows::stored(job, first + r) : nullptr;
       sum_three_pass<A, takes_log<O>>(source, job.length, scan[r], stored, 0, blocks, join);
@@ -276,13 +290,11 @@ void run_all(const RowsJob& job) {
   const int at_once = job.scratch != nullptr ? 1 : most;
   for (std::int64_t row = 0; row < job.rows;) {
     const std::int64_t left = job.rows - row;
-    if constexpr (O == RowOp::softmax && G == RowAlgorithm::three_pass_reload && Rows::is_memory) {
+    if constexpr (O == RowOp::softmax && reloads<G> && Rows::is_memory) {
       const int rows = left < most ? static_cast<int>(left) : most;
-      const std::int64_t behind = left >= 2 * rows ? row + rows : row;
       if (job.length <= A::block &&
           softmax_short_rows<A>(Rows::x(job, row), job.x_stride, Rows::y(job, row), job.y_stride,
-                                rows, static_cast<int>(job.length), Rows::x(job, behind),
-                                job.stream)) {
+                                rows, static_cast<int>(job.length), job.stream)) {
         row += rows;
         continue;
       }
@@ -310,6 +322,9 @@ inline void with_algorithm(RowAlgorithm algorithm, F&& f) {
     case RowAlgorithm::two_pass:
       return f(Case<O, RowAlgorithm::two_pass>{});
     case RowAlgorithm::online:
+      return f(Case<O, RowAlgorithm::online>{});
+    case RowAlgorithm::online_reload:  // the logarithm needs no stored exponentials
+      if constexpr (O == RowOp::softmax) return f(Case<O, RowAlgorithm::online_reload>{});
       return f(Case<O, RowAlgorithm::online>{});
   }
 }
@@ -357,8 +372,11 @@ struct RowEntries {
     with_case(job.op, job.algorithm, [&](auto c) {
       const BlockSums<takes_log<c.op>> keep{nullptr, sums};
       constexpr RowAlgorithm g = c.algorithm;
-      if constexpr (g == RowAlgorithm::two_pass || g == RowAlgorithm::online) {
-        sum_one_pass<A, takes_log<c.op>, g>(source, job.length, first, last, keep);
+      if constexpr (one_pass<g>) {
+        StoredBlocks<T> stored;
+        if (g == RowAlgorithm::online_reload)
+          stored = {Rows::stored(job, 0), block_exponents<A>(job)};
+        sum_one_pass<A, takes_log<c.op>, g>(source, job.length, first, last, keep, stored);
       } else if (!in_domain<A>(scan.max)) {
         for (std::int64_t b = first; b < last; ++b) sums[b].exponent = kOutOfDomain;
       } else {

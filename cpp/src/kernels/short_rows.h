@@ -9,19 +9,18 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-// Several rows are taken at a time, while x and y of all of them stay in L1.
+// As many rows are taken at a time as make up a page of f32: more would leave the memory idle for
+// longer between their passes.
 constexpr int kBatchRows = 16;
-constexpr std::int64_t kBatchElements = 2048;
+constexpr std::int64_t kBatchElements = 1024;
 
-// The rows behind are prefetched meanwhile, as many again; `ahead` is x where there are none.
 // False, having written nothing, where a row's maximum lies outside the domain of the extended
 // exponential.
 template <class A, class In>
 bool softmax_short_rows(const In* x, std::int64_t x_stride, In* y, std::int64_t y_stride, int rows,
-                        int length, const In* ahead, bool stream) {
+                        int length, bool stream) {
   using T = typename A::T;
   using E = ExtExp<A>;
-  using C = ExpConstants<T>;
   constexpr bool in_output = sizeof(In) == sizeof(T);
   alignas(64) T buffer[kBatchElements];
   alignas(64) T exponent[kBatchRows] = {};
@@ -64,12 +63,8 @@ bool softmax_short_rows(const In* x, std::int64_t x_stride, In* y, std::int64_t 
   const auto fill = A::set1(T(0));
   for (int r = 0; r < rows; ++r) {
     const T* e = stored(r);
-    const Quotient<A> quotient(A::set1(normal.inverse_hi[r]), A::set1(normal.inverse_lo[r]),
-                               A::set1(C::magic - normal.q[r]));
-    const In* next =
-        reinterpret_cast<const In*>(reinterpret_cast<const char*>(ahead) + r * x_stride);
+    const auto quotient = quotient_of<A>(normal.inverse_hi[r], normal.inverse_lo[r], -normal.q[r]);
     map_block<A>(row_y(r), length, stream, [&](int i, auto part) __attribute__((always_inline)) {
-      prefetch(next + i);
       return quotient(load<A>(e + i, part, fill));
     });
     if (hi[r] != hi[r]) {

@@ -13,7 +13,6 @@ using kernels::StoreFn;
 
 template <class In>
 struct DirectSource {
-  static constexpr bool is_memory = true;  // blocks lie behind each other
   const In* x;
 
   const In* block(std::int64_t start, int) const { return x + start; }
@@ -22,7 +21,6 @@ struct DirectSource {
 template <class A>
 struct GatheredSource {
   using T = typename A::T;
-  static constexpr bool is_memory = false;
 
   FetchFn fetch;
   const void* context;

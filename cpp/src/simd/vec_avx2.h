@@ -222,7 +222,6 @@ struct F64 : F64Contract {
   static reg bits(std::int64_t v) { return _mm256_castsi256_pd(_mm256_set1_epi64x(v)); }
 };
 
-inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 inline void stream_fence() { _mm_sfence(); }
 
 }  // namespace

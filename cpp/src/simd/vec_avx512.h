@@ -187,7 +187,6 @@ struct F64 : F64Contract {
   static reg bits(std::int64_t v) { return _mm512_castsi512_pd(_mm512_set1_epi64(v)); }
 };
 
-inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 inline void stream_fence() { _mm_sfence(); }
 
 }  // namespace

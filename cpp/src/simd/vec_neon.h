@@ -189,7 +189,6 @@ struct F64 : F64Contract {
   static double reduce_min(reg v) { return vminvq_f64(v); }
 };
 
-inline void prefetch(const void* p) { __builtin_prefetch(p); }
 inline void stream_fence() {}
 
 }  // namespace

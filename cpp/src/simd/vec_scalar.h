@@ -14,8 +14,8 @@
 //                       rounded to nearest, with exponent field k
 //   whole(t)            t without its low four bits
 //   fraction(t)         the argument for which power gives 2^(j/16) itself
-//   scale_normal(v, t)  t = magic + k, -192 <= k <= 0, v >= 0: v * 2^k, and +0 where that is not
-//                       above the smallest normal number
+//   scale_normal(v, t)  t = magic + k, -192 <= k <= 0 (f64: -1088), v >= 0: v * 2^k, and +0 where
+//                       that is not above the smallest normal number
 //   scale_down(v, d)    v * 2^d for integers d <= 100; where d < -126 (-1022) any value of at most
 //                       |v| * 2^-126 (2^-1022)
 //   Wide, widen(r)      (F32) 16 consecutive lanes in double; add(Wide, Wide) and sum(Wide), by
@@ -172,7 +172,6 @@ struct F64 : Scalar<F64Contract> {
   }
 };
 
-inline void prefetch(const void* p) { __builtin_prefetch(p); }
 inline void stream_fence() {}
 
 }  // namespace

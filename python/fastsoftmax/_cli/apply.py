@@ -30,7 +30,14 @@ from fastsoftmax._cli._common import (
 from fastsoftmax._cli._npy import Array, bfloat16, check_destination, new_output, open_input
 from fastsoftmax._cli._signals import StopError, stop_between_chunks
 
-_ALGORITHMS = ("auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online")
+_ALGORITHMS = (
+    "auto",
+    "three_pass_reload",
+    "three_pass_recompute",
+    "two_pass",
+    "online",
+    "online_reload",
+)
 
 Operation = Callable[..., Array]
 
