@@ -12,16 +12,11 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-// A whole register's worth of elements, the first n, or none.
+// A whole register's worth of elements, or the first n.
 struct Whole {};
 struct Part {
   int n;
 };
-struct None {};
-template <class P>
-constexpr bool is_none = false;
-template <>
-constexpr bool is_none<None> = true;
 
 template <class A, class In>
 inline typename A::reg load(const In* p, Whole, typename A::reg) {
@@ -72,34 +67,6 @@ template <class A, int First = 0, int N = Lanes<A>::count, class Body>
   }
 }
 
-// body(register of lanes, offset, offset + lanes, Whole or Part of either) over `count` elements:
-// the elements that a lane takes in pairs. The last element of a lane may be without another: None.
-template <class A, int First, int N, class Body>
-[[gnu::always_inline]] inline void for_each_pair(int count, Body&& body) {
-  constexpr int pair = 2 * A::lanes;
-  int i = 0;
-  for (; i + pair <= count; i += pair) {
-    FASTSOFTMAX_UNROLL
-    for (int v = First; v < First + N; ++v)
-      body(v, i + v * A::width, i + v * A::width + A::lanes, Whole{}, Whole{});
-  }
-  if (i == count) return;
-  const auto part = [count](int offset) {
-    const int left = count - offset;
-    return Part{left < A::width ? left : A::width};
-  };
-  FASTSOFTMAX_UNROLL
-  for (int v = First; v < First + N; ++v) {
-    const int first = i + v * A::width;
-    const int second = first + A::lanes;
-    if (first >= count) break;
-    if (second < count)
-      body(v, first, second, part(first), part(second));
-    else
-      body(v, first, second, part(first), None{});
-  }
-}
-
 // Sums of lanes and of the errors made in them, both to be added.
 template <class A>
 struct LaneSums {
@@ -109,8 +76,7 @@ struct LaneSums {
 
 // sum + term, the rounding error of which goes to `error`: all of it where |sum| is not the smaller
 // operand; where it is, the sum at least doubles, so that what is lost in a block is at most half a
-// unit in the last place of its sum. A term is two elements added, whose rounding error is not
-// kept: half a unit of the sum again, at most.
+// unit in the last place of its sum.
 template <class A>
 [[gnu::always_inline]] inline void add_term(typename A::reg& sum, typename A::reg& error,
                                             typename A::reg term) {
@@ -124,7 +90,7 @@ inline Sum2 two_sum(Sum2 a, Sum2 b) {
   return {s.hi, s.lo + (a.lo + b.lo)};
 }
 
-// Exact: without the errors, which are all zero where a lane has a single pair of elements.
+// Exact: without the errors, which are all zero where a lane has a single term.
 template <class A, bool Exact = false>
 [[gnu::always_inline]] inline Sum2 join(LaneSums<A>& lanes) {
   auto& sum = lanes.sum.r;
@@ -233,7 +199,7 @@ inline typename A::T sum_rounder(typename A::T exponent) {
   return ExtExp<A>::rounder(static_cast<T>(ExpConstants<T>::field_bias + kSumBias) - exponent);
 }
 
-// Single: no lane has more than one pair.
+// Single: no lane has more than one term.
 template <class A, Also W, bool Single, int First, class In>
 [[gnu::always_inline]] inline void sum_registers(LaneSums<A>& lanes, const In* x, int count,
                                                  typename A::T exponent, typename A::T* kept,
@@ -244,28 +210,23 @@ template <class A, Also W, bool Single, int First, class In>
   const auto rounder = A::set1(sum_rounder<A>(exponent));
   const auto kept_rounder = A::set1(sum_rounder<A>(kept_exponent));
   const auto fill = A::set1(-infinity<T>());
-  const auto term_at = [&](int i, auto part) __attribute__((always_inline)) {
-    const auto z = load<A>(x + i, part, fill);
-    const auto t = E::round(z, rounder);
-    const auto q = E::remainder_expm1(z, A::sub(t, rounder));
-    const auto term = E::scaled(q, t);
-    if constexpr (W == Also::keep) store<A>(kept + i, term, part);
-    if constexpr (W == Also::keep_rescaled)
-      store<A>(kept + i, E::scaled(q, E::round(z, kept_rounder)), part);
-    return term;
-  };
   typename A::reg sum[registers];
   typename A::reg error[registers];
   FASTSOFTMAX_UNROLL
   for (int i = 0; i < registers; ++i) sum[i] = error[i] = A::set1(T(0));
-  for_each_pair<A, First, registers>(
-      count, [&](int v, int i, int k, auto part, auto next) __attribute__((always_inline)) {
-        auto both = term_at(i, part);
-        if constexpr (!is_none<decltype(next)>) both = A::add(both, term_at(k, next));
+  for_each_vector<A, First, registers>(
+      count, [&](int v, int i, auto part) __attribute__((always_inline)) {
+        const auto z = load<A>(x + i, part, fill);
+        const auto t = E::round(z, rounder);
+        const auto q = E::remainder_expm1(z, A::sub(t, rounder));
+        const auto term = E::scaled(q, t);
         if constexpr (Single)
-          sum[v - First] = both;
+          sum[v - First] = term;
         else
-          add_term<A>(sum[v - First], error[v - First], both);
+          add_term<A>(sum[v - First], error[v - First], term);
+        if constexpr (W == Also::keep) store<A>(kept + i, term, part);
+        if constexpr (W == Also::keep_rescaled)
+          store<A>(kept + i, E::scaled(q, E::round(z, kept_rounder)), part);
       });
   FASTSOFTMAX_UNROLL
   for (int i = 0; i < registers; ++i) {
@@ -284,7 +245,7 @@ template <class A, Also W = Also::nothing, class In>
                                              typename A::T* kept = nullptr,
                                              typename A::T kept_exponent = 0) {
   LaneSums<A> lanes;
-  if (count <= 2 * A::lanes) {
+  if (count <= A::lanes) {
     sum_registers<A, W, true, 0>(lanes, x, count, exponent, kept, kept_exponent);
     return join<A, true>(lanes);
   }
@@ -315,12 +276,11 @@ struct TwoPassLane {
   typename A::reg error = A::set1(0);
   typename A::reg exponent = A::set1(kBelowEveryExponent<typename A::T>);
 
-  [[gnu::always_inline]] void add(Pair a, Pair b) {
-    const auto top = A::max(A::max(a.n, b.n), exponent);
+  [[gnu::always_inline]] void add(Pair e) {
+    const auto top = A::max(e.n, exponent);
     rescale(top);
-    const auto up = A::sub(A::set1(typename A::T(kSumBias)), top);
-    add_term<A>(sum, error,
-                A::add(A::scale_down(a.m, A::add(a.n, up)), A::scale_down(b.m, A::add(b.n, up))));
+    const auto bias = A::set1(typename A::T(kSumBias));
+    add_term<A>(sum, error, A::scale_down(e.m, A::sub(A::add(e.n, bias), top)));
   }
   [[gnu::always_inline]] void rescale(typename A::reg top) {
     const auto down = A::sub(exponent, top);
@@ -338,20 +298,11 @@ inline TwoPassSum<A> block_sum_two_pass(const In* x, int count) {
   const auto fill = A::set1(-infinity<T>());
   TwoPassLane<A> lanes[registers];
   auto smallest = A::set1(infinity<T>());
-  const auto nothing = E::pair(A::set1(ExpConstants<T>::lowest));
-  const auto pair_at = [&](int i, auto part) __attribute__((always_inline)) {
-    if constexpr (is_none<decltype(part)>) {
-      return nothing;
-    } else {
-      const auto z = load<A>(x + i, part, fill);
-      smallest = A::min(ignore_clamped<A>(z), smallest);
-      return E::pair(E::clamp(z));
-    }
-  };
-  for_each_pair<A, 0, registers>(
-      count, [&](int v, int i, int k, auto part, auto next) __attribute__((always_inline)) {
-        lanes[v].add(pair_at(i, part), pair_at(k, next));
-      });
+  for_each_vector<A>(count, [&](int v, int i, auto part) __attribute__((always_inline)) {
+    const auto z = load<A>(x + i, part, fill);
+    smallest = A::min(ignore_clamped<A>(z), smallest);
+    lanes[v].add(E::pair(E::clamp(z)));
+  });
   auto largest = lanes[0].exponent;
   FASTSOFTMAX_UNROLL
   for (int v = 1; v < registers; ++v) largest = A::max(lanes[v].exponent, largest);

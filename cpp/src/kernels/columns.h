@@ -164,9 +164,15 @@ template <class Tile>
   using E = ExtExp<A>;
   using C = ExpConstants<T>;
   auto& w = tile.work;
-  tile.spread(w.inverse_hi, [&](int c) { return w.normal.inverse_hi[c]; });
-  tile.spread(w.inverse_lo, [&](int c) { return w.normal.inverse_lo[c]; });
-  tile.spread(w.scale, [&](int c) { return C::magic - w.normal.q[c]; });
+  for (int c = 0; c < tile.columns; ++c) {
+    const auto normal = normalizer_of<T>(w.hi[c], w.lo[c]);
+    w.inverse_hi[c] = normal.inverse_hi;
+    w.inverse_lo[c] = normal.inverse_lo;
+    w.scale[c] = C::magic - normal.q;
+  }
+  tile.repeat(w.inverse_hi);
+  tile.repeat(w.inverse_lo);
+  tile.repeat(w.scale);
   if (!stored) tile.spread(w.rounder, [&](int c) { return sum_rounder<A>(w.block_exponent[c]); });
   const auto zero = A::set1(T(0));
   const auto quotient = [&](int i, auto part, auto term) __attribute__((always_inline)) {
@@ -299,7 +305,6 @@ bool normalize_columns(const Tile& tile, const RowTotal<false>* totals) {
     }
     inside &= w.block_exponent[c] >= T(-kMaxExponent);
   }
-  if (inside) w.normal.set(w.hi, w.lo, tile.columns);
   return inside;
 }
 

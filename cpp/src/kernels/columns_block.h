@@ -37,7 +37,6 @@ struct ColumnsWorkspace {
   alignas(64) T inverse_lo[width];
   alignas(64) T temperature[width];
   alignas(64) T segment[width];
-  alignas(64) T next_segment[width];
   alignas(64) T output[width];
   double hi[A::lanes * kMaxTileColumns];
   double lo[A::lanes * kMaxTileColumns];
@@ -48,7 +47,6 @@ struct ColumnsWorkspace {
   RowScan scan[kMaxTileColumns];
   BlockSum block[kMaxTileColumns];
   RowState state[kMaxTileColumns];
-  Normalizers<A, kMaxTileColumns> normal;
 };
 
 // What a tile's elements are and how they are cut into segments.
@@ -80,26 +78,24 @@ struct Tile {
   bool gathered() const { return job.fetch != nullptr; }
   int width() const { return segment_rows * columns; }
 
-  // `buffer` is used where rows are gathered.
-  const In* segment(std::int64_t row, int rows, T* buffer) const {
+  const In* segment(std::int64_t row, int rows) const {
     if (!gathered())
       return reinterpret_cast<const In*>(static_cast<const char*>(job.x) + row * job.x_stride);
     if constexpr (sizeof(In) == sizeof(T)) {
       for (int r = 0; r < rows; ++r)
-        job.fetch(job.context, row + r, job.first_column, columns, buffer + r * columns);
+        job.fetch(job.context, row + r, job.first_column, columns, work.segment + r * columns);
       if (job.temperatures != nullptr) {
-        map_block<A>(buffer, rows * columns, false,
+        map_block<A>(work.segment, rows * columns, false,
                      [&](int i, auto part) __attribute__((always_inline)) {
                        const auto one = A::set1(T(1));
-                       return A::div(load<A>(buffer + i, part, one),
+                       return A::div(load<A>(work.segment + i, part, one),
                                      load<A>(work.temperature + i, part, one));
                      });
       }
-      return buffer;
+      return work.segment;
     }
     return nullptr;
   }
-  const In* segment(std::int64_t row, int rows) const { return segment(row, rows, work.segment); }
 
   In* output(std::int64_t row) const {
     if (gathered()) {
@@ -126,23 +122,14 @@ struct Tile {
       body(start + r, segment_rows < count - r ? segment_rows : count - r);
   }
 
-  // body(row, rows, next_rows) for the segments of rows [start, start + count) that hold the first
-  // elements of pairs; the second ones are next_rows <= rows rows from row + A::lanes on.
-  template <class Body>
-  [[gnu::always_inline]] void for_each_pair_of_segments(std::int64_t start, int count,
-                                                        Body&& body) const {
-    const auto rows_from = [&](int r) {
-      return r + segment_rows <= count ? segment_rows : r < count ? count - r : 0;
-    };
-    for (int first = 0; first < count; first += 2 * A::lanes)
-      for (int r = first; r < first + A::lanes && r < count; r += segment_rows)
-        body(start + r, rows_from(r), rows_from(r + A::lanes));
-  }
-
   // values[r * columns + c] = f(c), for all rows of a segment.
   template <class F>
   void spread(T* values, F&& f) const {
     for (int c = 0; c < columns; ++c) values[c] = f(c);
+    repeat(values);
+  }
+  // Of values known for the first row.
+  void repeat(T* values) const {
     for (int done = columns; done < width(); done *= 2) {
       const int left = width() - done;
       __builtin_memcpy(values + done, values,
@@ -242,7 +229,7 @@ template <class Tile>
   using A = typename Tile::A;
   auto& w = tile.work;
   const int columns = tile.columns;
-  const bool exact = count <= 2 * A::lanes;
+  const bool exact = count <= A::lanes;
   int lanes = count < A::lanes ? count : A::lanes;
   for (int i = 0; i < lanes * columns; ++i) w.hi[i] = static_cast<double>(w.sum[i]);
   if constexpr (sizeof(typename A::T) == sizeof(double)) {
@@ -286,50 +273,37 @@ template <bool Exclude, bool Store, class Tile>
     tile.spread(w.stored_rounder, [&](int c) { return sum_rounder<A>(w.row_exponent[c]); });
   const auto zero = A::set1(T(0));
   const auto fill = A::set1(-infinity<T>());
-  const auto term = [&](const auto* x, std::int64_t row, int i,
-                        auto part) __attribute__((always_inline)) {
-    auto z = load<A>(x + i, part, fill);
-    if constexpr (Exclude) {
-      const auto here =
-          A::add(A::set1(static_cast<T>(row - start)), load<A>(w.row_of + i, part, fill));
-      z = A::select_equal(here, load<A>(w.first + i, part, fill), fill, z);
-    }
-    const auto rounder = load<A>(w.rounder + i, part, zero);
-    const auto t = E::round(z, rounder);
-    const auto q = E::remainder_expm1(z, A::sub(t, rounder));
-    if constexpr (Store)
-      store<A>(tile.stored(row) + i,
-               E::scaled(q, E::round(z, load<A>(w.stored_rounder + i, part, zero))), part);
-    return E::scaled(q, t);
-  };
-  tile.for_each_pair_of_segments(start, count, [&](std::int64_t row, int rows, int next_rows) {
+  tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
     const auto* x = tile.segment(row, rows);
-    const auto* next = tile.segment(row + A::lanes, next_rows, w.next_segment);
     const auto lane = (row - start) % A::lanes * columns;
     T* sum = w.sum + lane;
     T* error = w.error + lane;
     const bool first = row - start < A::lanes;
-    const auto add = [&](int i, auto part, auto both) __attribute__((always_inline)) {
-      auto sum_here = zero;
+    for_each_vector<A>(rows * columns, [&](int, int i, auto part) __attribute__((always_inline)) {
+      auto z = load<A>(x + i, part, fill);
+      if constexpr (Exclude) {
+        const auto here =
+            A::add(A::set1(static_cast<T>(row - start)), load<A>(w.row_of + i, part, fill));
+        z = A::select_equal(here, load<A>(w.first + i, part, fill), fill, z);
+      }
+      const auto rounder = load<A>(w.rounder + i, part, zero);
+      const auto t = E::round(z, rounder);
+      const auto q = E::remainder_expm1(z, A::sub(t, rounder));
+      if constexpr (Store) {
+        const auto kept = E::round(z, load<A>(w.stored_rounder + i, part, zero));
+        store<A>(tile.stored(row) + i, E::scaled(q, kept), part);
+      }
+      auto sum_here = E::scaled(q, t);
       auto error_here = zero;
-      if (first) {
-        sum_here = both;
-      } else {
+      if (!first) {
+        const auto term = sum_here;
         sum_here = load<A>(sum + i, part, zero);
         error_here = load<A>(error + i, part, zero);
-        add_term<A>(sum_here, error_here, both);
+        add_term<A>(sum_here, error_here, term);
       }
       store<A>(sum + i, sum_here, part);
       store<A>(error + i, error_here, part);
-    };
-    const int pairs = next_rows * columns;
-    for_each_vector<A>(pairs, [&](int, int i, auto part) __attribute__((always_inline)) {
-      add(i, part, A::add(term(x, row, i, part), term(next, row + A::lanes, i, part)));
     });
-    for_each_vector<A>(rows * columns - pairs,
-                       [&](int, int i, auto part) __attribute__((always_inline)) {
-                         add(pairs + i, part, term(x, row, pairs + i, part));
-                       });
   });
   columns_join(tile, count);
 }
@@ -351,11 +325,6 @@ template <class Tile>
     w.exponent[i] = kBelowEveryExponent<T>;
   }
   for (int i = 0; i < tile.width(); ++i) w.min[i] = infinity<T>();
-  const auto pair = [&](const auto* x, int i, auto part) __attribute__((always_inline)) {
-    const auto z = load<A>(x + i, part, fill);
-    store<A>(w.min + i, A::min(ignore_clamped<A>(z), load<A>(w.min + i, part, highest)), part);
-    return E::pair(E::clamp(z));
-  };
   const auto lane_at = [&](std::int64_t i, auto part) __attribute__((always_inline)) {
     return TwoPassLane<A>{load<A>(w.sum + i, part, zero), load<A>(w.error + i, part, zero),
                           load<A>(w.exponent + i, part, fill)};
@@ -366,23 +335,16 @@ template <class Tile>
                           store<A>(w.error + i, lane.error, part);
                           store<A>(w.exponent + i, lane.exponent, part);
                         };
-  tile.for_each_pair_of_segments(start, count, [&](std::int64_t row, int rows, int next_rows) {
+  tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
     const auto* x = tile.segment(row, rows);
-    const auto* next = tile.segment(row + A::lanes, next_rows, w.next_segment);
     const auto lane = (row - start) % A::lanes * columns;
-    const int pairs = next_rows * columns;
-    for_each_vector<A>(pairs, [&](int, int i, auto part) __attribute__((always_inline)) {
+    for_each_vector<A>(rows * columns, [&](int, int i, auto part) __attribute__((always_inline)) {
+      const auto z = load<A>(x + i, part, fill);
       auto here = lane_at(lane + i, part);
-      here.add(pair(x, i, part), pair(next, i, part));
+      here.add(E::pair(E::clamp(z)));
       keep(lane + i, here, part);
+      store<A>(w.min + i, A::min(ignore_clamped<A>(z), load<A>(w.min + i, part, highest)), part);
     });
-    const auto nothing = E::pair(A::set1(ExpConstants<T>::lowest));
-    for_each_vector<A>(rows * columns - pairs,
-                       [&](int, int i, auto part) __attribute__((always_inline)) {
-                         auto here = lane_at(lane + pairs + i, part);
-                         here.add(pair(x, pairs + i, part), nothing);
-                         keep(lane + pairs + i, here, part);
-                       });
   });
   fold(tile, w.min, tile.segment_rows < count ? tile.segment_rows : count,
        [](T a, T b) { return b < a ? b : a; });

@@ -1,10 +1,13 @@
-// From sums to the factors that outputs are multiplied with, for many rows or columns at once.
+// From a sum to the factors that outputs are multiplied with.
 //
 //   sum = (hi + lo) = s * 2^q, 1 <= s < 2;   1/s = inverse_hi + inverse_lo
 //
 // Domain: hi positive and normal (NaN comes out as NaN). Error: the pair is within 2^-46 (f64:
 // 2^-97) of 1/s, so that a quotient formed with it is rounded all but correctly, is exactly 1
 // where the sum is the term, and never exceeds 1.
+//
+// In scalars: values that were just stored one by one and then loaded as a vector would wait for
+// every store ahead of them.
 #pragma once
 
 #include "kernels/block.h"
@@ -13,47 +16,23 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-template <class A, int N>
-struct Normalizers {
-  using T = typename A::T;
-
-  alignas(64) T inverse_hi[N];
-  alignas(64) T inverse_lo[N];
-  alignas(64) T q[N];
-
-  // Sets the first `count`, with N a multiple of the register width or 1.
-  [[gnu::always_inline]] void set(const double* hi, const double* lo, int count) {
-    alignas(64) T s_lo[N];
-    for (int i = 0; i < count; ++i) {
-      std::int64_t bits;
-      __builtin_memcpy(&bits, hi + i, sizeof bits);
-      const std::int64_t field = bits & 0x7ff0000000000000;
-      const std::int64_t down_bits = 0x7fe0000000000000 - field;
-      double down;
-      __builtin_memcpy(&down, &down_bits, sizeof down);
-      const double s = hi[i] * down;
-      inverse_hi[i] = static_cast<T>(s);
-      s_lo[i] = static_cast<T>((s - static_cast<double>(inverse_hi[i])) + lo[i] * down);
-      q[i] = static_cast<T>((field >> 52) - 1023);
-    }
-    const auto one = A::set1(T(1));
-    if constexpr (N == 1) {
-      const auto s = A::set1(inverse_hi[0]);
-      const auto inverse = A::div(one, s);
-      const auto error = A::fnma(inverse, A::set1(s_lo[0]), A::fnma(inverse, s, one));
-      inverse_hi[0] = A::first(inverse);
-      inverse_lo[0] = A::first(A::mul(error, inverse));
-    } else {
-      for (int i = 0; i < count; i += A::width) {
-        const auto s = A::load(inverse_hi + i);
-        const auto inverse = A::div(one, s);
-        const auto error = A::fnma(inverse, A::load(s_lo + i), A::fnma(inverse, s, one));
-        A::store(inverse_hi + i, inverse);
-        A::store(inverse_lo + i, A::mul(error, inverse));
-      }
-    }
-  }
+template <class T>
+struct Normalizer {
+  T inverse_hi, inverse_lo, q;
 };
+
+template <class T>
+[[gnu::always_inline]] inline Normalizer<T> normalizer_of(double hi, double lo) {
+  constexpr std::uint64_t exponent_bits = 0x7ff0000000000000;
+  const std::uint64_t field = bits_of(hi) & exponent_bits;
+  const double down = double_of(0x7fe0000000000000 - field);
+  const double s = hi * down;
+  const T s_hi = static_cast<T>(s);
+  const T s_lo = static_cast<T>((s - static_cast<double>(s_hi)) + lo * down);
+  const T inverse = T(1) / s_hi;
+  const T error = fused(-inverse, s_lo, fused(-inverse, s_hi, T(1)));
+  return {inverse, error * inverse, static_cast<T>(static_cast<int>(field >> 52) - 1023)};
+}
 
 // term * inverse * 2^shift; 0 where that is not above the smallest normal number.
 template <class A>

@@ -233,15 +233,13 @@ template <class A, bool Log, RowAlgorithm G, class Source>
 // exponent and shift such that term * inverse * 2^shift is the softmax, for terms under exponent.
 template <class A>
 inline RowState normalizer(const ExtSum& sum) {
-  Normalizers<A, 1> normal;
-  normal.set(&sum.hi, &sum.lo, 1);
-  const int q = static_cast<int>(normal.q[0]);
+  const auto normal = normalizer_of<typename A::T>(sum.hi, sum.lo);
   RowState state{};
   state.kind = RowState::regular;
-  state.inverse_hi = static_cast<double>(normal.inverse_hi[0]);
-  state.inverse_lo = static_cast<double>(normal.inverse_lo[0]);
+  state.inverse_hi = static_cast<double>(normal.inverse_hi);
+  state.inverse_lo = static_cast<double>(normal.inverse_lo);
   state.exponent = sum.exponent;
-  state.shift = -q;
+  state.shift = -static_cast<int>(normal.q);
   return state;
 }
 

@@ -12,9 +12,10 @@ using kernels::RowKernels;
 using kernels::RowsJob;
 
 // Rows that lie in memory as they are: contiguous, of type In, temperature 1.
-template <class Arithmetic, class In>
+template <class Arithmetic, class Element>
 struct DirectRows {
   using A = Arithmetic;
+  using In = Element;
   using T = typename A::T;
   static constexpr bool is_memory = true;
 
@@ -281,25 +282,30 @@ void run_passes(const RowsJob& job, std::int64_t first, int rows) {
   }
 }
 
+template <class Rows>
+auto short_rows_of(const RowsJob& job, std::int64_t first) {
+  using In = typename Rows::In;
+  return ShortRows<typename Rows::A, In>{Rows::x(job, first), job.x_stride,
+                                         Rows::y(job, first), job.y_stride,
+                                         job.rows - first,    static_cast<int>(job.length),
+                                         job.stream};
+}
+
 template <class Rows, RowOp O, RowAlgorithm G>
 void run_all(const RowsJob& job) {
   using A = typename Rows::A;
-  const std::int64_t fitting = kBatchElements / job.length;
-  const int most = fitting < 1 ? 1 : fitting < kBatchRows ? static_cast<int>(fitting) : kBatchRows;
-  // Scratch holds the terms of one row; softmax_short_rows has a buffer of its own.
-  const int at_once = job.scratch != nullptr ? 1 : most;
+  constexpr bool in_memory = O == RowOp::softmax && reloads<G> && Rows::is_memory;
+  // Scratch holds the terms of one row.
+  const int batch = job.scratch != nullptr ? 1 : batch_of(job.length);
   for (std::int64_t row = 0; row < job.rows;) {
-    const std::int64_t left = job.rows - row;
-    if constexpr (O == RowOp::softmax && reloads<G> && Rows::is_memory) {
-      const int rows = left < most ? static_cast<int>(left) : most;
-      if (job.length <= A::block &&
-          softmax_short_rows<A>(Rows::x(job, row), job.x_stride, Rows::y(job, row), job.y_stride,
-                                rows, static_cast<int>(job.length), job.stream)) {
-        row += rows;
-        continue;
+    if constexpr (in_memory) {
+      if (job.length <= A::block) {
+        row += short_rows_of<Rows>(job, row).run();
+        if (row == job.rows) return;
       }
     }
-    const int rows = left < at_once ? static_cast<int>(left) : at_once;
+    const std::int64_t left = job.rows - row;
+    const int rows = left < batch ? static_cast<int>(left) : batch;
     run_passes<Rows, O, G>(job, row, rows);
     row += rows;
   }

@@ -1,6 +1,7 @@
-// softmax of rows of a single block by three passes with reload, several rows at a time: pass by
-// pass, and the arithmetic that a row needs once in vectors across rows. The passes of different
-// rows are independent, so that the latency of one row's reductions hides behind the others' work.
+// softmax of rows of a single block, exponentials stored and reloaded, several rows at a time, pass
+// by pass. The passes of different rows are independent, so that the latency of one row's
+// reductions hides behind others' work; for the same reason the maxima of a batch are found before
+// the batch ahead of it is written.
 #pragma once
 
 #include "kernels/row.h"
@@ -12,69 +13,87 @@ namespace {
 // As many rows are taken at a time as make up a page of f32: more would leave the memory idle for
 // longer between their passes.
 constexpr int kBatchRows = 16;
-constexpr std::int64_t kBatchElements = 1024;
+constexpr int kBatchElements = 1024;
 
-// False, having written nothing, where a row's maximum lies outside the domain of the extended
-// exponential.
-template <class A, class In>
-bool softmax_short_rows(const In* x, std::int64_t x_stride, In* y, std::int64_t y_stride, int rows,
-                        int length, bool stream) {
+inline int batch_of(std::int64_t length) {
+  const std::int64_t fitting = kBatchElements / length;
+  return fitting < 1 ? 1 : fitting < kBatchRows ? static_cast<int>(fitting) : kBatchRows;
+}
+
+template <class Arithmetic, class In>
+struct ShortRows {
+  using A = Arithmetic;
   using T = typename A::T;
   using E = ExtExp<A>;
-  constexpr bool in_output = sizeof(In) == sizeof(T);
-  alignas(64) T buffer[kBatchElements];
-  alignas(64) T exponent[kBatchRows] = {};
-  double hi[kBatchRows];
-  double lo[kBatchRows];
-  const auto row_x = [&](int r) {
+
+  const In* x;
+  std::int64_t x_stride;  // bytes
+  In* y;
+  std::int64_t y_stride;
+  std::int64_t rows;
+  int length;
+  bool stream;
+  int batch = batch_of(length);
+
+  const In* row_x(std::int64_t r) const {
     return reinterpret_cast<const In*>(reinterpret_cast<const char*>(x) + r * x_stride);
-  };
-  const auto row_y = [&](int r) {
+  }
+  In* row_y(std::int64_t r) const {
     return reinterpret_cast<In*>(reinterpret_cast<char*>(y) + r * y_stride);
-  };
-  const auto stored = [&](int r) {
-    if constexpr (in_output) {
-      if (!stream) return row_y(r);
+  }
+  int batch_rows(std::int64_t first) const {
+    return rows - first < batch ? static_cast<int>(rows - first) : batch;
+  }
+
+  // The exponents of a batch. False where a maximum lies outside the domain of the extended
+  // exponential.
+  [[gnu::always_inline]] bool find_exponents(std::int64_t first, T* exponent) const {
+    const int count = batch_rows(first);
+    bool inside = true;
+    for (int r = 0; r < count; ++r) {
+      exponent[r] = E::exponent(block_max<A>(row_x(first + r), length));
+      inside &= exponent[r] <= T(kMaxExponent) && exponent[r] >= T(-kMaxExponent);
     }
-    return buffer + r * length;
-  };
-
-  for (int r = 0; r < rows; ++r) exponent[r] = block_max<A>(row_x(r), length);
-  for (int r = rows; r < kBatchRows; ++r) exponent[r] = exponent[0];
-  bool inside = true;
-  for (int r = 0; r < kBatchRows; r += A::width)
-    A::store(exponent + r, E::exponents(A::load(exponent + r)));
-  for (int r = 0; r < rows; ++r)
-    inside &= exponent[r] <= T(kMaxExponent) && exponent[r] >= T(-kMaxExponent);
-  if (!inside) return false;
-
-  for (int r = 0; r < rows; ++r) {
-    const Sum2 sum = block_sum<A, Also::keep>(row_x(r), length, exponent[r], stored(r));
-    hi[r] = sum.hi;
-    lo[r] = sum.lo;
+    return inside;
   }
-  for (int r = rows; r < kBatchRows; ++r) {
-    hi[r] = 1.0;
-    lo[r] = 0.0;
-  }
-  Normalizers<A, kBatchRows> normal;
-  normal.set(hi, lo, kBatchRows);
 
-  const auto fill = A::set1(T(0));
-  for (int r = 0; r < rows; ++r) {
-    const T* e = stored(r);
-    const auto quotient = quotient_of<A>(normal.inverse_hi[r], normal.inverse_lo[r], -normal.q[r]);
-    map_block<A>(row_y(r), length, stream, [&](int i, auto part) __attribute__((always_inline)) {
-      return quotient(load<A>(e + i, part, fill));
+  [[gnu::always_inline]] void write_row(const T* terms, In* out, Sum2 sum) const {
+    const auto normal = normalizer_of<T>(sum.hi, sum.lo);
+    const auto quotient = quotient_of<A>(normal.inverse_hi, normal.inverse_lo, -normal.q);
+    const auto fill = A::set1(T(0));
+    map_block<A>(out, length, stream, [&](int i, auto part) __attribute__((always_inline)) {
+      return quotient(load<A>(terms + i, part, fill));
     });
-    if (hi[r] != hi[r]) {
-      const auto nan = A::set1(static_cast<T>(__builtin_nan("")));
-      map_block<A>(row_y(r), length, false,
-                   [&](int, auto) __attribute__((always_inline)) { return nan; });
-    }
+    if (sum.hi == sum.hi) return;
+    const auto nan = A::set1(static_cast<T>(__builtin_nan("")));
+    map_block<A>(out, length, false, [&](int, auto) __attribute__((always_inline)) { return nan; });
   }
-  return true;
-}
+
+  // The number of rows done: all, or those ahead of a batch with a row outside the domain.
+  std::int64_t run() const {
+    alignas(64) T buffer[kBatchElements];
+    T exponents[2][kBatchRows];
+    Sum2 sums[kBatchRows];
+    bool inside = find_exponents(0, exponents[0]);
+    int turn = 0;
+    for (std::int64_t first = 0; first < rows; first += batch) {
+      if (!inside) return first;
+      const int count = batch_rows(first);
+      const auto terms = [&](int r) {
+        if constexpr (sizeof(In) == sizeof(T)) {
+          if (!stream) return row_y(first + r);
+        }
+        return buffer + r * length;
+      };
+      for (int r = 0; r < count; ++r)
+        sums[r] = block_sum<A, Also::keep>(row_x(first + r), length, exponents[turn][r], terms(r));
+      turn ^= 1;
+      if (first + count < rows) inside = find_exponents(first + count, exponents[turn]);
+      for (int r = 0; r < count; ++r) write_row(terms(r), row_y(first + r), sums[r]);
+    }
+    return rows;
+  }
+};
 
 }  // namespace
 }  // namespace FASTSOFTMAX_ISA

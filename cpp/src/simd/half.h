@@ -10,17 +10,6 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-inline std::uint32_t bits_of(float v) {
-  std::uint32_t u;
-  __builtin_memcpy(&u, &v, sizeof u);
-  return u;
-}
-inline float float_of(std::uint32_t u) {
-  float v;
-  __builtin_memcpy(&v, &u, sizeof v);
-  return v;
-}
-
 inline float to_f32(float v) { return v; }
 inline float to_f32(bf16 v) { return float_of(static_cast<std::uint32_t>(v.bits) << 16); }
 inline float to_f32(f16 v) {

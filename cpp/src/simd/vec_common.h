@@ -39,6 +39,49 @@ alignas(64) constexpr std::int64_t kPowers64[16] = {0,
                                                     -184611166772089,
                                                     -100400721784614};
 
+inline std::uint32_t bits_of(float v) {
+  std::uint32_t u;
+  __builtin_memcpy(&u, &v, sizeof u);
+  return u;
+}
+inline float float_of(std::uint32_t u) {
+  float v;
+  __builtin_memcpy(&v, &u, sizeof v);
+  return v;
+}
+
+inline std::uint64_t bits_of(double v) {
+  std::uint64_t u;
+  __builtin_memcpy(&u, &v, sizeof u);
+  return u;
+}
+inline double double_of(std::uint64_t u) {
+  double v;
+  __builtin_memcpy(&v, &u, sizeof v);
+  return v;
+}
+
+// a*b + c, rounded once.
+inline float fused(float a, float b, float c) {
+#if defined(__FMA__) || defined(__aarch64__)
+  return __builtin_fmaf(a, b, c);
+#else
+  // The product is exact in double; rounding the sum to odd makes the second rounding harmless.
+  const double product = static_cast<double>(a) * static_cast<double>(b);
+  const double addend = static_cast<double>(c);
+  double sum = product + addend;
+  const double other = sum - product;
+  const double error = (product - (sum - other)) + (addend - other);
+  std::uint64_t bits = bits_of(sum);
+  if (error != 0.0 && error == error && (bits & 1u) == 0) {
+    bits += (error > 0.0) == (sum > 0.0) ? 1u : ~std::uint64_t{0};
+    sum = double_of(bits);
+  }
+  return static_cast<float>(sum);
+#endif
+}
+inline double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+
 struct F32Contract {
   using T = float;
   static constexpr int lanes = kernels::kLanesF32;
