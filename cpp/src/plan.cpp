@@ -11,6 +11,7 @@ namespace {
 using kernels::kBlockF32;
 using kernels::kBlockF64;
 using kernels::kMaxTileColumns;
+using kernels::kTileColumns;
 
 // A thread with less to do costs more to wake than it saves.
 constexpr std::int64_t kElementsPerThread = kFewestElementsToShare / 2;
@@ -27,11 +28,26 @@ struct Sizes {
   std::int64_t row;         // bytes of a row of x
 };
 
+// Columns of a tile: as many as fill the memory for lanes.
+std::int64_t tile_columns(const Problem& p) {
+  if (p.layout != Layout::columns) return 1;
+  const std::int64_t lanes = is_f64(p.dtype) ? kernels::kLanesF64 : kernels::kLanesF32;
+  const std::int64_t used = std::clamp<std::int64_t>(p.row_length, 1, lanes);
+  const std::int64_t fitting = lanes / used * kTileColumns;
+  return std::min<std::int64_t>({p.columns, fitting, kMaxTileColumns});
+}
+
 // Whether stored exponentials have somewhere to go: the output row itself, or a buffer of at most
 // half of L2.
 bool can_reload(const Problem& p, const Sizes& sizes, const Caches& caches) {
-  const std::int64_t columns = std::min<std::int64_t>(p.columns, kMaxTileColumns);
-  return p.stored_row || p.row_length * columns * sizes.arithmetic <= caches.l2 / 2;
+  return p.stored_row || p.row_length * tile_columns(p) * sizes.arithmetic <= caches.l2 / 2;
+}
+
+// Rows of a tile lie far apart, so that a copy is worth its while where it stays in cache.
+bool copies_tile(const Problem& p, const Sizes& sizes, const Caches& caches) {
+  const std::int64_t tile = p.row_length * tile_columns(p) * sizes.arithmetic;
+  return p.layout == Layout::columns && p.columns >= kernels::kDenseColumns &&
+         p.columns > tile_columns(p) && tile > caches.l1 / 2 && tile <= caches.last_level / 8;
 }
 
 // What stands in for an algorithm that the problem does not allow, and why.
@@ -150,9 +166,9 @@ Plan make_plan(const Problem& p, Algorithm requested, const Caches& caches, int 
   sizes.row = p.row_length * sizes.item;
   choose_algorithm(plan, p, sizes, requested, caches);
   choose_streaming(plan, p, sizes, caches);
-  if (p.layout == Layout::columns)
-    plan.tile_columns = std::min<std::int64_t>(p.columns, kMaxTileColumns);
-  if (reloads(plan.algorithm) && !p.stored_row && p.op != Op::logsumexp)
+  if (p.layout == Layout::columns) plan.tile_columns = tile_columns(p);
+  if (reloads(plan.algorithm) && p.op != Op::logsumexp &&
+      (!p.stored_row || (p.op == Op::softmax && copies_tile(p, sizes, caches))))
     plan.scratch_bytes = p.row_length * plan.tile_columns * sizes.arithmetic;
   choose_threads(plan, p, threads);
   return plan;

@@ -70,6 +70,20 @@ TEST_CASE("layout: 1 to 140 columns") {
   CHECK(tally.checked() == static_cast<long>(141 * 6 * kAlgorithms.size()));
 }
 
+// Short columns make wide tiles; tiles whose rows lie far apart are copied first.
+TEST_CASE("layout: many columns") {
+  Tally tally;
+  Random random(7);
+  for (const fs::DType dtype : {fs::DType::f32, fs::DType::f64, fs::DType::bf16}) {
+    for (const std::size_t columns : {65, 200, 256, 257, 300, 600}) {
+      for (const std::size_t n : {1, 2, 3, 5, 21, 33, 64, 65, 130})
+        compare_columns(tally, random, dtype, columns, n);
+    }
+    compare_columns(tally, random, dtype, 100, 1030);
+  }
+  CHECK(tally.checked() == static_cast<long>(3 * (6 * 9 + 1) * 6 * kAlgorithms.size()));
+}
+
 TEST_CASE("layout: columns of several blocks") {
   Tally tally;
   Random random(13);

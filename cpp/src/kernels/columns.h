@@ -16,14 +16,14 @@ template <class Tile, class Body>
 }
 
 template <class Tile>
-[[gnu::noinline]] bool scan_columns(const Tile& tile) {
+[[gnu::noinline]] bool scan_columns(const Tile& tile, bool copy) {
   using A = typename Tile::A;
   using T = typename A::T;
   auto& w = tile.work;
   const bool with_min = tile.job.length > A::block;
   for (int c = 0; c < tile.columns; ++c) w.scan[c] = {-__builtin_inf(), __builtin_inf(), 0};
   for_each_tile_block(tile, [&](std::int64_t b, std::int64_t start, int count) {
-    columns_block_max(tile, start, count, with_min);
+    columns_block_max(tile, start, count, with_min, copy);
     for (int c = 0; c < tile.columns; ++c) {
       const double max = static_cast<double>(w.block_max[c]);
       const double min = static_cast<double>(w.min[c]);
@@ -100,7 +100,7 @@ void sum_columns_three_pass(const Tile& tile, RowTotal<Log>* totals) {
       }
       if (holds_max) sum_columns_rest(tile, start, count, wanted);
     }
-    if (!holds_max) columns_block_sum<false, Store && !Log>(tile, start, count);
+    if (!holds_max) columns_block_sum<false, Store && !Log>(tile, start, count, !narrow);
     join_columns<Log>(tile, totals, holds_max);
     if constexpr (Store && Log) {
       tile.spread(w.max, [&](int c) { return static_cast<T>(w.scan[c].max); });
@@ -174,6 +174,8 @@ template <class Tile>
   tile.repeat(w.inverse_lo);
   tile.repeat(w.scale);
   if (!stored) tile.spread(w.rounder, [&](int c) { return sum_rounder<A>(w.block_exponent[c]); });
+  if (tile.in_strips())
+    return stored ? strips_write_softmax<true>(tile) : strips_write_softmax<false>(tile);
   const auto zero = A::set1(T(0));
   const auto quotient = [&](int i, auto part, auto term) __attribute__((always_inline)) {
     return Quotient<A>{load<A>(w.inverse_hi + i, part, zero), load<A>(w.inverse_lo + i, part, zero),
@@ -311,11 +313,9 @@ bool normalize_columns(const Tile& tile, const RowTotal<false>* totals) {
 // The sums of a softmax of a single block by three passes.
 template <bool Store, class Tile>
 bool sum_columns_block(const Tile& tile) {
-  auto& w = tile.work;
   const int count = static_cast<int>(tile.job.length);
-  columns_block_max(tile, 0, count, false);
+  columns_block_max(tile, 0, count, false, Store && tile.copied());
   if (!columns_exponents(tile)) return false;
-  for (int c = 0; c < tile.columns; ++c) w.row_exponent[c] = w.block_exponent[c];
   columns_block_sum<false, Store>(tile, 0, count);
   return true;
 }
@@ -329,7 +329,7 @@ bool sum_columns(const Tile& tile, RowTotal<takes_log<O>>* totals) {
     if constexpr (O == RowOp::softmax) {
       if (totals == nullptr) return sum_columns_block<reload>(tile);
     }
-    if (!scan_columns(tile)) return false;
+    if (!scan_columns(tile, O == RowOp::softmax && reload && tile.copied())) return false;
     sum_columns_three_pass<takes_log<O>, reload>(tile, totals);
     return true;
   }

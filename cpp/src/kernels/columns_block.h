@@ -1,142 +1,11 @@
-// Tiles of columns: reductions along a strided axis, with vectors across the contiguous one. This
-// file has what is done to one block of a tile; columns.h puts it together.
-//
-// A tile's rows are taken segment by segment. A segment is one row of the tile or, in tiles of few
-// columns, as many rows as there are lanes, so that registers are full. Each column has its own set
-// of lanes, in L1; element i of a column goes to lane i mod A::lanes as everywhere.
+// What is done to one block of a tile; columns.h puts it together.
 #pragma once
 
-#include "kernels/rows.h"
+#include "kernels/column_strips.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
-
-using kernels::ColumnsJob;
-using kernels::kDenseColumns;
-using kernels::kMaxTileColumns;
-
-template <class A>
-struct ColumnsWorkspace {
-  using T = typename A::T;
-  // Elements of a segment at most.
-  static constexpr int width =
-      A::lanes * kDenseColumns > kMaxTileColumns ? A::lanes * kDenseColumns : kMaxTileColumns;
-
-  alignas(64) T sum[A::lanes * kMaxTileColumns];  // by lane, then column
-  alignas(64) T error[A::lanes * kMaxTileColumns];
-  alignas(64) T exponent[A::lanes * kMaxTileColumns];  // two_pass: of each lane
-  alignas(64) T max[width];
-  alignas(64) T min[width];
-  alignas(64) T first[width];   // row, in its block, of the first maximum
-  alignas(64) T row_of[width];  // row of each element in its segment
-  alignas(64) T rounder[width];
-  alignas(64) T stored_rounder[width];
-  alignas(64) T scale[width];
-  alignas(64) T inverse_hi[width];
-  alignas(64) T inverse_lo[width];
-  alignas(64) T temperature[width];
-  alignas(64) T segment[width];
-  alignas(64) T output[width];
-  double hi[A::lanes * kMaxTileColumns];
-  double lo[A::lanes * kMaxTileColumns];
-  // By column.
-  alignas(64) T block_max[kMaxTileColumns];
-  alignas(64) T block_exponent[kMaxTileColumns];
-  alignas(64) T row_exponent[kMaxTileColumns];
-  RowScan scan[kMaxTileColumns];
-  BlockSum block[kMaxTileColumns];
-  RowState state[kMaxTileColumns];
-};
-
-// What a tile's elements are and how they are cut into segments.
-template <class Arithmetic, class In>
-struct Tile {
-  using A = Arithmetic;
-  using T = typename A::T;
-  using Element = In;
-
-  const ColumnsJob& job;
-  ColumnsWorkspace<A>& work;
-  int columns;
-  int segment_rows = 1;
-
-  Tile(const ColumnsJob& job_)
-      : job(job_), work(*static_cast<ColumnsWorkspace<A>*>(job_.workspace)), columns(job_.columns) {
-    const std::int64_t row_bytes = columns * static_cast<std::int64_t>(sizeof(In));
-    const bool dense =
-        job.x_stride == row_bytes && (job.op == RowOp::logsumexp || job.y_stride == row_bytes);
-    if (columns < kDenseColumns && (dense || gathered())) segment_rows = A::lanes;
-    if (job.op != RowOp::softmax) {
-      for (int r = 0; r < segment_rows; ++r)
-        for (int c = 0; c < columns; ++c) work.row_of[r * columns + c] = static_cast<T>(r);
-    }
-    if (job.temperatures != nullptr)
-      spread(work.temperature, [&](int c) { return static_cast<T>(job.temperatures[c]); });
-  }
-
-  bool gathered() const { return job.fetch != nullptr; }
-  int width() const { return segment_rows * columns; }
-
-  const In* segment(std::int64_t row, int rows) const {
-    if (!gathered())
-      return reinterpret_cast<const In*>(static_cast<const char*>(job.x) + row * job.x_stride);
-    if constexpr (sizeof(In) == sizeof(T)) {
-      for (int r = 0; r < rows; ++r)
-        job.fetch(job.context, row + r, job.first_column, columns, work.segment + r * columns);
-      if (job.temperatures != nullptr) {
-        map_block<A>(work.segment, rows * columns, false,
-                     [&](int i, auto part) __attribute__((always_inline)) {
-                       const auto one = A::set1(T(1));
-                       return A::div(load<A>(work.segment + i, part, one),
-                                     load<A>(work.temperature + i, part, one));
-                     });
-      }
-      return work.segment;
-    }
-    return nullptr;
-  }
-
-  In* output(std::int64_t row) const {
-    if (gathered()) {
-      if constexpr (sizeof(In) == sizeof(T)) return work.output;
-    }
-    return reinterpret_cast<In*>(static_cast<char*>(job.y) + row * job.y_stride);
-  }
-  void output_done(std::int64_t row, int rows) const {
-    if (!gathered()) return;
-    for (int r = 0; r < rows; ++r)
-      job.store(job.context, row + r, job.first_column, columns, work.output + r * columns);
-  }
-
-  // Row `row` of stored values.
-  T* stored(std::int64_t row) const {
-    if (job.stored != nullptr) return static_cast<T*>(job.stored) + row * columns;
-    return reinterpret_cast<T*>(static_cast<char*>(job.y) + row * job.y_stride);
-  }
-
-  // body(row, rows) for the segments of rows [start, start + count).
-  template <class Body>
-  [[gnu::always_inline]] void for_each_segment(std::int64_t start, int count, Body&& body) const {
-    for (int r = 0; r < count; r += segment_rows)
-      body(start + r, segment_rows < count - r ? segment_rows : count - r);
-  }
-
-  // values[r * columns + c] = f(c), for all rows of a segment.
-  template <class F>
-  void spread(T* values, F&& f) const {
-    for (int c = 0; c < columns; ++c) values[c] = f(c);
-    repeat(values);
-  }
-  // Of values known for the first row.
-  void repeat(T* values) const {
-    for (int done = columns; done < width(); done *= 2) {
-      const int left = width() - done;
-      __builtin_memcpy(values + done, values,
-                       static_cast<std::size_t>(left < done ? left : done) * sizeof(T));
-    }
-  }
-};
 
 // values[c] = op over r of values[r * columns + c], by halving.
 template <class Tile, class Op>
@@ -151,10 +20,17 @@ inline void fold(const Tile& tile, typename Tile::T* values, int rows, Op&& op) 
 
 template <class Tile>
 [[gnu::noinline]] void columns_block_max(const Tile& tile, std::int64_t start, int count,
-                                         bool with_min) {
+                                         bool with_min, bool copy = false) {
   using A = typename Tile::A;
   using T = typename A::T;
   auto& w = tile.work;
+  if (tile.in_strips()) {
+    if (copy)
+      return with_min ? strips_block_max<true, true>(tile, start, count)
+                      : strips_block_max<false, true>(tile, start, count);
+    return with_min ? strips_block_max<true, false>(tile, start, count)
+                    : strips_block_max<false, false>(tile, start, count);
+  }
   const auto lowest = A::set1(-infinity<T>());
   const auto highest = A::set1(infinity<T>());
   for (int i = 0; i < tile.width(); ++i) {
@@ -223,54 +99,107 @@ inline void columns_find_max(const Tile& tile, std::int64_t start, int count, Wa
   tile.spread(w.first, [&](int c) { return wanted(c) ? w.first[c] : T(-1); });
 }
 
-// Joins the lanes of each column into hi[c] and lo[c], as join does.
-template <class Tile>
-[[gnu::noinline]] void columns_join(const Tile& tile, int count) {
-  using A = typename Tile::A;
-  auto& w = tile.work;
-  const int columns = tile.columns;
-  const bool exact = count <= A::lanes;
-  int lanes = count < A::lanes ? count : A::lanes;
-  for (int i = 0; i < lanes * columns; ++i) w.hi[i] = static_cast<double>(w.sum[i]);
-  if constexpr (sizeof(typename A::T) == sizeof(double)) {
-    for (int i = 0; i < lanes * columns; ++i) w.lo[i] = exact ? 0.0 : w.error[i];
-  } else {
-    for (int i = 0; i < columns; ++i) w.lo[i] = 0.0;
-  }
-  for (int h = A::lanes / 2; h > 0; h /= 2) {
-    const int up = h * columns;
-    const int size = lanes <= h ? 0 : (lanes - h) * columns;
-    if constexpr (sizeof(typename A::T) == sizeof(float)) {
-      if (h == A::join_lanes / 2 && !exact) {
-        for (int i = 0; i < lanes * columns; ++i) w.hi[i] += static_cast<double>(w.error[i]);
+// The lanes of a few columns on their way to being one, by lane, then column.
+template <class A>
+struct JoinBuffer {
+  using T = typename A::T;
+  static constexpr int columns = 16;
+  static_assert(columns >= kDenseColumns);
+
+  alignas(64) double hi[A::lanes * columns];
+  alignas(64) double lo[A::lanes * columns];  // f64
+  alignas(64) T error[A::lanes * columns];
+
+  // As join does; `exact` where no lane has more than one term, and so no errors.
+  [[gnu::always_inline]] void join(int lanes, int width, bool exact) {
+    for (int h = A::lanes / 2; h > 0; h /= 2) {
+      const int up = h * width;
+      const int size = lanes <= h ? 0 : (lanes - h) * width;
+      if constexpr (sizeof(T) == sizeof(float)) {
+        if (h == A::join_lanes / 2 && !exact) {
+          for (int i = 0; i < lanes * width; ++i) hi[i] += static_cast<double>(error[i]);
+        }
+        for (int i = 0; i < size; ++i) hi[i] += hi[i + up];
+        if (h >= A::join_lanes && !exact) {
+          for (int i = 0; i < size; ++i) error[i] += error[i + up];
+        }
+      } else {
+        for (int i = 0; i < size; ++i) {
+          const Sum2 s = two_sum(Sum2{hi[i], lo[i]}, Sum2{hi[i + up], lo[i + up]});
+          hi[i] = s.hi;
+          lo[i] = s.lo;
+        }
       }
-      for (int i = 0; i < size; ++i) w.hi[i] += w.hi[i + up];
-      if (h >= A::join_lanes && !exact) {
-        for (int i = 0; i < size; ++i) w.error[i] += w.error[i + up];
-      }
-    } else {
-      for (int i = 0; i < size; ++i) {
-        const Sum2 s = two_sum(Sum2{w.hi[i], w.lo[i]}, Sum2{w.hi[i + up], w.lo[i + up]});
-        w.hi[i] = s.hi;
-        w.lo[i] = s.lo;
-      }
+      if (lanes > h) lanes = h;
     }
-    if (lanes > h) lanes = h;
+  }
+};
+
+// Joins the lanes of the columns [c, c + width) into hi[c] and lo[c].
+template <class Tile>
+[[gnu::always_inline]] inline void join_columns_from(const Tile& tile, int c, int width, int lanes,
+                                                     bool exact) {
+  using A = typename Tile::A;
+  using T = typename A::T;
+  auto& w = tile.work;
+  JoinBuffer<A> buffer;
+  // Whole tiles have their lanes side by side.
+  const bool whole = width == tile.columns;
+  const int run = whole ? lanes * width : width;
+  for (int from = c, to = 0; to < lanes * width; from += tile.columns, to += run) {
+    for (int i = 0; i < run; ++i) buffer.hi[to + i] = static_cast<double>(w.sum[from + i]);
+    if constexpr (sizeof(T) == sizeof(double)) {
+      for (int i = 0; i < run; ++i) buffer.lo[to + i] = exact ? 0.0 : w.error[from + i];
+    } else if (!exact) {
+      for (int i = 0; i < run; ++i) buffer.error[to + i] = w.error[from + i];
+    }
+  }
+  buffer.join(lanes, width, exact);
+  for (int i = 0; i < width; ++i) {
+    w.hi[c + i] = buffer.hi[i];
+    w.lo[c + i] = sizeof(T) == sizeof(double) ? buffer.lo[i] : 0.0;
   }
 }
 
+template <class Tile>
+[[gnu::noinline]] void columns_join(const Tile& tile, int count) {
+  using A = typename Tile::A;
+  constexpr int step = JoinBuffer<A>::columns;
+  const bool exact = count <= A::lanes;
+  const int lanes = exact ? count : A::lanes;
+  int c = 0;
+  for (; c + step <= tile.columns && tile.columns > step; c += step)
+    join_columns_from(tile, c, step, lanes, exact);
+  if (c < tile.columns) join_columns_from(tile, c, tile.columns - c, lanes, exact);
+}
+
 // hi[c], lo[c] = sum of a block of column c under block_exponent[c]. With Exclude, without the row
-// `first`; with Store, the terms are kept under row_exponent[c].
+// `first`; with Store, the terms are kept: under row_exponent[c] if `rescale`, else as summed.
 template <bool Exclude, bool Store, class Tile>
-[[gnu::noinline]] void columns_block_sum(const Tile& tile, std::int64_t start, int count) {
+[[gnu::noinline]] void columns_block_sum(const Tile& tile, std::int64_t start, int count,
+                                         bool rescale = false) {
   using A = typename Tile::A;
   using T = typename A::T;
   using E = ExtExp<A>;
   auto& w = tile.work;
   const int columns = tile.columns;
   tile.spread(w.rounder, [&](int c) { return sum_rounder<A>(w.block_exponent[c]); });
-  if constexpr (Store)
+  if (rescale)
     tile.spread(w.stored_rounder, [&](int c) { return sum_rounder<A>(w.row_exponent[c]); });
+  if (tile.in_strips()) {
+    const auto lanes = [&]<bool Copied, bool Single>() {
+      if (Store && rescale)
+        strips_block_lanes<Exclude, Store, Store, Copied, Single>(tile, start, count);
+      else
+        strips_block_lanes<Exclude, Store, false, Copied, Single>(tile, start, count);
+    };
+    const bool copied = Store && tile.copied();
+    if (count <= A::lanes)
+      copied ? lanes.template operator()<true, true>() : lanes.template operator()<false, true>();
+    else
+      copied ? lanes.template operator()<true, false>() : lanes.template operator()<false, false>();
+    return columns_join(tile, count);
+  }
   const auto zero = A::set1(T(0));
   const auto fill = A::set1(-infinity<T>());
   tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
@@ -290,7 +219,7 @@ template <bool Exclude, bool Store, class Tile>
       const auto t = E::round(z, rounder);
       const auto q = E::remainder_expm1(z, A::sub(t, rounder));
       if constexpr (Store) {
-        const auto kept = E::round(z, load<A>(w.stored_rounder + i, part, zero));
+        const auto kept = rescale ? E::round(z, load<A>(w.stored_rounder + i, part, zero)) : t;
         store<A>(tile.stored(row) + i, E::scaled(q, kept), part);
       }
       auto sum_here = E::scaled(q, t);

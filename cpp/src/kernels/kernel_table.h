@@ -117,18 +117,20 @@ struct ColumnsJob {
   std::int64_t x_stride;  // bytes from tile row to tile row
   std::int64_t y_stride;
   std::int64_t length;
-  int columns;  // at most kMaxTileColumns
+  int columns;  // at most kMaxTileColumns; times the lanes in use at most kTileColumns * all lanes
   FetchFn fetch;
   StoreFn store;
   const void* context;
   std::int64_t first_column;
   const double* temperatures;  // `columns` of them; null: 1 for all
-  void* stored;     // length * columns arithmetic elements where reload cannot use y, or null
+  void* stored;     // length * columns arithmetic elements for reload, or null: y holds them
   void* workspace;  // columns_workspace bytes, aligned to 64
   bool empty_is_zero;
 };
 
-inline constexpr int kMaxTileColumns = 64;
+// Tiles have this many columns, or more where columns are shorter than the lanes.
+inline constexpr int kTileColumns = 64;
+inline constexpr int kMaxTileColumns = 256;
 // Tiles of fewer columns are walked 64 (f64: 32) rows at a time, so that registers are full.
 inline constexpr int kDenseColumns = 16;
 
