@@ -89,7 +89,7 @@ void choose_algorithm(Plan& plan, const Problem& p, const Sizes& sizes, Algorith
     return;
   }
   if (p.op == Op::softmax) {
-    if (reload && 2 * sizes.row <= caches.last_level / 2) {
+    if (reload && 2 * sizes.row <= caches.last_level) {
       plan.algorithm = feasible(p, Algorithm::online_reload, reload).algorithm;
       plan.reason = "algorithm: the row stays in cache, so one exponential per element decides";
     } else {

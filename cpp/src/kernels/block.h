@@ -150,13 +150,23 @@ constexpr T infinity() {
   return static_cast<T>(__builtin_inf());
 }
 
+// Among NaNs, any of the elements or NaN: the sum will be NaN whatever comes of it.
 template <class A, class In>
 [[gnu::always_inline]] inline typename A::T block_max(const In* x, int count) {
   const auto lowest = A::set1(-infinity<typename A::T>());
   Lanes<A> acc(lowest);
-  for_each_vector<A>(count, [&](int v, int i, auto part) __attribute__((always_inline)) {
+  const auto take = [&](int v, int i, auto part) __attribute__((always_inline)) {
     acc.r[v] = A::max(load<A>(x + i, part, lowest), acc.r[v]);
-  });
+  };
+  if (count < A::lanes) {
+    for_each_vector<A>(count, take);
+  } else {
+    FASTSOFTMAX_UNROLL
+    for (int v = 0; v < Lanes<A>::count; ++v) acc.r[v] = load<A>(x + v * A::width, Whole{}, lowest);
+    for_each_vector<A>(count - A::lanes,
+                       [&](int v, int i, auto part)
+                           __attribute__((always_inline)) { take(v, A::lanes + i, part); });
+  }
   return reduce_max(acc);
 }
 
@@ -210,24 +220,32 @@ template <class A, Also W, bool Single, int First, class In>
   const auto rounder = A::set1(sum_rounder<A>(exponent));
   const auto kept_rounder = A::set1(sum_rounder<A>(kept_exponent));
   const auto fill = A::set1(-infinity<T>());
+  const auto term_at = [&](int i, auto part) __attribute__((always_inline)) {
+    const auto z = load<A>(x + i, part, fill);
+    const auto t = E::round(z, rounder);
+    const auto q = E::remainder_expm1(z, A::sub(t, rounder));
+    const auto term = E::scaled(q, t);
+    if constexpr (W == Also::keep) store<A>(kept + i, term, part);
+    if constexpr (W == Also::keep_rescaled)
+      store<A>(kept + i, E::scaled(q, E::round(z, kept_rounder)), part);
+    return term;
+  };
   typename A::reg sum[registers];
   typename A::reg error[registers];
   FASTSOFTMAX_UNROLL
   for (int i = 0; i < registers; ++i) sum[i] = error[i] = A::set1(T(0));
-  for_each_vector<A, First, registers>(
-      count, [&](int v, int i, auto part) __attribute__((always_inline)) {
-        const auto z = load<A>(x + i, part, fill);
-        const auto t = E::round(z, rounder);
-        const auto q = E::remainder_expm1(z, A::sub(t, rounder));
-        const auto term = E::scaled(q, t);
-        if constexpr (Single)
-          sum[v - First] = term;
-        else
-          add_term<A>(sum[v - First], error[v - First], term);
-        if constexpr (W == Also::keep) store<A>(kept + i, term, part);
-        if constexpr (W == Also::keep_rescaled)
-          store<A>(kept + i, E::scaled(q, E::round(z, kept_rounder)), part);
-      });
+  if constexpr (Single) {
+    for_each_vector<A, First, registers>(
+        count, [&](int v, int i, auto part)
+                   __attribute__((always_inline)) { sum[v - First] = term_at(i, part); });
+  } else {
+    FASTSOFTMAX_UNROLL
+    for (int v = 0; v < registers; ++v) sum[v] = term_at((First + v) * A::width, Whole{});
+    for_each_vector<A, First, registers>(
+        count - A::lanes, [&](int v, int i, auto part) __attribute__((always_inline)) {
+          add_term<A>(sum[v - First], error[v - First], term_at(A::lanes + i, part));
+        });
+  }
   FASTSOFTMAX_UNROLL
   for (int i = 0; i < registers; ++i) {
     lanes.sum.r[First + i] = sum[i];
