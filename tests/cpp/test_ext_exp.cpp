@@ -42,13 +42,13 @@ template <class T>
 struct Claims;
 template <>
 struct Claims<float> {
-  static constexpr double ulps = 1.01;
+  static constexpr double ulps = 0.59;
   static constexpr float smallest = 0.975f;
   static constexpr float largest = 1.963f;
 };
 template <>
 struct Claims<double> {
-  static constexpr double ulps = 1.11;
+  static constexpr double ulps = 0.65;
   static constexpr double smallest = 0.97857;
   static constexpr double largest = 1.95715;
 };

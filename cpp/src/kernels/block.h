@@ -223,7 +223,7 @@ template <class A, Also W, bool Single, int First, class In>
   const auto term_at = [&](int i, auto part) __attribute__((always_inline)) {
     const auto z = load<A>(x + i, part, fill);
     const auto t = E::round(z, rounder);
-    const auto q = E::remainder_expm1(z, A::sub(t, rounder));
+    const auto q = E::growth(z, t, rounder);
     const auto term = E::scaled(q, t);
     if constexpr (W == Also::keep) store<A>(kept + i, term, part);
     if constexpr (W == Also::keep_rescaled)

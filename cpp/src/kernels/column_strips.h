@@ -100,7 +100,7 @@ template <bool Exclude, bool Store, bool Rescale, bool Copied, bool Single, clas
             z = A::select_equal(A::set1(static_cast<T>(row)), load<A>(w.first + c + at, part, fill),
                                 fill, z);
           const auto t = E::round(z, rounder.r[i]);
-          const auto q = E::remainder_expm1(z, A::sub(t, rounder.r[i]));
+          const auto q = E::growth(z, t, rounder.r[i]);
           const auto term = E::scaled(q, t);
           if constexpr (Store && !Rescale) store<A>(kept + at, term, part);
           if constexpr (Store && Rescale)

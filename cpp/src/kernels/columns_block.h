@@ -217,7 +217,7 @@ template <bool Exclude, bool Store, class Tile>
       }
       const auto rounder = load<A>(w.rounder + i, part, zero);
       const auto t = E::round(z, rounder);
-      const auto q = E::remainder_expm1(z, A::sub(t, rounder));
+      const auto q = E::growth(z, t, rounder);
       if constexpr (Store) {
         const auto kept = rescale ? E::round(z, load<A>(w.stored_rounder + i, part, zero)) : t;
         store<A>(tile.stored(row) + i, E::scaled(q, kept), part);

@@ -1,16 +1,16 @@
 // The extended exponential: e^z = m * 2^n as a pair that neither overflows nor underflows.
 //
-//   16 n + j = rint(z * 16 log2 e), 0 <= j < 16     an integer held in a float
-//   r = z - (16 n + j) * (ln 2)/16                  ln 2 in two parts, two fused steps; |r| <=
-//   0.0217 m = P + P * q(r)                                P = 2^(j/16) from a table, q(r) = e^r -
-//   1
+//   16 n + j = rint(z * 16 log2 e), 0 <= j < 16    an integer held in a float
+//   r = z - (16 n + j) * (ln 2)/16                 in two fused steps; |r| <= 0.0217
+//   m = P + P * (q(r) + d)                         q(r) = e^r - 1; from tables P = 2^(j/16),
+//                                                  rounded, and d = 2^(j/16) / P - 1
 //
 // so that m is in about [0.978, 1.958].
 //
 // Domain: |n| <= 2^17. Below it z weighs nothing beside an element in the domain, and term() gives
 // an exact zero, -inf and the masks people write (-1e9, -FLT_MAX) included. Above it, and for +inf
 // and NaN, n or m tells: n > 2^17 or m is NaN.
-// Error: m within 1.01 ulp of e^z / 2^n in f32, measured over every input; 1.11 in f64, measured on
+// Error: m within 0.59 ulp of e^z / 2^n in f32, measured over every input; 0.65 in f64, measured on
 // a sample (docs/numerics.md). e^0 = 1 exactly.
 //
 // The rounding to an integer adds a constant of the form 1.5 * 2^23 + 16 k (1.5 * 2^52 + 16 k in
@@ -73,19 +73,20 @@ struct ExtExp {
   // magic + 16 (n + k) + j.
   static reg round(reg z, reg rounder) { return A::fma(z, A::set1(C::steps), rounder); }
 
-  // e^r - 1 for r = z - steps * (ln 2)/16.
-  static reg remainder_expm1(reg z, reg steps) {
+  // What P must grow by: 2^(j/16) e^r / P - 1, for t = round(z, rounder).
+  static reg growth(reg z, reg t, reg rounder) {
+    const reg steps = A::sub(t, rounder);
     const reg r = A::fnma(steps, A::set1(C::step_lo), A::fnma(steps, A::set1(C::step_hi), z));
     reg q = A::set1(C::q[C::terms - 1]);
 #pragma GCC unroll 8
     for (int i = C::terms - 2; i >= 0; --i) q = A::fma(q, r, A::set1(C::q[i]));
-    return A::mul(A::fma(q, r, A::set1(T(1))), r);
+    return A::fma(A::fma(q, r, A::set1(T(1))), r, A::power_error(t));
   }
 
   // m with exponent field n + k, which is below 255 (f64: 2047), and exactly 0 where n + k < 1.
   static reg term(reg z, reg rounder) {
     const reg t = round(z, rounder);
-    return scaled(remainder_expm1(z, A::sub(t, rounder)), t);
+    return scaled(growth(z, t, rounder), t);
   }
   static reg scaled(reg q, reg t) {
     const reg p = A::power(t);
@@ -99,7 +100,7 @@ struct ExtExp {
   static Pair pair(reg z) {
     const reg magic = A::set1(C::magic);
     const reg t = round(z, magic);
-    const reg q = remainder_expm1(z, A::sub(t, magic));
+    const reg q = growth(z, t, magic);
     const reg p = A::power(A::fraction(t));
     return {A::fma(p, q, p), A::mul(A::sub(A::whole(t), magic), A::set1(T(0.0625)))};
   }

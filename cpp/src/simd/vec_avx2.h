@@ -89,15 +89,14 @@ struct F32 : F32Contract {
     return _mm256_and_ps(_mm256_cmp_ps(t, least, _CMP_NLE_UQ), fma(a, b, c));
   }
   static reg power(reg t) {
-    const __m256i steps = _mm256_castps_si256(t);
     const auto* powers = reinterpret_cast<const __m256i*>(kPowers32);
-    const __m256i low = _mm256_permutevar8x32_epi32(_mm256_load_si256(powers), steps);
-    const __m256i high = _mm256_permutevar8x32_epi32(_mm256_load_si256(powers + 1), steps);
-    const reg fraction =
-        _mm256_blendv_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high),
-                         _mm256_castsi256_ps(_mm256_slli_epi32(steps, 28)));  // by the bit of 8
-    return _mm256_castsi256_ps(
-        _mm256_add_epi32(_mm256_slli_epi32(steps, 19), _mm256_castps_si256(fraction)));
+    const reg fraction = look_up(t, _mm256_castsi256_ps(_mm256_load_si256(powers)),
+                                 _mm256_castsi256_ps(_mm256_load_si256(powers + 1)));
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 19),
+                                                _mm256_castps_si256(fraction)));
+  }
+  static reg power_error(reg t) {
+    return look_up(t, _mm256_load_ps(kPowerErrors32), _mm256_load_ps(kPowerErrors32 + 8));
   }
   static reg whole(reg t) { return _mm256_and_ps(t, bits(~15)); }
   static reg fraction(reg t) { return _mm256_or_ps(_mm256_and_ps(t, bits(15)), bits(127 << 4)); }
@@ -135,6 +134,13 @@ struct F32 : F32Contract {
  private:
   static reg exponent_field(reg t) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
+  }
+  // By the low four bits of t.
+  static reg look_up(reg t, reg low, reg high) {
+    const __m256i index = _mm256_castps_si256(t);
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, index),
+                            _mm256_permutevar8x32_ps(high, index),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
   }
   static reg bits(std::int32_t v) { return _mm256_castsi256_ps(_mm256_set1_epi32(v)); }
   static __m256d lower(reg v) { return _mm256_cvtps_pd(_mm256_castps256_ps128(v)); }
@@ -198,6 +204,10 @@ struct F64 : F64Contract {
     const __m256i fraction =
         _mm256_i64gather_epi64(reinterpret_cast<const long long*>(kPowers64), j, 8);
     return _mm256_castsi256_pd(_mm256_add_epi64(_mm256_slli_epi64(steps, 48), fraction));
+  }
+  static reg power_error(reg t) {
+    const __m256i j = _mm256_and_si256(_mm256_castpd_si256(t), _mm256_set1_epi64x(15));
+    return _mm256_i64gather_pd(kPowerErrors64, j, 8);
   }
   static reg whole(reg t) { return _mm256_and_pd(t, bits(~15)); }
   static reg fraction(reg t) { return _mm256_or_pd(_mm256_and_pd(t, bits(15)), bits(1023 << 4)); }

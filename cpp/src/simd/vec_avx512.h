@@ -89,6 +89,9 @@ struct F32 : F32Contract {
     const __m512i fraction = _mm512_permutexvar_epi32(steps, _mm512_load_si512(kPowers32));
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(steps, 19), fraction));
   }
+  static reg power_error(reg t) {
+    return _mm512_permutexvar_ps(_mm512_castps_si512(t), _mm512_load_ps(kPowerErrors32));
+  }
   static reg whole(reg t) { return _mm512_and_ps(t, bits(~15)); }
   static reg fraction(reg t) { return _mm512_or_ps(_mm512_and_ps(t, bits(15)), bits(127 << 4)); }
   static reg scale_down(reg v, reg d) { return _mm512_scalef_ps(v, d); }
@@ -175,6 +178,10 @@ struct F64 : F64Contract {
     const __m512i fraction = _mm512_permutex2var_epi64(_mm512_load_si512(kPowers64), steps,
                                                        _mm512_load_si512(kPowers64 + 8));
     return _mm512_castsi512_pd(_mm512_add_epi64(_mm512_slli_epi64(steps, 48), fraction));
+  }
+  static reg power_error(reg t) {
+    return _mm512_permutex2var_pd(_mm512_load_pd(kPowerErrors64), _mm512_castpd_si512(t),
+                                  _mm512_load_pd(kPowerErrors64 + 8));
   }
   static reg whole(reg t) { return _mm512_and_pd(t, bits(~15)); }
   static reg fraction(reg t) { return _mm512_or_pd(_mm512_and_pd(t, bits(15)), bits(1023 << 4)); }

@@ -39,6 +39,40 @@ alignas(64) constexpr std::int64_t kPowers64[16] = {0,
                                                     -184611166772089,
                                                     -100400721784614};
 
+// What rounding took from them, relative to the rounded value.
+alignas(64) constexpr float kPowerErrors32[16] = {0.0f,
+                                                  0x1.8d96d4p-25f,
+                                                  -0x1.9c0c22p-27f,
+                                                  0x1.964904p-25f,
+                                                  0x1.125002p-25f,
+                                                  0x1.370be4p-25f,
+                                                  -0x1.0a355p-25f,
+                                                  -0x1.00d8acp-27f,
+                                                  0x1.26055cp-26f,
+                                                  -0x1.05cb44p-25f,
+                                                  0x1.67a1cap-28f,
+                                                  0x1.a3b5e4p-28f,
+                                                  -0x1.f9c304p-27f,
+                                                  -0x1.6961b4p-28f,
+                                                  -0x1.a5217cp-28f,
+                                                  0x1.61428ep-28f};
+alignas(64) constexpr double kPowerErrors64[16] = {0.0,
+                                                   0x1.79aa65d837b6dp-54,
+                                                   -0x1.01b15eaa59348p-55,
+                                                   0x1.68efde3a8a894p-54,
+                                                   0x1.34d754db0abb6p-55,
+                                                   0x1.59f48a72a4c6dp-55,
+                                                   0x1.690cebb7aafbp-56,
+                                                   0x1.063e1e21c5409p-54,
+                                                   -0x1.3b3efbf5e2228p-54,
+                                                   -0x1.b32dcb94da51dp-56,
+                                                   0x1.db72fc1f0eab4p-55,
+                                                   0x1.1affc2b91ce27p-56,
+                                                   0x1.c1a7792cb3387p-55,
+                                                   0x1.36eae30af0cb3p-56,
+                                                   0x1.4a385a63d07a7p-56,
+                                                   -0x1.ff7128fd391fp-55};
+
 inline std::uint32_t bits_of(float v) {
   std::uint32_t u;
   __builtin_memcpy(&u, &v, sizeof u);

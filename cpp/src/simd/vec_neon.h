@@ -81,14 +81,10 @@ struct F32 : F32Contract {
         vbicq_u32(vreinterpretq_u32_f32(fma(a, b, c)), vcleq_f32(t, least)));
   }
   static reg power(reg t) {
-    const uint32x4_t steps = vreinterpretq_u32_f32(t);
-    // Four bytes of the table for each lane.
-    const uint32x4_t bytes =
-        vmlaq_n_u32(vdupq_n_u32(0x03020100), vandq_u32(steps, vdupq_n_u32(15)), 0x04040404);
-    const uint8x16x4_t powers = vld1q_u8_x4(reinterpret_cast<const uint8_t*>(kPowers32));
-    const uint8x16_t fraction = vqtbl4q_u8(powers, vreinterpretq_u8_u32(bytes));
-    return vreinterpretq_f32_u32(vaddq_u32(vshlq_n_u32(steps, 19), vreinterpretq_u32_u8(fraction)));
+    const uint32x4_t fraction = vreinterpretq_u32_u8(look_up(t, kPowers32));
+    return vreinterpretq_f32_u32(vaddq_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 19), fraction));
   }
+  static reg power_error(reg t) { return vreinterpretq_f32_u8(look_up(t, kPowerErrors32)); }
   static reg whole(reg t) {
     return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(t), vdupq_n_u32(15)));
   }
@@ -122,6 +118,14 @@ struct F32 : F32Contract {
     for (int h = 4; h > 0; h /= 2)
       for (int i = 0; i < h; ++i) v.q[i] = vaddq_f64(v.q[i], v.q[i + h]);
     return vaddvq_f64(v.q[0]);
+  }
+
+ private:
+  // By the low four bits of t: four bytes of the table for each lane.
+  static uint8x16_t look_up(reg t, const void* table) {
+    const uint32x4_t j = vandq_u32(vreinterpretq_u32_f32(t), vdupq_n_u32(15));
+    const uint32x4_t bytes = vmlaq_n_u32(vdupq_n_u32(0x03020100), j, 0x04040404);
+    return vqtbl4q_u8(vld1q_u8_x4(static_cast<const uint8_t*>(table)), vreinterpretq_u8_u32(bytes));
   }
 };
 
@@ -172,6 +176,11 @@ struct F64 : F64Contract {
                                 kPowers64[vgetq_lane_u64(steps, 1) & 15]};
     return vreinterpretq_f64_u64(
         vaddq_u64(vshlq_n_u64(steps, 48), vreinterpretq_u64_s64(fraction)));
+  }
+  static reg power_error(reg t) {
+    const uint64x2_t steps = vreinterpretq_u64_f64(t);
+    return float64x2_t{kPowerErrors64[vgetq_lane_u64(steps, 0) & 15],
+                       kPowerErrors64[vgetq_lane_u64(steps, 1) & 15]};
   }
   static reg whole(reg t) {
     return vreinterpretq_f64_u64(vbicq_u64(vreinterpretq_u64_f64(t), vdupq_n_u64(15)));

@@ -12,6 +12,7 @@
 //   select_equal        `equal` where a == b, else other
 //   power(t)            t's low bits are 16 k + j, 0 <= j < 16, 0 <= k < 255 (f64: 2047): 2^(j/16),
 //                       rounded to nearest, with exponent field k
+//   power_error(t)      what rounding took from that 2^(j/16), relative to the rounded value
 //   whole(t)            t without its low four bits
 //   fraction(t)         the argument for which power gives 2^(j/16) itself
 //   scale_normal(v, t)  t = magic + k, -192 <= k <= 0 (f64: -1088), v >= 0: v * 2^k, and +0 where
@@ -83,6 +84,7 @@ struct F32 : Scalar<F32Contract> {
     const std::uint32_t steps = bits_of(t);
     return float_of((steps << 19) + static_cast<std::uint32_t>(kPowers32[steps & 15u]));
   }
+  static reg power_error(reg t) { return kPowerErrors32[bits_of(t) & 15u]; }
   static reg whole(reg t) { return float_of(bits_of(t) & ~15u); }
   static reg fraction(reg t) { return float_of((bits_of(t) & 15u) | 127u << 4); }
   static reg scale_normal(reg v, reg t) {
@@ -129,6 +131,7 @@ struct F64 : Scalar<F64Contract> {
     const std::uint64_t steps = bits_of(t);
     return double_of((steps << 48) + static_cast<std::uint64_t>(kPowers64[steps & 15u]));
   }
+  static reg power_error(reg t) { return kPowerErrors64[bits_of(t) & 15u]; }
   static reg whole(reg t) { return double_of(bits_of(t) & ~std::uint64_t{15}); }
   static reg fraction(reg t) { return double_of((bits_of(t) & 15u) | 1023u << 4); }
   static reg scale_normal(reg v, reg t) {
