@@ -160,7 +160,7 @@ std::optional<DType> read_dtype(PyObject* object) {
     const bool native = parsed.attr("isnative").cast<bool>();
     if (!native) refuse_dtype(object);
   } catch (py::error_already_set& error) {
-    if (!error.matches(PyExc_TypeError)) throw;
+    if (!error.matches(PyExc_TypeError) && !error.matches(PyExc_SyntaxError)) throw;
     dtype = dtype_by_name(object);
   }
   if (!dtype || !is_floating(*dtype)) refuse_dtype(object);

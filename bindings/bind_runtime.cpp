@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <iterator>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,12 @@ namespace {
 // What set_num_threads was last given from Python; 0 for the default. The core tells the number in
 // effect only, from which the default could not be restored.
 std::atomic<int> requested_threads{0};
+
+// More threads than any limit are as good as all there may be.
+int clamped(long long n) {
+  constexpr long long most = std::numeric_limits<int>::max();
+  return static_cast<int>(std::clamp(n, -most, most));
+}
 
 int exchange_num_threads(int n) {
   set_num_threads(n);
@@ -78,7 +85,7 @@ void register_runtime(py::module_& module) {
       "get_num_threads", [] { return num_threads(); },
       "Number of threads a call may use, the calling one included.");
   module.def(
-      "set_num_threads", [](int n) { exchange_num_threads(n); }, py::arg("n"),
+      "set_num_threads", [](long long n) { exchange_num_threads(clamped(n)); }, py::arg("n"),
       "Let calls use up to n threads, in the whole process; 0 returns to the default.\n\n"
       "The default is FASTSOFTMAX_NUM_THREADS, then OMP_NUM_THREADS, then the CPUs that the "
       "process\n"

@@ -1,6 +1,6 @@
 # The one table of instruction sets: name, architectures (values of CMAKE_SYSTEM_PROCESSOR, or
-# "any"), compiler flags (GCC 12 takes its own AVX-512 headers for uninitialized). A row whose architecture or flags do not fit this build is left out, and
-# dispatch.cpp sees FASTSOFTMAX_HAVE_<NAME> for each row that is in. The scalar row has no flags:
+# "any"), compiler flags (GCC 12 warns of uninitialized values in its own AVX-512 headers). A row
+# whose architecture or flags do not fit this build is left out, and dispatch.cpp sees FASTSOFTMAX_HAVE_<NAME> for each row that is in. The scalar row has no flags:
 # it is the baseline that every CPU of the architecture runs, and always in.
 set(FASTSOFTMAX_ISA_TABLE
     "scalar any"
@@ -43,7 +43,7 @@ function(fastsoftmax_add_isas library)
     add_library(${objects} OBJECT src/isa/${isa}.cpp)
     fastsoftmax_configure(${objects})
     target_include_directories(${objects} PRIVATE include src)
-    # Neither flag changes a value: errno and the floating-point flags are not part of the contract.
+    # These flags change no value: errno and the floating-point flags are not part of the contract.
     target_compile_options(${objects} PRIVATE ${flags} -fno-math-errno -fno-trapping-math
                            -fno-exceptions)
     if(NOT FASTSOFTMAX_SANITIZE)

@@ -32,6 +32,11 @@ void check_view(const AnyView& view, const char* what) {
   }
 }
 
+void check_data(const ConstView& view, const char* what) {
+  const bool empty = std::find(view.shape.begin(), view.shape.end(), 0) != view.shape.end();
+  if (view.data == nullptr && !empty) throw InvalidArgument(std::string(what) + " has no data");
+}
+
 std::array<bool, kMaxDims> reduced_axes(std::span<const int> axes, int ndim) {
   std::array<bool, kMaxDims> reduced{};
   for (const int axis : axes) {
@@ -119,10 +124,14 @@ void check_overlap(Op op, const ConstView& x, const View& out, const Options& op
   if (options.temperatures) refuse(*options.temperatures, "temperature");
 }
 
-[[noreturn]] void refuse_temperature(double temperature) {
+[[noreturn]] void refuse_temperature(double temperature, DType row_dtype) {
   std::array<char, 32> text{};
   std::to_chars(text.data(), text.data() + text.size(), temperature);
-  throw InvalidArgument("temperature must be positive and finite, got " + std::string(text.data()));
+  const bool rounded = temperature > 0 && std::isfinite(temperature);
+  const char* const arithmetic = row_dtype == DType::f64 ? "float64" : "float32";
+  throw InvalidArgument("temperature must be positive and finite" +
+                        (rounded ? std::string(" once rounded to ") + arithmetic : "") + ", got " +
+                        std::string(text.data()));
 }
 
 // Every temperature of a view; axes that repeat one are visited once.
@@ -140,7 +149,7 @@ void check_temperatures(const ConstView& view, DType row_dtype) {
     }
     double t;
     std::copy_n(p, sizeof t, reinterpret_cast<char*>(&t));
-    if (!is_valid_temperature(t, row_dtype)) refuse_temperature(t);
+    if (!is_valid_temperature(t, row_dtype)) refuse_temperature(t, row_dtype);
   }
 }
 
@@ -230,10 +239,20 @@ Problem Call::problem() const {
   return p;
 }
 
+void check_options(const Options& options) {
+  if (options.algorithm > Algorithm::online_reload) throw InvalidArgument("unknown algorithm");
+  if (options.empty > EmptyRow::zero) throw InvalidArgument("unknown value of empty");
+  if (options.max_threads < 0)
+    throw InvalidArgument("max_threads must not be negative, got " +
+                          std::to_string(options.max_threads));
+}
+
 Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> axes,
                const Options& options) {
   check_view(x, "x");
+  check_data(x, "x");
   check_view(out, "out");
+  check_options(options);
   const std::size_t ndim = x.shape.size();
   const auto reduced = reduced_axes(axes, static_cast<int>(ndim));
   const DType row_dtype = options.dtype.value_or(result_dtype(x.dtype));
@@ -268,6 +287,7 @@ Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> 
     if (options.where->dtype != DType::boolean)
       throw InvalidType("where must be boolean, got " + std::string(name(options.where->dtype)));
     broadcast(*options.where, x.shape, "where", where);
+    check_data(*options.where, "where");
     call.where = static_cast<const char*>(options.where->data);
   }
   if (options.temperatures) {
@@ -275,6 +295,7 @@ Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> 
     if (t.dtype != DType::f64 || t.byteswapped)
       throw InvalidType("temperature must be float64, got " + std::string(name(t.dtype)));
     broadcast(t, x.shape, "temperature", temperature);
+    check_data(t, "temperature");
     const std::size_t skip = ndim - t.shape.size();
     for (std::size_t i = skip; i < ndim; ++i) {
       if (reduced[i] && t.shape[i - skip] != 1)
@@ -284,7 +305,7 @@ Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> 
     check_temperatures(t, row_dtype);
     call.temperatures = static_cast<const char*>(t.data);
   } else if (!is_valid_temperature(options.temperature, row_dtype)) {
-    refuse_temperature(options.temperature);
+    refuse_temperature(options.temperature, row_dtype);
   }
   check_overlap(op, x, out, options, row_dtype);
 

@@ -254,7 +254,7 @@ struct SharedRow {
       }
     }
     parallel_for(tasks, threads, sum_task, this);
-    state = kernel.finish(job, scan, sums.data(), blocks);
+    state = kernel.finish(job, sums.data(), blocks);
     if (state.kind == RowState::exceptional) return kernel.rows(job);
     parallel_for(job.op == RowOp::logsumexp ? 1 : tasks, threads, write_task, this);
   }

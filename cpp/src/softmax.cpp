@@ -20,6 +20,8 @@ Plan plan_for(const Call& call, const Options& options) {
 void run(Op op, const ConstView& x, const View& out, std::span<const int> axes,
          const Options& options) {
   const Call call = make_call(op, x, out, axes, options);
+  if (out.data == nullptr && call.rows > 0 && (op == Op::logsumexp || call.row_length > 0))
+    throw InvalidArgument("out has no data");
   execute(call, plan_for(call, options));
 }
 

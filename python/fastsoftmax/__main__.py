@@ -56,7 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "include_dir": fastsoftmax.include_dir,
         "cmake_dir": fastsoftmax.cmake_dir,
     }
-    answers = [answer() for name, answer in asked.items() if getattr(args, name)]
+    try:
+        answers = [answer() for name, answer in asked.items() if getattr(args, name)]
+    except FileNotFoundError as error:
+        print(f"fastsoftmax: error: {error}", file=sys.stderr)
+        return 2
     for answer in answers:
         print(answer)
     if args.command is None:

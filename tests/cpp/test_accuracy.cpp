@@ -194,6 +194,19 @@ TEST_CASE("accuracy f32: a million elements") { check_patterns<float>({kMillion}
 TEST_CASE("accuracy f64: a million elements") { check_patterns<double>({kMillion}, 2); }
 TEST_CASE("accuracy f32: hostile rows") { check_hostile<float>(); }
 TEST_CASE("accuracy f64: hostile rows") { check_hostile<double>(); }
+// One element whose exponential is as far off as any in one direction, others in the other one.
+TEST_CASE("accuracy f32: errors of the exponential that meet") {
+  Tally tally;
+  Errors errors;
+  for (const std::size_t n : {2, 64, 65, 104, 128, 1000}) {
+    for (const double first : {0x1.69687ap-6, 0x1.ad2a64p+3, 0.0}) {
+      std::vector<double> values(n, 0x1.ad2a64p+3);
+      values[0] = first;
+      check_row<float>(values, "errors that meet", tally, errors);
+    }
+  }
+  CHECK(tally.checked() > 0);
+}
 TEST_CASE("accuracy: rows of one element are exact") {
   check_lone_elements<float>();
   check_lone_elements<double>();

@@ -170,7 +170,9 @@ TEST_CASE("arguments: values of temperature") {
                                                 {1e-50, "1e-50"},
                                                 {0x1p128, "3.402823669209385e+38"}};
   for (const auto& [value, text] : bad) {
-    const std::string message = std::string("temperature must be positive and finite, got ") + text;
+    const bool rounded = value > 0 && std::isfinite(value);
+    const std::string message = std::string("temperature must be positive and finite") +
+                                (rounded ? " once rounded to float32" : "") + ", got " + text;
     refuses("InvalidArgument", message, [&](Arguments& a) { a.options.temperature = value; });
     refuses("InvalidArgument", message, [&](Arguments& a) {
       store_as(a.temperature.bytes.data() + 8, value);
@@ -186,6 +188,38 @@ TEST_CASE("arguments: values of temperature") {
     fs::softmax(x.view(), out.out(), std::array{0}, options);
     CHECK(load<double>(out.bytes.data()) == 0.5);
   }
+}
+
+TEST_CASE("arguments: options that no name stands for") {
+  refuses("InvalidArgument", "max_threads must not be negative, got -5",
+          [](Arguments& a) { a.options.max_threads = -5; });
+  refuses("InvalidArgument", "unknown algorithm",
+          [](Arguments& a) { a.options.algorithm = static_cast<fs::Algorithm>(77); });
+  refuses("InvalidArgument", "unknown value of empty",
+          [](Arguments& a) { a.options.empty = static_cast<fs::EmptyRow>(2); });
+}
+
+TEST_CASE("arguments: no data") {
+  Arguments a;
+  fs::ConstView x = a.x.view();
+  x.data = nullptr;
+  CHECK(error_of([&] { fs::softmax(x, a.out.out(), a.axes, {}); }) ==
+        "InvalidArgument: x has no data");
+  fs::View out = a.out.out();
+  out.data = nullptr;
+  CHECK(error_of([&] { fs::softmax(a.x.view(), out, a.axes, {}); }) ==
+        "InvalidArgument: out has no data");
+  CHECK(error_of([&] { fs::explain(fs::Op::softmax, a.x.view(), out, a.axes); }).empty());
+  fs::Options options;
+  options.where = a.where.view();
+  options.where->data = nullptr;
+  CHECK(error_of([&] { fs::softmax(a.x.view(), a.out.out(), a.axes, options); }) ==
+        "InvalidArgument: where has no data");
+  options = {};
+  options.temperatures = a.temperature.view();
+  options.temperatures->data = nullptr;
+  CHECK(error_of([&] { fs::softmax(a.x.view(), a.out.out(), a.axes, options); }) ==
+        "InvalidArgument: temperature has no data");
 }
 
 TEST_CASE("arguments: overlapping memory") {

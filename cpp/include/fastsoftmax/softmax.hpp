@@ -4,8 +4,8 @@
 //   log_softmax(x)_i = z_i - log sum_j e^(z_j)         arithmetic type (f32; f64 for f64)
 //   logsumexp(x)     = log sum_j e^(z_j)
 //
-// Error: measured at most 3.1 ulp in f32 and 2.9 in f64 for softmax; bound 4.1 (log_softmax 4.9).
-// See docs/numerics.md. Special values: docs/numerics.md, the table "Special values".
+// Error: bound 3.6 ulp for softmax and 4.4 for log_softmax in f32; measured less, f64 likewise. See
+// docs/numerics.md. Special values: docs/numerics.md, the table "Special values".
 //
 // The result for a row depends on that row's values, dtype, mask and temperature alone: not on the
 // algorithm, instruction set, thread count, batch, position, layout or alignment.
@@ -36,7 +36,7 @@ struct Options {
   std::optional<ConstView> where;
   // Compute as if x had been converted to this floating type first; default result_dtype(x).
   std::optional<DType> dtype;
-  // Upper limit on the threads used; 0 takes num_threads().
+  // Upper limit on the threads used, not negative; 0 takes num_threads().
   int max_threads = 0;
 };
 

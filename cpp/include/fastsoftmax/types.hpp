@@ -65,7 +65,7 @@ class InvalidArgument : public Error {
   using Error::Error;
 };
 
-// An axis outside [-ndim, ndim) or given twice.
+// An axis outside [-ndim, ndim).
 class InvalidAxis : public InvalidArgument {
   using InvalidArgument::InvalidArgument;
 };

@@ -1,4 +1,4 @@
-// The four algorithms on tiles of columns. The scalars of a column (scan, sums, state) are those of
+// The algorithms on tiles of columns. The scalars of a column (scan, sums, state) are those of
 // row.h, one set per column.
 #pragma once
 
@@ -26,12 +26,14 @@ template <class Tile>
     columns_block_max(tile, start, count, with_min, copy);
     for (int c = 0; c < tile.columns; ++c) {
       const double max = static_cast<double>(w.block_max[c]);
-      const double min = static_cast<double>(w.min[c]);
       if (!(max <= w.scan[c].max)) {
         w.scan[c].max = max;
         w.scan[c].first_block = b;
       }
-      if (min < w.scan[c].min) w.scan[c].min = min;
+      if (with_min) {
+        const double min = static_cast<double>(w.min[c]);
+        if (min < w.scan[c].min) w.scan[c].min = min;
+      }
     }
   });
   for (int c = 0; c < tile.columns; ++c) w.block_max[c] = static_cast<T>(w.scan[c].max);

@@ -25,18 +25,11 @@ inline Sum2 two_sum(double a, double b) {
 // 2^e, and 0 below 2^-1022.
 inline double power_of_two(std::int64_t e) {
   const std::int64_t field = e < -1022 ? 0 : (e > 1023 ? 1023 : e) + 1023;
-  const std::uint64_t bits = static_cast<std::uint64_t>(field) << 52;
-  double v;
-  __builtin_memcpy(&v, &bits, sizeof v);
-  return v;
+  return double_of(static_cast<std::uint64_t>(field) << 52);
 }
 
 // Exponent of a positive normal number: 2^e <= v < 2^(e+1).
-inline int exponent_of(double v) {
-  std::uint64_t bits;
-  __builtin_memcpy(&bits, &v, sizeof bits);
-  return static_cast<int>(bits >> 52) - 1023;
-}
+inline int exponent_of(double v) { return static_cast<int>(bits_of(v) >> 52) - 1023; }
 
 // Joins block sums, in the order of the blocks, with the rounding errors carried in `lo`.
 struct ExtSum {

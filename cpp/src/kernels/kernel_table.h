@@ -99,8 +99,7 @@ struct RowKernels {
   RowScan (*scan)(const RowsJob& job, std::int64_t first_block, std::int64_t last_block);
   void (*accumulate)(const RowsJob& job, const RowScan& scan, std::int64_t first_block,
                      std::int64_t last_block, BlockSum* sums);
-  RowState (*finish)(const RowsJob& job, const RowScan& scan, const BlockSum* sums,
-                     std::int64_t blocks);
+  RowState (*finish)(const RowsJob& job, const BlockSum* sums, std::int64_t blocks);
   void (*write)(const RowsJob& job, const RowState& state, std::int64_t first_block,
                 std::int64_t last_block);
 };

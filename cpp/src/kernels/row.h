@@ -1,4 +1,4 @@
-// One row: the passes that the four algorithms are made of. Each pass works on a range of blocks,
+// One row: the passes that the algorithms are made of. Each pass works on a range of blocks,
 // so that one thread may run all of them or several threads may share the row.
 #pragma once
 
@@ -128,9 +128,9 @@ template <class A, class In>
 }
 
 // Pass 2 of the three-pass algorithms. With `stored`, of the one that reloads: it keeps the terms
-// there, or x - max where the op takes a logarithm. `narrow` rows are
-// summed under the row's exponent, others under each block's, so that what counts as zero does not
-// depend on the algorithm.
+// there, or x - max where the op takes a logarithm. `narrow` rows are summed under the row's
+// exponent, others under each block's, so that what counts as zero does not depend on the
+// algorithm.
 template <class A, bool Log, class Source>
 [[gnu::noinline]] void sum_three_pass(Source& source, std::int64_t length, const RowScan& scan,
                                       typename A::T* stored, std::int64_t first, std::int64_t last,

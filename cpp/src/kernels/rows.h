@@ -169,15 +169,14 @@ void write_regular(const RowsJob& job, std::int64_t row, Source& source, Sink& s
                    const RowState& state, std::int64_t first, std::int64_t last) {
   using A = typename Rows::A;
   using T = typename A::T;
-  constexpr bool reload = G == RowAlgorithm::three_pass_reload;
   constexpr bool online_reload = G == RowAlgorithm::online_reload;
   if constexpr (O == RowOp::logsumexp) {
     if (first == 0) Rows::put(job, row, static_cast<T>(state.max + state.log_sum));
-  } else if constexpr ((reload || online_reload) && O == RowOp::softmax) {
+  } else if constexpr (reloads<G> && O == RowOp::softmax) {
     const StoredBlocks<T> stored{Rows::stored(job, row),
                                  online_reload ? block_exponents<A>(job) : nullptr};
     write_stored_softmax<A>(stored, sink, job.length, state, first, last);
-  } else if constexpr (reload) {
+  } else if constexpr (reloads<G>) {
     DirectSource<T> stored{Rows::stored(job, row)};
     write_log_softmax<A, true>(stored, sink, job.length, state, first, last);
   } else if constexpr (O == RowOp::softmax) {
@@ -393,8 +392,7 @@ struct RowEntries {
     });
   }
 
-  static RowState finish(const RowsJob& job, const RowScan&, const BlockSum* sums,
-                         std::int64_t blocks) {
+  static RowState finish(const RowsJob& job, const BlockSum* sums, std::int64_t blocks) {
     const DefaultFloatEnvironment environment;
     RowState state{};
     with_case(job.op, RowAlgorithm::online, [&](auto c) {

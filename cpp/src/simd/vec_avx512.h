@@ -120,10 +120,8 @@ struct F32 : F32Contract {
   static reg from_bf16(__m256i halves) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
   }
+  // The instruction of AVX512_BF16 flushes subnormals and keeps the payload of a NaN: other bits.
   static __m256i narrow(reg v) {
-#ifdef __AVX512BF16__
-    return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v));
-#else
     const __m512i bits = _mm512_castps_si512(v);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i rounded = _mm512_srli_epi32(
@@ -131,7 +129,6 @@ struct F32 : F32Contract {
     const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
     return _mm512_cvtepi32_epi16(
         _mm512_mask_mov_epi32(rounded, nan, _mm512_set1_epi32(kCanonicalNanBf16)));
-#endif
   }
 };
 
