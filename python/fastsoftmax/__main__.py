@@ -21,7 +21,7 @@ from fastsoftmax._cli._common import CommandError
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fastsoftmax",
-        description="Exact, fast softmax, log-softmax and log-sum-exp.",
+        description="Fast, accurate softmax, log-softmax and log-sum-exp.",
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.add_argument(

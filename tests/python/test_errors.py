@@ -121,9 +121,13 @@ def test_temperature_out_of_range(function, value):
 def test_temperature_that_float32_cannot_hold(function, value):
     for dtype in (np.float16, ml_dtypes.bfloat16, np.float32):
         for temperature in (value, [[1.0], [value]]):
-            with raises(ValueError, "positive and finite once rounded to float32"):
+            with raises(
+                ValueError, "temperature must be positive and finite once rounded to float32"
+            ):
                 function(X.astype(dtype), temperature=temperature)
-            with raises(ValueError, "positive and finite once rounded to float32"):
+            with raises(
+                ValueError, "temperature must be positive and finite once rounded to float32"
+            ):
                 function(X.astype(float), temperature=temperature, dtype=dtype)
     function(X, temperature=value, dtype=np.float64)
 
