@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cstdint>
 #include <cstdio>
@@ -61,13 +62,6 @@ inline std::vector<std::int64_t> lengths(int first, int last) {
   std::vector<std::int64_t> result;
   for (int log2 = first; log2 <= last; log2 += 2) result.push_back(std::int64_t{1} << log2);
   return result;
-}
-
-// Rows of a benchmark with rows of this length: short ones come in batches, so that the unit is not
-// the call.
-inline constexpr std::int64_t kBatchElements = std::int64_t{1} << 18;
-inline std::int64_t rows_of(std::int64_t length) {
-  return std::max<std::int64_t>(1, kBatchElements / length);
 }
 
 // Memory that only grows and whose pages are there before anything is timed. Large blocks ask for
@@ -159,44 +153,52 @@ inline char* results(std::int64_t bytes) {
   return memory.at_least(static_cast<std::size_t>(bytes));
 }
 
+// Reads every byte and nothing else: the exclusive or of all 64-bit words. `bytes` is a multiple of
+// 128. Registers of 16 bytes, which every x86-64 has, are enough from L2 on.
+inline std::uint64_t read_all(const char* x, std::int64_t bytes) {
+  using Words = std::uint64_t __attribute__((vector_size(16)));
+  Words sums[8] = {};
+  for (std::int64_t i = 0; i < bytes; i += 128) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      Words v;
+      std::memcpy(&v, x + i + j * 16, sizeof v);
+      sums[j] ^= v;
+    }
+  }
+  Words all{};
+  for (const Words& v : sums) all ^= v;
+  return all[0] ^ all[1];
+}
+
 // CPU time of the calling thread, as google-benchmark's column CPU counts it.
-inline double thread_ns() {
+inline constexpr clockid_t kThreadTime = CLOCK_THREAD_CPUTIME_ID;
+// What passes on the wall: for several threads.
+inline constexpr clockid_t kElapsedTime = CLOCK_MONOTONIC;
+
+inline double now_ns(clockid_t clock) {
   timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  clock_gettime(clock, &now);
   return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
 }
 
 // Times once(), after a first call that does not count; it works on `elements` elements in memory
-// that outlives it. `bytes` is what any implementation must move: inputs once, results once.
+// that outlives it and moves `bytes`.
 // ns_per_element is not one of google-benchmark's rates, because it prints those as seconds.
 template <class Once>
-void measure(benchmark::State& state, std::int64_t elements, std::int64_t bytes, Once&& once) {
+void measure(benchmark::State& state, std::int64_t elements, std::int64_t bytes, Once&& once,
+             clockid_t clock = kThreadTime) {
   once();
-  const double start = thread_ns();
+  const double start = now_ns(clock);
   for (auto _ : state) {
     once();
     benchmark::ClobberMemory();
   }
-  const double spent = thread_ns() - start;
+  const double spent = now_ns(clock) - start;
   const auto iterations = static_cast<std::int64_t>(state.iterations());
   state.SetItemsProcessed(iterations * elements);
   state.SetBytesProcessed(iterations * bytes);
   state.counters["ns_per_element"] = spent / static_cast<double>(iterations * elements);
-}
-
-// Registers memcpy of as many elements, the yardstick for everything that reads and writes once.
-// Shorter rows come in batches of kBatchElements, for which that length stands.
-inline void register_memcpy(DType dtype, int max_log2) {
-  for (const std::int64_t length : lengths(18, max_log2)) {
-    const auto run = [=](benchmark::State& state) {
-      const std::int64_t bytes = length * itemsize(dtype);
-      const char* const x = logits(dtype, length);
-      char* const y = results(bytes);
-      measure(state, length, 2 * bytes,
-              [=] { std::memcpy(y, x, static_cast<std::size_t>(bytes)); });
-    };
-    benchmark::RegisterBenchmark(path({"memcpy", short_name(dtype)}, length).c_str(), run);
-  }
 }
 
 // Takes --max_log2=N out of the arguments: the longest rows have 2^N elements.
