@@ -65,11 +65,9 @@ void run(benchmark::State& state, const Case& c) {
 }
 
 void add(const Case& c) {
-  const Algorithm wanted = c.rows.algorithm;
-  // What the library never does: storing the exponentials of 16-bit rows that have no room for
-  // them. Storing what logsumexp does not need is recomputing.
-  if (wanted != Algorithm::automatic && c.rows.plan().algorithm != wanted) return;
-  if (c.rows.op == Op::logsumexp && wanted == Algorithm::three_pass_reload) return;
+  // The logarithmic operations need no exponentials; logsumexp stores nothing.
+  if (c.rows.op != Op::softmax && c.rows.algorithm == Algorithm::online_reload) return;
+  if (c.rows.op == Op::logsumexp && reloads(c.rows.algorithm)) return;
   benchmark::RegisterBenchmark(c.name().c_str(), [c](benchmark::State& state) { run(state, c); });
 }
 
@@ -77,7 +75,7 @@ void add(const Case& c) {
 // again at once. Rows of a single block have a buffer for them.
 bool may_stream(const Rows& r) {
   if (r.op == Op::logsumexp) return false;
-  return !reloads(r.algorithm) || !r.stored_row() || r.length <= r.plan().block;
+  return !reloads(r.algorithm) || !r.stored_row() || r.length <= r.block();
 }
 
 void add_length(Op op, DType dtype, Where where, std::int64_t length) {

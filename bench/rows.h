@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "fastsoftmax/plan.hpp"
+#include "fastsoftmax/softmax.hpp"
 #include "problem.h"
 
 namespace fastsoftmax::bench {
@@ -57,22 +57,14 @@ struct Rows {
   std::int64_t result_bytes() const { return rows * results_per_row() * itemsize(dtype); }
   bool stored_row() const { return dtype == DType::f32 || dtype == DType::f64; }
 
-  Plan plan() const {
-    Problem problem;
-    problem.op = op;
-    problem.dtype = dtype;
-    problem.rows = rows;
-    problem.row_length = length;
-    problem.stored_row = stored_row();
-    return make_plan(problem, algorithm, caches(), 1);
-  }
+  int block() const { return dtype == DType::f64 ? kernels::kBlockF64 : kernels::kBlockF32; }
 
-  // With the plan's scratch memory, which all jobs share, but stores as `stream` says.
+  // Scratch memory is the same for all jobs. Where the output row cannot hold exponentials it does,
+  // however long the row; the plan has a limit.
   kernels::RowsJob job(const char* x, char* y) const {
     static Memory scratch;
     static Memory exponents;
-    const Plan planned = plan();
-    const std::int64_t blocks = (length + planned.block - 1) / planned.block;
+    const std::int64_t blocks = (length + block() - 1) / block();
     kernels::RowsJob job{};
     job.op = static_cast<kernels::RowOp>(op);
     job.algorithm = row_algorithm(algorithm);
@@ -82,8 +74,8 @@ struct Rows {
     job.y_stride = results_per_row() * itemsize(dtype);
     job.rows = rows;
     job.length = length;
-    if (planned.scratch_bytes > 0)
-      job.scratch = scratch.at_least(static_cast<std::size_t>(planned.scratch_bytes));
+    if (reloads(algorithm) && !stored_row())
+      job.scratch = scratch.at_least(static_cast<std::size_t>(length) * sizeof(float));
     job.block_exponents = exponents.at_least(static_cast<std::size_t>(blocks) * sizeof(double));
     job.stream = stream;
     return job;
