@@ -58,7 +58,8 @@ py::object plan_object(const Plan& plan) {
       .attr("Plan")(arg("layout") = name(plan.layout), arg("algorithm") = name(plan.algorithm),
                     arg("stream") = plan.stream, arg("threads") = plan.threads,
                     arg("share_row") = plan.share_row, arg("rows_per_task") = plan.rows_per_task,
-                    arg("tile_columns") = plan.tile_columns, arg("block") = plan.block,
+                    arg("tile_columns") = plan.tile_columns,
+                    arg("rows_in_flight") = plan.rows_in_flight, arg("block") = plan.block,
                     arg("scratch_bytes") = plan.scratch_bytes, arg("reason") = plan.reason);
 }
 

@@ -167,11 +167,13 @@ RowsJob rows_job(const Call& call, const Plan& plan, std::int64_t row, std::int6
 std::size_t bytes_of_rows(const Call& call, const Plan& plan) {
   const std::size_t stored = aligned(static_cast<std::size_t>(plan.scratch_bytes));
   if (plan.algorithm != Algorithm::online_reload) return stored;
-  return stored + static_cast<std::size_t>(divide_up(call.row_length, plan.block)) * sizeof(double);
+  const std::int64_t exponents = plan.rows_in_flight * divide_up(call.row_length, plan.block);
+  return stored + static_cast<std::size_t>(exponents) * sizeof(double);
 }
 
 void use_scratch(RowsJob& job, const Plan& plan, char* memory) {
   if (plan.scratch_bytes > 0) job.scratch = memory;
+  if (plan.rows_in_flight > 1) job.scratch_stride = plan.scratch_bytes / plan.rows_in_flight;
   job.block_exponents = memory + aligned(static_cast<std::size_t>(plan.scratch_bytes));
 }
 

@@ -37,10 +37,18 @@ std::int64_t tile_columns(const Problem& p) {
   return std::min<std::int64_t>({p.columns, fitting, kMaxTileColumns});
 }
 
-// Whether stored exponentials have somewhere to go: the output row itself, or a buffer of at most
-// half of L2.
+// Whether stored exponentials have somewhere to go: the output row itself, or a buffer that stays in
+// cache.
 bool can_reload(const Problem& p, const Sizes& sizes, const Caches& caches) {
-  return p.stored_row || p.row_length * tile_columns(p) * sizes.arithmetic <= caches.l2 / 2;
+  const std::int64_t room = p.layout == Layout::columns ? caches.l2 / 2 : caches.last_level / 8;
+  return p.stored_row || p.row_length * tile_columns(p) * sizes.arithmetic <= room;
+}
+
+// Memory for the stored exponentials of one of two rows in flight; the two, and the output, should
+// not lie a multiple of a page apart.
+std::int64_t scratch_of_row_in_flight(const Problem& p, const Sizes& sizes) {
+  constexpr std::int64_t apart = 1024 + 64;
+  return divide_up(p.row_length * sizes.arithmetic, 64) * 64 + apart;
 }
 
 // Rows of a tile lie far apart, so that a copy is worth its while where it stays in cache.
@@ -67,7 +75,7 @@ Substitute feasible(const Problem& p, Algorithm wanted, bool reload) {
               "finds the maximum first, because in place exponentials overwrite the scores"};
     else if (!reload)
       return {Algorithm::online,
-              "keeps no exponentials, because those of such a row would exceed half of L2"};
+              "keeps no exponentials, because those of such a row would not stay in cache"};
     else
       return {wanted, nullptr};
     if (reload)
@@ -75,7 +83,7 @@ Substitute feasible(const Problem& p, Algorithm wanted, bool reload) {
   }
   if (wanted == Algorithm::three_pass_reload && !reload)
     return {Algorithm::three_pass_recompute,
-            "recomputes, because stored exponentials of such a row would exceed half of L2"};
+            "recomputes, because stored exponentials of such a row would not stay in cache"};
   return {wanted, nullptr};
 }
 
@@ -111,11 +119,26 @@ bool reloads(Algorithm algorithm) {
   return algorithm == Algorithm::three_pass_reload || algorithm == Algorithm::online_reload;
 }
 
-void choose_streaming(Plan& plan, const Problem& p, const Sizes& sizes, const Caches& caches) {
-  const std::int64_t output = p.rows * p.row_length * sizes.item;
-  plan.stream = p.op != Op::logsumexp && p.layout == Layout::rows && !p.in_place &&
-                !(reloads(plan.algorithm) && p.stored_row) && output > caches.last_level;
-  if (plan.stream) plan.reason += "; stores bypass the cache: the output outgrows it";
+// Two rows in flight are worth their memory where reading and writing take turns otherwise: always
+// where exponentials need a buffer anyway, else on the way to memory.
+bool interleaves(const Plan& plan, const Problem& p, const Sizes& sizes, const Caches& caches) {
+  if (plan.algorithm != Algorithm::online_reload || p.layout != Layout::rows || p.rows < 2 ||
+      plan.share_row || p.row_length <= plan.block)
+    return false;
+  const std::int64_t bytes = 2 * p.row_length * sizes.arithmetic;
+  if (!p.stored_row) return bytes <= caches.last_level / 4;
+  return bytes <= caches.l2 / 2 && 2 * p.rows * sizes.row >= caches.last_level;
+}
+
+void choose_stores(Plan& plan, const Problem& p, const Sizes& sizes, const Caches& caches) {
+  if (interleaves(plan, p, sizes, caches)) plan.rows_in_flight = 2;
+  if (p.op == Op::logsumexp || p.layout != Layout::rows || p.in_place) return;
+  const std::int64_t output = p.rows * sizes.row;
+  if (plan.rows_in_flight > 1)
+    plan.stream = 2 * output >= caches.last_level;
+  else if (!reloads(plan.algorithm) || !p.stored_row || p.row_length <= plan.block)
+    plan.stream = output > caches.last_level;
+  if (plan.stream) plan.reason += "; stores bypass the cache: the arrays outgrow it";
 }
 
 void choose_threads(Plan& plan, const Problem& p, int threads) {
@@ -165,12 +188,14 @@ Plan make_plan(const Problem& p, Algorithm requested, const Caches& caches, int 
   sizes.arithmetic = is_f64(p.dtype) ? 8 : 4;
   sizes.row = p.row_length * sizes.item;
   choose_algorithm(plan, p, sizes, requested, caches);
-  choose_streaming(plan, p, sizes, caches);
   if (p.layout == Layout::columns) plan.tile_columns = tile_columns(p);
+  choose_threads(plan, p, threads);
+  choose_stores(plan, p, sizes, caches);
   if (reloads(plan.algorithm) && p.op != Op::logsumexp &&
       (!p.stored_row || (p.op == Op::softmax && copies_tile(p, sizes, caches))))
     plan.scratch_bytes = p.row_length * plan.tile_columns * sizes.arithmetic;
-  choose_threads(plan, p, threads);
+  if (plan.rows_in_flight > 1)
+    plan.scratch_bytes = plan.rows_in_flight * scratch_of_row_in_flight(p, sizes);
   return plan;
 }
 

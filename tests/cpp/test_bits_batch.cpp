@@ -139,6 +139,42 @@ TEST_CASE("bits: alignment and streaming stores") {
   CHECK(tally.checked() == kCases * 10 * 17 * 2);
 }
 
+// Rows of several blocks, each written while the next is summed, whatever kinds they are.
+TEST_CASE("bits: two rows in flight") {
+  Tally tally;
+  Random random(57);
+  for (const fs::DType dtype : kFloatTypes) {
+    const auto block = static_cast<std::int64_t>(block_of(dtype));
+    for (std::int64_t rows = 1; rows <= 9; ++rows) {
+      const std::int64_t n = block + 1 + random.below(3 * block);
+      const Bytes x = random_rows(random, dtype, static_cast<std::size_t>(rows),
+                                  static_cast<std::size_t>(n));
+      const Bytes expected = one_by_one(fs::Op::softmax, dtype, x, static_cast<std::size_t>(n));
+      for (const bool stream : {false, true}) {
+        for (const bool in_place : {false, true}) {
+          Array in = matrix(dtype, rows, n, Layout::rows);
+          from_dense(in, x);
+          Array out = matrix(dtype, rows, n, Layout::rows);
+          Array& y = in_place ? in : out;
+          const std::array axes = {1};
+          apply_planned(fs::Op::softmax, in.view(), y.out(), axes,
+                        with(fs::Algorithm::online_reload), [&](fs::Plan& plan) {
+                          plan.algorithm = fs::Algorithm::online_reload;
+                          plan.stream = stream;
+                          plan.rows_in_flight = 2;
+                          plan.scratch_bytes = 2 * (n * 8 + 192) / 64 * 64;
+                        });
+          tally.same(dtype, expected, to_dense(y), [&] {
+            return text(dtype, fs::Op::softmax, fs::Algorithm::online_reload,
+                        static_cast<std::size_t>(n), std::to_string(rows) + " rows");
+          });
+        }
+      }
+    }
+  }
+  CHECK(tally.checked() == 4 * 9 * 4);
+}
+
 TEST_CASE("bits: in place") {
   Tally tally;
   for_each_case([&](fs::DType dtype, fs::Op op, fs::Algorithm algorithm) {

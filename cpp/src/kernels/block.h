@@ -222,6 +222,7 @@ template <class A, Also W, bool Single, int First, class In>
   const auto fill = A::set1(-infinity<T>());
   const auto term_at = [&](int i, auto part) __attribute__((always_inline)) {
     const auto z = load<A>(x + i, part, fill);
+    if constexpr (W == Also::keep) prefetch(x + i + 2 * A::block);
     const auto t = E::round(z, rounder);
     const auto q = E::growth(z, t, rounder);
     const auto term = E::scaled(q, t);

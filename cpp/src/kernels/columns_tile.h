@@ -5,7 +5,7 @@
 // of lanes, in L1; element i of a column goes to lane i mod A::lanes as everywhere.
 #pragma once
 
-#include "kernels/rows.h"
+#include "kernels/row_entries.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {

@@ -1,14 +1,14 @@
-// Runs of rows, and single rows that several threads share: the passes of row.h put together as
-// each algorithm has them, special values included.
+// Runs of rows: the passes of row.h and row_output.h put together as each algorithm has them,
+// special values included.
 #pragma once
 
+#include "kernels/row_output.h"
 #include "kernels/short_rows.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-using kernels::RowKernels;
 using kernels::RowsJob;
 
 // Rows that lie in memory as they are: contiguous, of type In, temperature 1.
@@ -83,80 +83,6 @@ template <class A>
 bool in_domain(double max) {
   const double exponent = static_cast<double>(ExtExp<A>::exponent(static_cast<typename A::T>(max)));
   return exponent <= kMaxExponent && exponent >= -kMaxExponent;
-}
-
-template <class A, class Sink>
-[[gnu::noinline]] void fill_blocks(Sink& sink, std::int64_t length, typename A::T value,
-                                   std::int64_t first, std::int64_t last) {
-  for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
-    map_block<A>(sink.block(start), count, false,
-                 [&](int, auto) __attribute__((always_inline)) { return A::set1(value); });
-    sink.done(start, count);
-  });
-}
-
-// The last pass where exponentials are computed again.
-template <class A, class Source, class Sink>
-[[gnu::noinline]] void write_softmax(Source& source, Sink& sink, std::int64_t length,
-                                     const RowState& state, std::int64_t first, std::int64_t last) {
-  using T = typename A::T;
-  using E = ExtExp<A>;
-  const auto rounder = A::set1(sum_rounder<A>(static_cast<T>(state.exponent)));
-  const auto quotient =
-      quotient_of<A>(static_cast<T>(state.inverse_hi), static_cast<T>(state.inverse_lo),
-                     static_cast<T>(state.shift));
-  const auto fill = A::set1(T(0));
-  for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
-    const auto* x = source.block(start, count);
-    map_block<A>(sink.block(start), count, sink.stream,
-                 [&](int i, auto part) __attribute__((always_inline)) {
-                   return quotient(E::term(load<A>(x + i, part, fill), rounder));
-                 });
-    sink.done(start, count);
-  });
-}
-
-// The last pass where they were stored.
-template <class A, class Sink>
-[[gnu::noinline]] void write_stored_softmax(const StoredBlocks<typename A::T>& stored, Sink& sink,
-                                            std::int64_t length, const RowState& state,
-                                            std::int64_t first, std::int64_t last) {
-  using T = typename A::T;
-  constexpr T furthest = -static_cast<T>(ExpConstants<T>::field_bias + kSumBias + 1);
-  const auto fill = A::set1(T(0));
-  for_each_block<A>(length, first, last, [&](std::int64_t b, std::int64_t start, int count) {
-    T shift = static_cast<T>(state.shift);
-    if (stored.exponents != nullptr) shift += stored.exponents[b] - static_cast<T>(state.exponent);
-    const auto quotient =
-        quotient_of<A>(static_cast<T>(state.inverse_hi), static_cast<T>(state.inverse_lo),
-                       shift > furthest ? shift : furthest);
-    const T* e = stored.terms + start;
-    map_block<A>(sink.block(start), count, sink.stream,
-                 [&](int i, auto part) __attribute__((always_inline)) {
-                   return quotient(load<A>(e + i, part, fill));
-                 });
-    sink.done(start, count);
-  });
-}
-
-// The last pass of log_softmax: (z - max) - log sum, from z or from stored z - max.
-template <class A, bool Shifted, class Source, class Sink>
-[[gnu::noinline]] void write_log_softmax(Source& source, Sink& sink, std::int64_t length,
-                                         const RowState& state, std::int64_t first,
-                                         std::int64_t last) {
-  using T = typename A::T;
-  const auto max = A::set1(static_cast<T>(state.max));
-  const auto log_sum = A::set1(static_cast<T>(state.log_sum));
-  for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
-    const auto* x = source.block(start, count);
-    map_block<A>(sink.block(start), count, sink.stream,
-                 [&](int i, auto part) __attribute__((always_inline)) {
-                   auto v = load<A>(x + i, part, max);
-                   if constexpr (!Shifted) v = A::sub(v, max);
-                   return A::sub(v, log_sum);
-                 });
-    sink.done(start, count);
-  });
 }
 
 template <class A>
@@ -281,6 +207,43 @@ void run_passes(const RowsJob& job, std::int64_t first, int rows) {
   }
 }
 
+// Two rows in flight, for outputs on their way to memory: between the sums of a row's blocks the
+// row ahead of it is written, so that reading, arithmetic and writing take place at the same time.
+template <class Rows>
+void run_interleaved(const RowsJob& job) {
+  using A = typename Rows::A;
+  using T = typename A::T;
+  const std::int64_t blocks = (job.length + A::block - 1) / A::block;
+  StoredBlocks<T> stored[2];
+  for (int i = 0; i < 2; ++i)
+    stored[i] = {reinterpret_cast<T*>(static_cast<char*>(job.scratch) + i * job.scratch_stride),
+                 static_cast<T*>(job.block_exponents) + i * blocks};
+  RowState ahead{};
+  ahead.kind = RowState::exceptional;
+  for (std::int64_t row = 0; row <= job.rows; ++row) {
+    const bool sums = row < job.rows;
+    const bool writes = ahead.kind == RowState::regular;
+    RowTotal<false> total;
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      if (sums) {
+        auto source = Rows::source(job, row);
+        sum_one_pass<A, false, RowAlgorithm::online_reload>(
+            source, job.length, b, b + 1, BlockSums<false>{&total, nullptr}, stored[row % 2]);
+      }
+      if (writes) {
+        auto sink = Rows::sink(job, row - 1);
+        write_stored_softmax<A>(stored[(row + 1) % 2], sink, job.length, ahead, b, b + 1);
+      }
+    }
+    if (!sums) return;
+    ahead = finish_row<A, false>(total);
+    if (ahead.kind == RowState::exceptional)
+      exceptional_row<Rows, RowOp::softmax>(job, row);
+    else if (ahead.kind == RowState::all_nan)
+      write_constant<Rows, RowOp::softmax>(job, row, static_cast<T>(__builtin_nan("")), 0, blocks);
+  }
+}
+
 template <class Rows>
 auto short_rows_of(const RowsJob& job, std::int64_t first) {
   using In = typename Rows::In;
@@ -294,6 +257,9 @@ template <class Rows, RowOp O, RowAlgorithm G>
 void run_all(const RowsJob& job) {
   using A = typename Rows::A;
   constexpr bool in_memory = O == RowOp::softmax && reloads<G> && Rows::is_memory;
+  if constexpr (in_memory && G == RowAlgorithm::online_reload) {
+    if (job.scratch_stride != 0 && job.length > A::block) return run_interleaved<Rows>(job);
+  }
   // Scratch holds the terms of one row.
   const int batch = job.scratch != nullptr ? 1 : batch_of(job.length);
   for (std::int64_t row = 0; row < job.rows;) {
@@ -309,117 +275,6 @@ void run_all(const RowsJob& job) {
     row += rows;
   }
 }
-
-template <RowOp O, RowAlgorithm G>
-struct Case {
-  static constexpr RowOp op = O;
-  static constexpr RowAlgorithm algorithm = G;
-};
-
-// f(Case<op, algorithm>) for the job's.
-template <RowOp O, class F>
-inline void with_algorithm(RowAlgorithm algorithm, F&& f) {
-  switch (algorithm) {
-    case RowAlgorithm::three_pass_reload:
-      return f(Case<O, RowAlgorithm::three_pass_reload>{});
-    case RowAlgorithm::three_pass_recompute:
-      return f(Case<O, RowAlgorithm::three_pass_recompute>{});
-    case RowAlgorithm::two_pass:
-      return f(Case<O, RowAlgorithm::two_pass>{});
-    case RowAlgorithm::online:
-      return f(Case<O, RowAlgorithm::online>{});
-    case RowAlgorithm::online_reload:  // the logarithm needs no stored exponentials
-      if constexpr (O == RowOp::softmax) return f(Case<O, RowAlgorithm::online_reload>{});
-      return f(Case<O, RowAlgorithm::online>{});
-  }
-}
-
-template <class F>
-inline void with_case(RowOp op, RowAlgorithm algorithm, F&& f) {
-  switch (op) {
-    case RowOp::softmax:
-      return with_algorithm<RowOp::softmax>(algorithm, f);
-    case RowOp::log_softmax:
-      return with_algorithm<RowOp::log_softmax>(algorithm, f);
-    case RowOp::logsumexp:
-      return with_algorithm<RowOp::logsumexp>(algorithm, f);
-  }
-}
-
-template <class Rows>
-struct RowEntries {
-  using A = typename Rows::A;
-  using T = typename A::T;
-
-  static void rows(const RowsJob& job) {
-    const DefaultFloatEnvironment environment;
-    with_case(job.op, job.algorithm, [&](auto c) {
-      if (job.length == 0) {
-        for (std::int64_t row = 0; row < job.rows; ++row)
-          write_constant<Rows, c.op>(job, row, -infinity<T>(), 0, 0);
-        return;
-      }
-      run_all<Rows, c.op, c.algorithm>(job);
-    });
-    if (job.stream) stream_fence();
-  }
-
-  static RowScan scan(const RowsJob& job, std::int64_t first, std::int64_t last) {
-    const DefaultFloatEnvironment environment;
-    auto source = Rows::source(job, 0);
-    return scan_blocks<A>(source, job.length, first, last);
-  }
-
-  static void accumulate(const RowsJob& job, const RowScan& scan, std::int64_t first,
-                         std::int64_t last, BlockSum* sums) {
-    const DefaultFloatEnvironment environment;
-    auto source = Rows::source(job, 0);
-    with_case(job.op, job.algorithm, [&](auto c) {
-      const BlockSums<takes_log<c.op>> keep{nullptr, sums};
-      constexpr RowAlgorithm g = c.algorithm;
-      if constexpr (one_pass<g>) {
-        StoredBlocks<T> stored;
-        if (g == RowAlgorithm::online_reload)
-          stored = {Rows::stored(job, 0), block_exponents<A>(job)};
-        sum_one_pass<A, takes_log<c.op>, g>(source, job.length, first, last, keep, stored);
-      } else if (!in_domain<A>(scan.max)) {
-        for (std::int64_t b = first; b < last; ++b) sums[b].exponent = kOutOfDomain;
-      } else {
-        const bool reload = g == RowAlgorithm::three_pass_reload && c.op != RowOp::logsumexp;
-        sum_three_pass<A, takes_log<c.op>>(
-            source, job.length, scan, reload ? Rows::stored(job, 0) : nullptr, first, last, keep);
-      }
-    });
-  }
-
-  static RowState finish(const RowsJob& job, const BlockSum* sums, std::int64_t blocks) {
-    const DefaultFloatEnvironment environment;
-    RowState state{};
-    with_case(job.op, RowAlgorithm::online, [&](auto c) {
-      RowTotal<takes_log<c.op>> total;
-      for (std::int64_t b = 0; b < blocks; ++b) total.join(sums[b]);
-      state = finish_row<A, takes_log<c.op>>(total);
-    });
-    return state;
-  }
-
-  static void write(const RowsJob& job, const RowState& state, std::int64_t first,
-                    std::int64_t last) {
-    const DefaultFloatEnvironment environment;
-    with_case(job.op, job.algorithm, [&](auto c) {
-      if (state.kind == RowState::all_nan) {
-        write_constant<Rows, c.op>(job, 0, static_cast<T>(__builtin_nan("")), first, last);
-        return;
-      }
-      auto source = Rows::source(job, 0);
-      auto sink = Rows::sink(job, 0);
-      write_regular<Rows, c.op, c.algorithm>(job, 0, source, sink, state, first, last);
-    });
-    if (job.stream) stream_fence();
-  }
-
-  static constexpr RowKernels table() { return {rows, scan, accumulate, finish, write}; }
-};
 
 }  // namespace
 }  // namespace FASTSOFTMAX_ISA

@@ -11,6 +11,12 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
+alignas(64) constexpr std::int32_t kWordsApart[16] = {
+    0 << 16, 1 << 16, 2 << 16,  3 << 16,  4 << 16,  5 << 16,  6 << 16,  7 << 16,
+    8 << 16, 9 << 16, 10 << 16, 11 << 16, 12 << 16, 13 << 16, 14 << 16, 15 << 16};
+alignas(64) constexpr std::int16_t kHighWords[32] = {1,  3,  5,  7,  9,  11, 13, 15,
+                                                     17, 19, 21, 23, 25, 27, 29, 31};
+
 inline __mmask16 first_lanes(int count) { return static_cast<__mmask16>((1u << count) - 1u); }
 
 struct F32 : F32Contract {
@@ -117,18 +123,19 @@ struct F32 : F32Contract {
 
  private:
   static reg bits(std::int32_t v) { return _mm512_castsi512_ps(_mm512_set1_epi32(v)); }
+  // Word i to word 2 i + 1, and back.
   static reg from_bf16(__m256i halves) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+    return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(
+        0xaaaaaaaa, _mm512_load_si512(kWordsApart), _mm512_castsi256_si512(halves)));
   }
-  // The instruction of AVX512_BF16 flushes subnormals and keeps the payload of a NaN: other bits.
+  // The instruction of AVX512_BF16 flushes subnormals: other bits.
   static __m256i narrow(reg v) {
     const __m512i bits = _mm512_castps_si512(v);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const __m512i rounded = _mm512_srli_epi32(
-        _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
-    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-    return _mm512_cvtepi32_epi16(
-        _mm512_mask_mov_epi32(rounded, nan, _mm512_set1_epi32(kCanonicalNanBf16)));
+    const __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(1 << 16));
+    const __m512i half =
+        _mm512_mask_mov_epi32(_mm512_set1_epi32(0x7fff), odd, _mm512_set1_epi32(0x8000));
+    return _mm512_castsi512_si256(
+        _mm512_permutexvar_epi16(_mm512_load_si512(kHighWords), _mm512_add_epi32(bits, half)));
   }
 };
 

@@ -15,8 +15,6 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-constexpr int kCanonicalNanBf16 = 0x7fc0;
-
 // 2^(j/16) rounded to nearest, j = 0..15: the bits of the fraction, less j in its top four. Added
 // to 16 k + j shifted up to those four, they give the number with exponent field k.
 alignas(64) constexpr std::int32_t kPowers32[16] = {
@@ -94,6 +92,9 @@ inline double double_of(std::uint64_t u) {
   __builtin_memcpy(&v, &u, sizeof v);
   return v;
 }
+
+// Asks for the line at `p`, which need not be memory of ours, in L2.
+[[gnu::always_inline]] inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 // a*b + c, rounded once.
 inline float fused(float a, float b, float c) {

@@ -41,9 +41,7 @@ struct F32 : F32Contract {
     const uint32x4_t bits = vreinterpretq_u32_f32(v);
     const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
     const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
-    const uint16x4_t words =
-        vshrn_n_u32(vbslq_u32(vceqq_f32(v, v), rounded, vdupq_n_u32(kCanonicalNanBf16 << 16)), 16);
-    vst1_u16(reinterpret_cast<uint16_t*>(p), words);
+    vst1_u16(reinterpret_cast<uint16_t*>(p), vshrn_n_u32(rounded, 16));
   }
   template <class Out>
   static void store(Out* p, reg v, int n) {

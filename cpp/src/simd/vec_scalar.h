@@ -4,6 +4,7 @@
 //   load(p, n, fill)    the first n elements from p, `fill` beyond, 0 <= n <= width; never reads
 //                       past p + n
 //   store(p, v, n)      writes the first n elements only
+//   to bf16             the only NaN a stored v may be is the canonical one, 0x7fc00000
 //   stream(p, v)        a store that bypasses the cache; p aligned to the stored bytes
 //   fma, fnma           a*b + c and c - a*b, rounded once
 //   fma_above(.., t, l) fma where t > l or t is NaN, else +0
