@@ -23,8 +23,9 @@ class Plan(NamedTuple):
     rows_per_task: int
     """Rows that a thread takes at a time; blocks where `share_row`."""
     tile_columns: int
-    rows_in_flight: int
     """Columns that a tile of layout 'columns' holds; 1 in the others."""
+    rows_in_flight: int
+    """2 where a row is written while the next is summed."""
     block: int
     """Elements of a reduction block."""
     scratch_bytes: int

@@ -9,6 +9,9 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
+// Rows that lie far apart are asked for so many ahead: the hardware's prefetchers do not follow.
+constexpr int kRowsAhead = 32;
+
 // A value for each column of a strip of R registers, the last of which may be a Part.
 template <class A, int R, class P>
 struct Strip {
@@ -54,6 +57,7 @@ template <bool WithMin, bool Copy, class Tile>
   using A = typename Tile::A;
   using T = typename A::T;
   const auto lowest = A::set1(-infinity<T>());
+  const std::int64_t ahead = kRowsAhead * tile.job.x_stride;
   for_each_strip<A>(tile.columns, [&]<int R, class P>(Strip<A, R, P> largest,
                                                       int c) __attribute__((always_inline)) {
     const P part = largest.part;
@@ -63,7 +67,10 @@ template <bool WithMin, bool Copy, class Tile>
       T* copy = Copy ? tile.stored(start + row) + c : nullptr;
       for_each_register<A, R>([&](int i, int at) __attribute__((always_inline)) {
         const auto z = load<A>(x + at, part, lowest);
-        if constexpr (Copy) store<A>(copy + at, z, part);
+        if constexpr (Copy) {
+          prefetch(reinterpret_cast<const char*>(x + at) + ahead);
+          store<A>(copy + at, z, part);
+        }
         largest.r[i] = A::max(z, largest.r[i]);
         if constexpr (WithMin) smallest.r[i] = A::min(ignore_clamped<A>(z), smallest.r[i]);
       });
@@ -73,10 +80,14 @@ template <bool WithMin, bool Copy, class Tile>
   });
 }
 
+// What a sum leaves out of each column: nothing; the row `first`; the first that equals block_max,
+// in columns with no more rows than lanes.
+enum class Without { nothing, first, max };
+
 // The lanes of each column, ahead of columns_join. With Rescale, stored terms are under another
 // exponent than summed ones; with Copied, the scores are where the terms go; with Single, no lane
 // has more than one term.
-template <bool Exclude, bool Store, bool Rescale, bool Copied, bool Single, class Tile>
+template <Without O, bool Store, bool Rescale, bool Copied, bool Single, class Tile>
 [[gnu::noinline]] void strips_block_lanes(const Tile& tile, std::int64_t start, int count) {
   using A = typename Tile::A;
   using T = typename A::T;
@@ -88,6 +99,7 @@ template <bool Exclude, bool Store, bool Rescale, bool Copied, bool Single, clas
                                                       int c) __attribute__((always_inline)) {
     const P part = strip.part;
     const Strip<A, R, P> rounder(part, w.rounder + c);
+    Strip<A, R, P> max(part, w.block_max + c);
     for (int lane = 0; lane < A::lanes && lane < count; ++lane) {
       Strip<A, R, P> sum(part, zero);
       Strip<A, R, P> error(part, zero);
@@ -96,9 +108,14 @@ template <bool Exclude, bool Store, bool Rescale, bool Copied, bool Single, clas
         T* kept = Store ? tile.stored(start + row) + c : nullptr;
         for_each_register<A, R>([&](int i, int at) __attribute__((always_inline)) {
           auto z = load<A>(x + at, part, fill);
-          if constexpr (Exclude)
+          if constexpr (O == Without::first)
             z = A::select_equal(A::set1(static_cast<T>(row)), load<A>(w.first + c + at, part, fill),
                                 fill, z);
+          if constexpr (O == Without::max) {
+            const auto rest = A::select_equal(z, max.r[i], fill, z);
+            max.r[i] = A::select_equal(z, max.r[i], A::set1(infinity<T>()), max.r[i]);
+            z = rest;
+          }
           const auto t = E::round(z, rounder.r[i]);
           const auto q = E::growth(z, t, rounder.r[i]);
           const auto term = E::scaled(q, t);
@@ -125,6 +142,7 @@ template <bool Stored, class Tile>
   using T = typename A::T;
   auto& w = tile.work;
   const auto zero = A::set1(T(0));
+  const std::int64_t ahead = tile.copied() ? kRowsAhead * tile.job.y_stride : 0;
   for_each_strip<A>(tile.columns, [&]<int R, class P>(const Strip<A, R, P>& strip,
                                                       int c) __attribute__((always_inline)) {
     const P part = strip.part;
@@ -137,11 +155,12 @@ template <bool Stored, class Tile>
         const Quotient<A> quotient{inverse_hi.r[i], inverse_lo.r[i], scale.r[i]};
         typename A::reg term;
         if constexpr (Stored)
-          term = load<A>(tile.stored(row) + c + at, part, zero);
+          term = load<A>(tile.terms(row) + c + at, part, zero);
         else
           term = ExtExp<A>::term(load<A>(tile.segment(row, 1) + c + at, part, zero),
                                  load<A>(w.rounder + c + at, part, zero));
         store<A>(y + at, quotient(term), part);
+        prefetch(reinterpret_cast<const char*>(y + at) + ahead);
       });
     }
   });

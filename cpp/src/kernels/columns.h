@@ -44,7 +44,7 @@ template <class Tile>
 
 // Without totals, the only block's sums stay where they are.
 template <bool Log, class Tile>
-void join_columns(const Tile& tile, RowTotal<Log>* totals, bool rest_only) {
+void add_to_totals(const Tile& tile, RowTotal<Log>* totals, bool rest_only) {
   if (totals == nullptr) return;
   auto& w = tile.work;
   for (int c = 0; c < tile.columns; ++c) {
@@ -63,7 +63,7 @@ template <class Tile, class Wanted>
 void sum_columns_rest(const Tile& tile, std::int64_t start, int count, Wanted&& wanted) {
   auto& w = tile.work;
   columns_find_max(tile, start, count, wanted);
-  columns_block_sum<true, false>(tile, start, count);
+  columns_block_sum<Without::first, false>(tile, start, count);
   for (int c = 0; c < tile.columns; ++c) {
     BlockSum& out = w.block[c];
     out = {};
@@ -102,8 +102,8 @@ void sum_columns_three_pass(const Tile& tile, RowTotal<Log>* totals) {
       }
       if (holds_max) sum_columns_rest(tile, start, count, wanted);
     }
-    if (!holds_max) columns_block_sum<false, Store && !Log>(tile, start, count, !narrow);
-    join_columns<Log>(tile, totals, holds_max);
+    if (!holds_max) columns_block_sum<Without::nothing, Store && !Log>(tile, start, count, !narrow);
+    add_to_totals<Log>(tile, totals, holds_max);
     if constexpr (Store && Log) {
       tile.spread(w.max, [&](int c) { return static_cast<T>(w.scan[c].max); });
       tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
@@ -153,8 +153,8 @@ bool sum_columns_one_pass(const Tile& tile, RowTotal<Log>* totals) {
         summed = false;
       }
     }
-    if (!summed) columns_block_sum<false, false>(tile, start, count);
-    join_columns<Log>(tile, totals, false);
+    if (!summed) columns_block_sum<Without::nothing, false>(tile, start, count);
+    add_to_totals<Log>(tile, totals, false);
   });
   return inside;
 }
@@ -164,14 +164,10 @@ template <class Tile>
   using A = typename Tile::A;
   using T = typename A::T;
   using E = ExtExp<A>;
-  using C = ExpConstants<T>;
   auto& w = tile.work;
-  for (int c = 0; c < tile.columns; ++c) {
-    const auto normal = normalizer_of<T>(w.hi[c], w.lo[c]);
-    w.inverse_hi[c] = normal.inverse_hi;
-    w.inverse_lo[c] = normal.inverse_lo;
-    w.scale[c] = C::magic - normal.q;
-  }
+  for (int c = tile.columns; c % A::width != 0; ++c) w.hi[c] = w.lo[c] = 1.0;
+  for (int c = 0; c < tile.columns; c += A::width)
+    normalizers_of<A>(w.hi + c, w.lo + c, w.inverse_hi + c, w.inverse_lo + c, w.scale + c);
   tile.repeat(w.inverse_hi);
   tile.repeat(w.inverse_lo);
   tile.repeat(w.scale);
@@ -210,8 +206,8 @@ template <class Tile>
   using A = typename Tile::A;
   using T = typename A::T;
   auto& w = tile.work;
-  tile.spread(w.max, [&](int c) { return static_cast<T>(w.state[c].max); });
-  tile.spread(w.inverse_hi, [&](int c) { return static_cast<T>(w.state[c].log_sum); });
+  tile.spread(w.max, [&](int c) { return w.block_max[c]; });
+  tile.spread(w.inverse_hi, [&](int c) { return static_cast<T>(w.log_sum[c]); });
   const auto zero = A::set1(T(0));
   for_each_tile_block(tile, [&](std::int64_t, std::int64_t start, int count) {
     tile.for_each_segment(start, count, [&](std::int64_t row, int rows) {
@@ -318,8 +314,44 @@ bool sum_columns_block(const Tile& tile) {
   const int count = static_cast<int>(tile.job.length);
   columns_block_max(tile, 0, count, false, Store && tile.copied());
   if (!columns_exponents(tile)) return false;
-  columns_block_sum<false, Store>(tile, 0, count);
+  if (tile.lanes_are_terms())
+    columns_block_sum<Without::nothing, false>(tile, 0, count);
+  else
+    columns_block_sum<Without::nothing, Store>(tile, 0, count);
   return true;
+}
+
+// Sums without the maxima, for a logarithm, of a single block.
+template <class Tile>
+bool sum_columns_block_rest(const Tile& tile) {
+  const int count = static_cast<int>(tile.job.length);
+  columns_block_max(tile, 0, count, false);
+  if (!columns_exponents(tile)) return false;
+  if (tile.lanes_are_terms()) {
+    columns_block_sum<Without::max, false>(tile, 0, count);
+  } else {
+    columns_find_max(tile, 0, count, [](int) { return true; });
+    columns_block_sum<Without::first, false>(tile, 0, count);
+  }
+  return true;
+}
+
+// hi, lo, block_exponent and block_max of a logarithm from totals. False where a column leaves the
+// domain.
+template <class Tile>
+bool take_totals(const Tile& tile, const RowTotal<true>* totals) {
+  using T = typename Tile::T;
+  auto& w = tile.work;
+  bool inside = true;
+  for (int c = 0; c < tile.columns; ++c) {
+    const ExtSum& rest = totals[c].rest;
+    w.hi[c] = rest.hi;
+    w.lo[c] = rest.lo;
+    w.block_exponent[c] = static_cast<T>(rest.exponent);
+    w.block_max[c] = static_cast<T>(totals[c].max);
+    inside &= !totals[c].out_of_domain && rest.exponent >= -static_cast<int>(kMaxExponent);
+  }
+  return inside;
 }
 
 template <RowOp O, RowAlgorithm G, class Tile>
@@ -362,18 +394,22 @@ void run_columns(const Tile& tile) {
       for (std::int64_t row = 0; row < tile.job.length; ++row) put_column(tile, row, c, nan);
     }
   } else {
-    RowTotal<takes_log<O>> totals[kMaxTileColumns];
-    if (!sum_columns<O, G>(tile, totals)) return exceptional_columns<O>(tile);
-    for (int c = 0; c < tile.columns; ++c) {
-      w.state[c] = finish_row<A, takes_log<O>>(totals[c]);
-      if (w.state[c].kind == RowState::exceptional) return exceptional_columns<O>(tile);
+    if (tile.job.length <= A::block) {
+      if (!sum_columns_block_rest(tile)) return exceptional_columns<O>(tile);
+    } else {
+      RowTotal<true> totals[kMaxTileColumns];
+      if (!sum_columns<O, G>(tile, totals) || !take_totals(tile, totals))
+        return exceptional_columns<O>(tile);
     }
-    if constexpr (O == RowOp::log_softmax) write_columns_log_softmax(tile, reload);
+    for (int c = 0; c < tile.columns; c += A::width)
+      logs_of_sums<A>(w.hi + c, w.lo + c, w.block_exponent + c, w.block_max + c, w.log_sum + c);
+    if constexpr (O == RowOp::log_softmax)
+      write_columns_log_softmax(tile, reload && tile.job.length > A::block);
     for (int c = 0; c < tile.columns; ++c) {
-      const RowState& state = w.state[c];
-      const bool all_nan = state.kind == RowState::all_nan;
+      const bool all_nan = w.hi[c] != w.hi[c];
       if constexpr (O == RowOp::logsumexp) {
-        put_column(tile, 0, c, all_nan ? nan : static_cast<T>(state.max + state.log_sum));
+        const double result = static_cast<double>(w.block_max[c]) + w.log_sum[c];
+        put_column(tile, 0, c, all_nan ? nan : static_cast<T>(result));
       } else if (all_nan) {
         for (std::int64_t row = 0; row < tile.job.length; ++row) put_column(tile, row, c, nan);
       }

@@ -61,14 +61,14 @@ template <class Tile>
   using T = typename A::T;
   auto& w = tile.work;
   for (int c = tile.columns; c % A::width != 0; ++c) w.block_max[c] = w.block_max[0];
-  for (int c = 0; c < tile.columns; c += A::width)
-    A::store(w.block_exponent + c, ExtExp<A>::exponents(A::load(w.block_max + c)));
-  bool inside = true;
-  for (int c = 0; c < tile.columns; ++c) {
-    const T n = w.block_exponent[c];
-    inside &= n <= T(kMaxExponent) && n >= T(-kMaxExponent);
+  auto highest = A::set1(-infinity<T>());
+  for (int c = 0; c < tile.columns; c += A::width) {
+    const auto n = ExtExp<A>::exponents(A::load(w.block_max + c));
+    A::store(w.block_exponent + c, n);
+    const auto too_low = A::set1(T(-kMaxExponent) - T(1));
+    highest = A::max(A::select_above(n, too_low, A::set1(infinity<T>())), highest);
   }
-  return inside;
+  return A::reduce_max(highest) <= T(kMaxExponent);
 }
 
 // The row of each column's first maximum, block_max, into `first`; only for columns that `wanted`
@@ -99,83 +99,108 @@ inline void columns_find_max(const Tile& tile, std::int64_t start, int count, Wa
   tile.spread(w.first, [&](int c) { return wanted(c) ? w.first[c] : T(-1); });
 }
 
-// The lanes of a few columns on their way to being one, by lane, then column.
+// A few columns' sum of lanes that are a power of two apart.
+template <class A, class T = typename A::T>
+struct Joined;
+
 template <class A>
-struct JoinBuffer {
+struct Joined<A, float> {
+  static constexpr int columns = A::join_lanes;
+  typename A::Wide sum;
+
+  static Joined of(const float* lane) {
+    constexpr int registers = columns / A::width;
+    typename A::reg r[registers];
+    for (int i = 0; i < registers; ++i) r[i] = A::load(lane + i * A::width);
+    return {A::widen(r)};
+  }
+  // The errors of four lanes that have become one.
+  static Joined of_errors(const float* lane, int apart) {
+    constexpr int registers = columns / A::width;
+    typename A::reg r[registers];
+    for (int i = 0; i < registers; ++i) {
+      const auto at = [&](int k) { return A::load(lane + k * apart + i * A::width); };
+      r[i] = A::add(A::add(at(0), at(2)), A::add(at(1), at(3)));
+    }
+    return {A::widen(r)};
+  }
+  Joined operator+(const Joined& other) const { return {A::add(sum, other.sum)}; }
+  void put(double* hi, double* lo) const {
+    A::store(hi, sum);
+    for (int i = 0; i < columns; ++i) lo[i] = 0.0;
+  }
+};
+
+template <class A>
+struct Joined<A, double> {
+  static constexpr int columns = A::width;
+  typename A::reg hi, lo;
+
+  Joined operator+(const Joined& other) const {
+    const auto both = A::add(hi, other.hi);
+    const auto rest = A::sub(both, hi);
+    const auto lost = A::add(A::sub(hi, A::sub(both, rest)), A::sub(other.hi, rest));
+    return {both, A::add(lost, A::add(lo, other.lo))};
+  }
+  void put(double* hi_, double* lo_) const {
+    A::store(hi_, hi);
+    A::store(lo_, lo);
+  }
+};
+
+// Joins lanes as block.h does, for the columns from one on: those that are H apart from lane j.
+// Exact: no lane has more than one term; then there may be fewer than A::lanes, but no more than
+// Most.
+template <class A, bool Exact, int Most>
+struct LaneJoin {
   using T = typename A::T;
-  static constexpr int columns = 16;
-  static_assert(columns >= kDenseColumns);
+  const T* sum;
+  const T* error;
+  int lanes;
+  int stride;  // from lane to lane
 
-  alignas(64) double hi[A::lanes * columns];
-  alignas(64) double lo[A::lanes * columns];  // f64
-  alignas(64) T error[A::lanes * columns];
-
-  // As join does; `exact` where no lane has more than one term, and so no errors.
-  [[gnu::always_inline]] void join(int lanes, int width, bool exact) {
-    for (int h = A::lanes / 2; h > 0; h /= 2) {
-      const int up = h * width;
-      const int size = lanes <= h ? 0 : (lanes - h) * width;
-      if constexpr (sizeof(T) == sizeof(float)) {
-        if (h == A::join_lanes / 2 && !exact) {
-          for (int i = 0; i < lanes * width; ++i) hi[i] += static_cast<double>(error[i]);
-        }
-        for (int i = 0; i < size; ++i) hi[i] += hi[i + up];
-        if (h >= A::join_lanes && !exact) {
-          for (int i = 0; i < size; ++i) error[i] += error[i + up];
-        }
-      } else {
-        for (int i = 0; i < size; ++i) {
-          const Sum2 s = two_sum(Sum2{hi[i], lo[i]}, Sum2{hi[i + up], lo[i + up]});
-          hi[i] = s.hi;
-          lo[i] = s.lo;
-        }
-      }
-      if (lanes > h) lanes = h;
+  template <int H>
+  [[gnu::always_inline]] Joined<A> from(int j) const {
+    if constexpr (H == Most) {
+      const int at = j * stride;
+      if constexpr (sizeof(T) == sizeof(float))
+        return Joined<A>::of(sum + at);
+      else
+        return {A::load(sum + at), Exact ? A::set1(T(0)) : A::load(error + at)};
+    } else {
+      Joined<A> joined = from<2 * H>(j);
+      if (!Exact || j + H < lanes) joined = joined + from<2 * H>(j + H);
+      if constexpr (!Exact && sizeof(T) == sizeof(float) && H == A::join_lanes)
+        joined = joined + Joined<A>::of_errors(error + j * stride, H * stride);
+      return joined;
     }
   }
 };
 
-// Joins the lanes of the columns [c, c + width) into hi[c] and lo[c].
-template <class Tile>
-[[gnu::always_inline]] inline void join_columns_from(const Tile& tile, int c, int width, int lanes,
-                                                     bool exact) {
+template <bool Exact, int Most, class Tile>
+[[gnu::noinline]] void join_columns(const Tile& tile, int lanes) {
   using A = typename Tile::A;
-  using T = typename A::T;
   auto& w = tile.work;
-  JoinBuffer<A> buffer;
-  // Whole tiles have their lanes side by side.
-  const bool whole = width == tile.columns;
-  const int run = whole ? lanes * width : width;
-  for (int from = c, to = 0; to < lanes * width; from += tile.columns, to += run) {
-    for (int i = 0; i < run; ++i) buffer.hi[to + i] = static_cast<double>(w.sum[from + i]);
-    if constexpr (sizeof(T) == sizeof(double)) {
-      for (int i = 0; i < run; ++i) buffer.lo[to + i] = exact ? 0.0 : w.error[from + i];
-    } else if (!exact) {
-      for (int i = 0; i < run; ++i) buffer.error[to + i] = w.error[from + i];
-    }
-  }
-  buffer.join(lanes, width, exact);
-  for (int i = 0; i < width; ++i) {
-    w.hi[c + i] = buffer.hi[i];
-    w.lo[c + i] = sizeof(T) == sizeof(double) ? buffer.lo[i] : 0.0;
-  }
+  for (int c = 0; c < tile.columns; c += Joined<A>::columns)
+    LaneJoin<A, Exact, Most>{w.sum + c, w.error + c, lanes, tile.columns}.template from<1>(0).put(
+        w.hi + c, w.lo + c);
 }
 
+// The lanes of each column become hi[c] and lo[c].
 template <class Tile>
-[[gnu::noinline]] void columns_join(const Tile& tile, int count) {
-  using A = typename Tile::A;
-  constexpr int step = JoinBuffer<A>::columns;
-  const bool exact = count <= A::lanes;
-  const int lanes = exact ? count : A::lanes;
-  int c = 0;
-  for (; c + step <= tile.columns && tile.columns > step; c += step)
-    join_columns_from(tile, c, step, lanes, exact);
-  if (c < tile.columns) join_columns_from(tile, c, tile.columns - c, lanes, exact);
+void columns_join(const Tile& tile, int count) {
+  constexpr int lanes = Tile::A::lanes;
+  if (count > lanes)
+    join_columns<false, lanes>(tile, lanes);
+  else if (count > 4)
+    join_columns<true, lanes>(tile, count);
+  else
+    join_columns<true, 4>(tile, count);
 }
 
-// hi[c], lo[c] = sum of a block of column c under block_exponent[c]. With Exclude, without the row
-// `first`; with Store, the terms are kept: under row_exponent[c] if `rescale`, else as summed.
-template <bool Exclude, bool Store, class Tile>
+// hi[c], lo[c] = sum of a block of column c under block_exponent[c], without what O says. With
+// Store, the terms are kept: under row_exponent[c] if `rescale`, else as summed.
+template <Without O, bool Store, class Tile>
 [[gnu::noinline]] void columns_block_sum(const Tile& tile, std::int64_t start, int count,
                                          bool rescale = false) {
   using A = typename Tile::A;
@@ -189,9 +214,9 @@ template <bool Exclude, bool Store, class Tile>
   if (tile.in_strips()) {
     const auto lanes = [&]<bool Copied, bool Single>() {
       if (Store && rescale)
-        strips_block_lanes<Exclude, Store, Store, Copied, Single>(tile, start, count);
+        strips_block_lanes<O, Store, Store, Copied, Single>(tile, start, count);
       else
-        strips_block_lanes<Exclude, Store, false, Copied, Single>(tile, start, count);
+        strips_block_lanes<O, Store, false, Copied, Single>(tile, start, count);
     };
     const bool copied = Store && tile.copied();
     if (count <= A::lanes)
@@ -210,7 +235,7 @@ template <bool Exclude, bool Store, class Tile>
     const bool first = row - start < A::lanes;
     for_each_vector<A>(rows * columns, [&](int, int i, auto part) __attribute__((always_inline)) {
       auto z = load<A>(x + i, part, fill);
-      if constexpr (Exclude) {
+      if constexpr (O == Without::first) {
         const auto here =
             A::add(A::set1(static_cast<T>(row - start)), load<A>(w.row_of + i, part, fill));
         z = A::select_equal(here, load<A>(w.first + i, part, fill), fill, z);

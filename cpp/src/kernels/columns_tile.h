@@ -44,9 +44,9 @@ struct ColumnsWorkspace {
   alignas(64) T block_max[kMaxTileColumns];
   alignas(64) T block_exponent[kMaxTileColumns];
   alignas(64) T row_exponent[kMaxTileColumns];
+  alignas(64) double log_sum[kMaxTileColumns];
   RowScan scan[kMaxTileColumns];
   BlockSum block[kMaxTileColumns];
-  RowState state[kMaxTileColumns];
 };
 
 // What a tile's elements are and how they are cut into segments.
@@ -111,8 +111,10 @@ struct Tile {
 
   // Whether vectors run across whole rows of a tile in memory.
   bool in_strips() const { return !gathered() && segment_rows == 1; }
+  // Whether the lanes are the terms, none having more than one.
+  bool lanes_are_terms() const { return in_strips() && job.length <= A::lanes; }
   // Whether the scores were copied to where the terms go.
-  bool copied() const { return in_strips() && job.stored != nullptr; }
+  bool copied() const { return in_strips() && job.stored != nullptr && !lanes_are_terms(); }
   template <bool Copied>
   auto scores(std::int64_t row) const {
     if constexpr (Copied)
@@ -125,6 +127,11 @@ struct Tile {
   T* stored(std::int64_t row) const {
     if (job.stored != nullptr) return static_cast<T*>(job.stored) + row * columns;
     return reinterpret_cast<T*>(static_cast<char*>(job.y) + row * job.y_stride);
+  }
+
+  // The terms of row `row`, once summed.
+  const T* terms(std::int64_t row) const {
+    return lanes_are_terms() ? work.sum + row * columns : stored(row);
   }
 
   // body(row, rows) for the segments of rows [start, start + count).

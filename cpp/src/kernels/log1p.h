@@ -14,32 +14,47 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-inline double log1p_nonnegative(double q) {
+// A: the Vec layer's F64.
+template <class A>
+inline typename A::reg log1p_nonnegative(typename A::reg q) {
+  const auto constant = [](double v) { return A::set1(v); };
+  const auto zero = constant(0.0);
+  const auto one = constant(1.0);
+  // a where q <= bound or NaN, else b.
+  const auto up_to = [&](double bound, auto a, auto b) {
+    return A::select_equal(A::select_above(q, constant(bound), zero), zero, a, b);
+  };
+  const auto u = A::add(one, q);
+  const auto lost =
+      up_to(0x1.fffffffffffffp-1, A::sub(q, A::sub(u, one)), A::sub(one, A::sub(u, q)));
+  const auto correction = A::div(lost, u);
+  double hi[A::width];
+  double lo[A::width] = {};
+  A::store(hi, u);
+  typename A::reg m;
+  typename A::reg none;
+  typename A::reg k;
+  A::split(hi, lo, m, none, k);
+  // From the square root of 2 on, half of it and one more in k.
+  const auto half = A::mul(A::select_above(m, constant(0x1.6a09e667f3bcdp0), zero), constant(0.5));
+  m = A::sub(m, half);
+  k = A::add(k, A::select_equal(half, zero, zero, one));
+
+  const auto f = A::select_equal(k, zero, q, A::sub(m, one));
+  const auto s = A::div(f, A::add(constant(2.0), f));
+  const auto z = A::mul(s, s);
+  auto r = constant(2.0 / 23.0);
+#pragma GCC unroll 16
+  for (int i = 21; i >= 3; i -= 2) r = A::add(A::mul(r, z), constant(2.0 / i));
+  r = A::mul(r, z);
+  const auto half_square = A::mul(A::mul(constant(0.5), f), f);
+  const auto tail = A::mul(s, A::add(half_square, r));
+  const auto near = A::sub(f, A::sub(half_square, tail));
   constexpr double ln2_hi = 0x1.62e42feep-1;  // the low bits are zero: k * ln2_hi is exact
   constexpr double ln2_lo = 0x1.a39ef35793c76p-33;
-  if (!(q > 0.0)) return q;
-  if (q < 0x1p-54) return q;
-
-  double u = 1.0 + q;
-  const double lost = q < 1.0 ? q - (u - 1.0) : 1.0 - (u - q);
-  int k = exponent_of(u);
-  const double correction = lost / u;
-  u *= power_of_two(-k);
-  if (u > 0x1.6a09e667f3bcdp0) {
-    u *= 0.5;
-    ++k;
-  }
-  const bool small = k == 0;
-  const double f = small ? q : u - 1.0;
-  const double s = f / (2.0 + f);
-  const double z = s * s;
-  double r = 2.0 / 23.0;
-  for (int i = 21; i >= 3; i -= 2) r = r * z + 2.0 / i;
-  r *= z;
-  const double half_square = 0.5 * f * f;
-  const double tail = s * (half_square + r);
-  if (small) return f - (half_square - tail);
-  return k * ln2_hi - ((half_square - (tail + (k * ln2_lo + correction))) - f);
+  const auto rest = A::add(tail, A::add(A::mul(k, constant(ln2_lo)), correction));
+  const auto far = A::sub(A::mul(k, constant(ln2_hi)), A::sub(A::sub(half_square, rest), f));
+  return up_to(0x1.fffffffffffffp-55, q, A::select_equal(k, zero, near, far));
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 // 2^-97) of 1/s, so that a quotient formed with it is rounded all but correctly, is exactly 1
 // where the sum is the term, and never exceeds 1.
 //
-// In scalars: values that were just stored one by one and then loaded as a vector would wait for
-// every store ahead of them.
+// A single one in scalars: values that were just stored one by one and then loaded as a vector
+// would wait for every store ahead of them.
 #pragma once
 
 #include "kernels/block.h"
@@ -23,15 +23,31 @@ struct Normalizer {
 
 template <class T>
 [[gnu::always_inline]] inline Normalizer<T> normalizer_of(double hi, double lo) {
-  constexpr std::uint64_t exponent_bits = 0x7ff0000000000000;
-  const std::uint64_t field = bits_of(hi) & exponent_bits;
-  const double down = double_of(0x7fe0000000000000 - field);
-  const double s = hi * down;
-  const T s_hi = static_cast<T>(s);
-  const T s_lo = static_cast<T>((s - static_cast<double>(s_hi)) + lo * down);
+  T s_hi;
+  T s_lo;
+  T q;
+  split_one(hi, lo, s_hi, s_lo, q);
   const T inverse = T(1) / s_hi;
   const T error = fused(-inverse, s_lo, fused(-inverse, s_hi, T(1)));
-  return {inverse, error * inverse, static_cast<T>(static_cast<int>(field >> 52) - 1023)};
+  return {inverse, error * inverse, q};
+}
+
+// Those of A::width sums, and the number that scales what they multiply.
+template <class A>
+[[gnu::always_inline]] inline void normalizers_of(const double* hi, const double* lo,
+                                                  typename A::T* inverse_hi,
+                                                  typename A::T* inverse_lo, typename A::T* scale) {
+  using T = typename A::T;
+  const auto one = A::set1(T(1));
+  typename A::reg s_hi;
+  typename A::reg s_lo;
+  typename A::reg q;
+  A::split(hi, lo, s_hi, s_lo, q);
+  const auto inverse = A::div(one, s_hi);
+  const auto error = A::fnma(inverse, s_lo, A::fnma(inverse, s_hi, one));
+  A::store(inverse_hi, inverse);
+  A::store(inverse_lo, A::mul(error, inverse));
+  A::store(scale, A::sub(A::set1(ExpConstants<T>::magic), q));
 }
 
 // term * inverse * 2^shift; 0 where that is not above the smallest normal number.

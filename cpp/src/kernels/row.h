@@ -243,19 +243,48 @@ inline RowState normalizer(const ExtSum& sum) {
   return state;
 }
 
-// log of the sum relative to e^max, from the sum of all other elements; 0 where it would be
-// subnormal in T.
+// log of the sum relative to e^max, from the sum of all other elements, hi + lo under `exponent`; 0
+// where it would be subnormal in T. For A::width rows.
+template <class A>
+inline void logs_of_sums(const double* hi, const double* lo, const typename A::T* exponent,
+                         const typename A::T* max, double* log_sum) {
+  using T = typename A::T;
+  using D = F64;
+  constexpr double least =
+      sizeof(T) == sizeof(float) ? 0x1.fffffffffffffp-127 : 0x0.fffffffffffffp-1022;
+  const auto largest = ExtExp<A>::pair(ExtExp<A>::clamp(A::load(max)));
+  T n[A::width];
+  T m[A::width];
+  A::store(n, A::sub(A::load(exponent), largest.n));
+  A::store(m, largest.m);
+  double down[A::width];
+  double mantissa[A::width];
+  for (int i = 0; i < A::width; ++i) {
+    down[i] = static_cast<double>(n[i]) - kSumBias;
+    mantissa[i] = static_cast<double>(m[i]);
+  }
+  const auto zero = D::set1(0.0);
+  const auto one = D::set1(1.0);
+  for (int i = 0; i < A::width; i += D::width) {
+    const auto e = D::load(down + i);
+    const auto in_range = D::select_above(e, D::set1(-1023.0), zero);
+    const auto scale = D::select_equal(in_range, zero, zero, D::scale_down(one, e));
+    const auto sum = D::add(D::load(hi + i), D::load(lo + i));
+    const auto log = log1p_nonnegative<D>(D::div(D::mul(sum, scale), D::load(mantissa + i)));
+    D::store(log_sum + i, D::select_above(log, D::set1(least), zero));
+  }
+}
+
 template <class A>
 inline double log_of_sum(const ExtSum& rest, double max) {
   using T = typename A::T;
-  using E = ExtExp<A>;
-  const T z = static_cast<T>(max);
-  const std::int64_t n = static_cast<std::int64_t>(E::exponent(z));
-  const double scale = power_of_two(rest.exponent - kSumBias - n);
-  constexpr double smallest = sizeof(T) == sizeof(float) ? 0x1p-126 : 0x1p-1022;
-  const double log_sum =
-      log1p_nonnegative((rest.hi + rest.lo) * scale / static_cast<double>(E::mantissa(z)));
-  return log_sum < smallest ? 0.0 : log_sum;
+  const double hi[A::width] = {rest.hi};
+  const double lo[A::width] = {rest.lo};
+  const T exponent[A::width] = {static_cast<T>(rest.exponent)};
+  const T largest[A::width] = {static_cast<T>(max)};
+  double log_sum[A::width];
+  logs_of_sums<A>(hi, lo, exponent, largest, log_sum);
+  return log_sum[0];
 }
 
 template <class A, bool Log>

@@ -123,12 +123,18 @@ struct F32 : F32Contract {
     return {{_mm256_add_pd(a.q[0], b.q[0]), _mm256_add_pd(a.q[1], b.q[1]),
              _mm256_add_pd(a.q[2], b.q[2]), _mm256_add_pd(a.q[3], b.q[3])}};
   }
+  static void store(double* p, const Wide& v) {
+    for (int i = 0; i < 4; ++i) _mm256_storeu_pd(p + 4 * i, v.q[i]);
+  }
   static double sum(Wide v) {
     const __m256d low = _mm256_add_pd(v.q[0], v.q[2]);
     const __m256d high = _mm256_add_pd(v.q[1], v.q[3]);
     const __m256d by4 = _mm256_add_pd(low, high);
     const __m128d by2 = _mm_add_pd(_mm256_castpd256_pd128(by4), _mm256_extractf128_pd(by4, 1));
     return _mm_cvtsd_f64(_mm_add_sd(by2, _mm_unpackhi_pd(by2, by2)));
+  }
+  static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {
+    split_each<F32>(hi, lo, m_hi, m_lo, q);
   }
 
  private:
@@ -214,6 +220,9 @@ struct F64 : F64Contract {
     return mul(v, exponent_field(add(clamped, set1(1023.0 + 0x1.8p52))));
   }
   static double first(reg v) { return _mm256_cvtsd_f64(v); }
+  static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {
+    split_each<F64>(hi, lo, m_hi, m_lo, q);
+  }
   static double reduce_max(reg v) {
     const __m128d m = _mm_max_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
     return _mm_cvtsd_f64(_mm_max_sd(m, _mm_unpackhi_pd(m, m)));

@@ -19,6 +19,20 @@ alignas(64) constexpr std::int16_t kHighWords[32] = {1,  3,  5,  7,  9,  11, 13,
 
 inline __mmask16 first_lanes(int count) { return static_cast<__mmask16>((1u << count) - 1u); }
 
+// hi + lo, scaled by 2^-q into [1, 2).
+struct Mantissas {
+  __m512d hi, lo;
+  __m512i q;
+};
+inline Mantissas mantissas(__m512d hi, __m512d lo) {
+  const __m512i field =
+      _mm512_and_si512(_mm512_castpd_si512(hi), _mm512_set1_epi64(0x7ff0000000000000));
+  const __m512d down =
+      _mm512_castsi512_pd(_mm512_sub_epi64(_mm512_set1_epi64(0x7fe0000000000000), field));
+  return {_mm512_mul_pd(hi, down), _mm512_mul_pd(lo, down),
+          _mm512_sub_epi64(_mm512_srli_epi64(field, 52), _mm512_set1_epi64(1023))};
+}
+
 struct F32 : F32Contract {
   using reg = __m512;
   static constexpr int width = 16;
@@ -114,14 +128,35 @@ struct F32 : F32Contract {
   static Wide add(Wide a, Wide b) {
     return {_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)};
   }
+  static void store(double* p, const Wide& v) {
+    _mm512_storeu_pd(p, v.low);
+    _mm512_storeu_pd(p + 8, v.high);
+  }
   static double sum(Wide v) {
     const __m512d by8 = _mm512_add_pd(v.low, v.high);
     const __m256d by4 = _mm256_add_pd(_mm512_castpd512_pd256(by8), _mm512_extractf64x4_pd(by8, 1));
     const __m128d by2 = _mm_add_pd(_mm256_castpd256_pd128(by4), _mm256_extractf128_pd(by4, 1));
     return _mm_cvtsd_f64(_mm_add_sd(by2, _mm_unpackhi_pd(by2, by2)));
   }
+  static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {
+    const Parts a = parts(hi, lo);
+    const Parts b = parts(hi + 8, lo + 8);
+    m_hi = _mm512_insertf32x8(_mm512_castps256_ps512(a.m_hi), b.m_hi, 1);
+    m_lo = _mm512_insertf32x8(_mm512_castps256_ps512(a.m_lo), b.m_lo, 1);
+    q = _mm512_cvtepi32_ps(_mm512_inserti32x8(_mm512_castsi256_si512(a.q), b.q, 1));
+  }
 
  private:
+  struct Parts {
+    __m256 m_hi, m_lo;
+    __m256i q;
+  };
+  static Parts parts(const double* hi, const double* lo) {
+    const Mantissas s = mantissas(_mm512_loadu_pd(hi), _mm512_loadu_pd(lo));
+    const __m256 m_hi = _mm512_cvtpd_ps(s.hi);
+    const __m512d rest = _mm512_add_pd(_mm512_sub_pd(s.hi, _mm512_cvtps_pd(m_hi)), s.lo);
+    return {m_hi, _mm512_cvtpd_ps(rest), _mm512_cvtepi64_epi32(s.q)};
+  }
   static reg bits(std::int32_t v) { return _mm512_castsi512_ps(_mm512_set1_epi32(v)); }
   // Word i to word 2 i + 1, and back.
   static reg from_bf16(__m256i halves) {
@@ -191,6 +226,12 @@ struct F64 : F64Contract {
   static reg fraction(reg t) { return _mm512_or_pd(_mm512_and_pd(t, bits(15)), bits(1023 << 4)); }
   static reg scale_down(reg v, reg d) { return _mm512_scalef_pd(v, d); }
   static double first(reg v) { return _mm512_cvtsd_f64(v); }
+  static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {
+    const Mantissas s = mantissas(_mm512_loadu_pd(hi), _mm512_loadu_pd(lo));
+    m_hi = s.hi;
+    m_lo = s.lo;
+    q = _mm512_cvtepi64_pd(s.q);
+  }
   static double reduce_max(reg v) { return _mm512_reduce_max_pd(v); }
   static double reduce_min(reg v) { return _mm512_reduce_min_pd(v); }
 

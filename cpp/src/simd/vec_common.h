@@ -117,6 +117,27 @@ inline float fused(float a, float b, float c) {
 }
 inline double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
 
+// hi + lo = (m_hi + m_lo) * 2^q, 1 <= m_hi + m_lo < 2, each part rounded to T; hi positive and
+// normal, or NaN.
+template <class T>
+[[gnu::always_inline]] inline void split_one(double hi, double lo, T& m_hi, T& m_lo, T& q) {
+  const std::uint64_t field = bits_of(hi) & 0x7ff0000000000000;
+  const double down = double_of(0x7fe0000000000000 - field);
+  const double m = hi * down;
+  m_hi = static_cast<T>(m);
+  m_lo = static_cast<T>((m - static_cast<double>(m_hi)) + lo * down);
+  q = static_cast<T>(static_cast<int>(field >> 52) - 1023);
+}
+// One after the other, for a register of them.
+template <class A, class Reg>
+inline void split_each(const double* hi, const double* lo, Reg& m_hi, Reg& m_lo, Reg& q) {
+  typename A::T parts[3][A::width];
+  for (int i = 0; i < A::width; ++i) split_one(hi[i], lo[i], parts[0][i], parts[1][i], parts[2][i]);
+  m_hi = A::load(parts[0]);
+  m_lo = A::load(parts[1]);
+  q = A::load(parts[2]);
+}
+
 struct F32Contract {
   using T = float;
   static constexpr int lanes = kernels::kLanesF32;

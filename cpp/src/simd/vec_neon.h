@@ -112,10 +112,16 @@ struct F32 : F32Contract {
     for (int i = 0; i < 8; ++i) a.q[i] = vaddq_f64(a.q[i], b.q[i]);
     return a;
   }
+  static void store(double* p, const Wide& v) {
+    for (int i = 0; i < 8; ++i) vst1q_f64(p + 2 * i, v.q[i]);
+  }
   static double sum(Wide v) {
     for (int h = 4; h > 0; h /= 2)
       for (int i = 0; i < h; ++i) v.q[i] = vaddq_f64(v.q[i], v.q[i + h]);
     return vaddvq_f64(v.q[0]);
+  }
+  static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {
+    split_each<F32>(hi, lo, m_hi, m_lo, q);
   }
 
  private:
@@ -192,6 +198,9 @@ struct F64 : F64Contract {
     return mul(v, vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t), 52)));
   }
   static double first(reg v) { return vgetq_lane_f64(v, 0); }
+  static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {
+    split_each<F64>(hi, lo, m_hi, m_lo, q);
+  }
   static double reduce_max(reg v) { return vmaxvq_f64(v); }
   static double reduce_min(reg v) { return vminvq_f64(v); }
 };

@@ -20,8 +20,10 @@
 //                       that is not above the smallest normal number
 //   scale_down(v, d)    v * 2^d for integers d <= 100; where d < -126 (-1022) any value of at most
 //                       |v| * 2^-126 (2^-1022)
-//   Wide, widen(r)      (F32) 16 consecutive lanes in double; add(Wide, Wide) and sum(Wide), by
-//                       halving
+//   Wide, widen(r)      (F32) 16 consecutive lanes in double; add(Wide, Wide), store(p, Wide) and
+//                       sum(Wide), by halving
+//   split(hi, lo, ..)   `width` positive normal numbers hi + lo as (m_hi + m_lo) * 2^q,
+//                       1 <= m_hi + m_lo < 2, each part rounded to T; NaN where hi is NaN
 //   summed_at_once      how many registers of lanes a sum keeps at a time, with as many for errors
 #pragma once
 
@@ -54,6 +56,9 @@ struct Scalar : Contract {
   static reg select_equal(reg a, reg b, reg equal, reg other) { return a == b ? equal : other; }
   static T first(reg v) { return v; }
   static T reduce_max(reg v) { return v; }
+  static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {
+    split_one(hi[0], lo[0], m_hi, m_lo, q);
+  }
   static T reduce_min(reg v) { return v; }
 };
 
@@ -110,6 +115,7 @@ struct F32 : Scalar<F32Contract> {
     return w;
   }
   using Scalar<F32Contract>::add;
+  static void store(double* p, const Wide& v) { __builtin_memcpy(p, v.lane, sizeof v.lane); }
   static double sum(Wide v) {
     for (int h = join_lanes / 2; h > 0; h /= 2)
       for (int j = 0; j < h; ++j) v.lane[j] += v.lane[j + h];
