@@ -105,14 +105,16 @@ bool favours_reload(const Plan& plan, const Problem& p, const Sizes& sizes, Algo
 }
 
 // Whether it pays to find the maximum before the sum of a logarithmic operation. In a row of a
-// single block there is nothing to gain: online finds its maximum first, too.
+// single block there is nothing to gain: online finds its maximum first, too. Threads that share a
+// row have it in their own caches after the first pass, or in the one they share.
 bool favours_recompute(const Plan& plan, const Problem& p, const Sizes& sizes,
-                       const PlanConstants& constants) {
+                       const Machine& here) {
+  const PlanConstants& constants = here.constants;
   if (p.layout == Layout::rows && p.row_length <= plan.block) return false;
   if (is_from_memory(p, sizes, constants)) return 2 * sizes.row <= constants.recompute_bytes / 4;
+  if (plan.share_row) return 2 * sizes.row <= here.caches.last_level / 2;
   const std::int64_t written = p.op == Op::logsumexp ? 0 : sizes.row;
-  const int parts = plan.share_row ? plan.threads : 1;
-  return (sizes.row + written) / parts <= constants.recompute_bytes;
+  return sizes.row + written <= constants.recompute_bytes;
 }
 
 void choose_algorithm(Plan& plan, const Problem& p, const Sizes& sizes, Algorithm requested,
@@ -133,7 +135,7 @@ void choose_algorithm(Plan& plan, const Problem& p, const Sizes& sizes, Algorith
           reload ? "the row does not stay in cache, so the fewest reads and writes decide"
                  : "there is no room to store exponentials, so the fewest reads decide";
     }
-  } else if (favours_recompute(plan, p, sizes, here.constants)) {
+  } else if (favours_recompute(plan, p, sizes, here)) {
     plan.algorithm = Algorithm::three_pass_recompute;
     plan.algorithm_reason = "the row stays in cache, so the least arithmetic decides";
   } else {
