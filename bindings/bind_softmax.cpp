@@ -60,7 +60,7 @@ py::object plan_object(const Plan& plan) {
                     arg("share_row") = plan.share_row, arg("rows_per_task") = plan.rows_per_task,
                     arg("tile_columns") = plan.tile_columns,
                     arg("rows_in_flight") = plan.rows_in_flight, arg("block") = plan.block,
-                    arg("scratch_bytes") = plan.scratch_bytes, arg("reason") = plan.reason);
+                    arg("scratch_bytes") = plan.scratch_bytes, arg("reason") = plan.reason());
 }
 
 PyObject* softmax_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* keywords) {

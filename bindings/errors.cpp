@@ -1,6 +1,8 @@
 #include "errors.h"
 
+#include <cerrno>
 #include <exception>
+#include <filesystem>
 #include <new>
 
 #include "fastsoftmax/types.hpp"
@@ -22,6 +24,16 @@ void set_axis_error(const char* message) noexcept {
   }
 }
 
+// PermissionError and the like, with errno and the name of the file.
+void set_os_error(const std::filesystem::filesystem_error& error) noexcept {
+  try {
+    errno = error.code().value();
+    PyErr_SetFromErrnoWithFilename(PyExc_OSError, error.path1().c_str());
+  } catch (...) {
+    PyErr_SetString(PyExc_OSError, error.what());
+  }
+}
+
 }  // namespace
 
 void set_python_error() noexcept {
@@ -39,6 +51,8 @@ void set_python_error() noexcept {
     PyErr_SetString(PyExc_ValueError, error.what());
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
+  } catch (const std::filesystem::filesystem_error& error) {
+    set_os_error(error);
   } catch (const std::exception& error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
   } catch (...) {

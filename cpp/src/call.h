@@ -12,8 +12,6 @@
 namespace fastsoftmax {
 
 inline constexpr int kMaxDims = 64;
-// Calls of fewer elements run on the calling thread.
-inline constexpr std::int64_t kFewestElementsToShare = 128 << 10;
 
 // One axis as all operands walk it; strides in bytes, zero where an operand is broadcast.
 struct Dim {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <new>
 #include <string_view>
 
@@ -186,6 +187,29 @@ bool cpu_supports(Isa isa) noexcept {
 #endif
   }
   return false;
+}
+
+std::string cpu_model() {
+  std::string model;
+#if defined(FASTSOFTMAX_X86)
+  std::array<unsigned, 12> words{};
+  for (unsigned i = 0; i < 3; ++i) {
+    const Registers r = cpuid(0x80000002 + i);
+    std::ranges::copy(std::array{r.eax, r.ebx, r.ecx, r.edx}, words.begin() + 4 * i);
+  }
+  std::array<char, sizeof words + 1> brand{};
+  std::memcpy(brand.data(), words.data(), sizeof words);
+  model = std::string(brand.data()) + ", signature " + std::to_string(cpuid(1).eax);
+#elif defined(__APPLE__)
+  std::array<char, 256> brand{};
+  std::size_t size = brand.size() - 1;
+  if (sysctlbyname("machdep.cpu.brand_string", brand.data(), &size, nullptr, 0) == 0)
+    model = brand.data();
+#else
+  model = first_word("/sys/devices/system/cpu/cpu0/regs/identification/midr_el1");
+#endif
+  std::erase_if(model, [](char c) { return c < ' ' || c > '~'; });
+  return model.empty() ? "unknown" : model;
 }
 
 std::optional<Caches> caches_from_sysfs(const std::string& directory) {

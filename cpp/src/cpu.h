@@ -13,6 +13,9 @@ namespace fastsoftmax {
 // the system saves the registers they use. Says nothing about what the library was built with.
 bool cpu_supports(Isa isa) noexcept;
 
+// Name of the CPU, with what tells its models apart, in one line of printable characters.
+std::string cpu_model();
+
 // The data and unified caches that Linux lists in a directory such as
 // /sys/devices/system/cpu/cpu0/cache; levels that are missing there take the size of the level
 // below, except L1, without which there is no answer.

@@ -14,7 +14,7 @@ using kernels::kMaxTileColumns;
 using kernels::kTileColumns;
 
 // A thread with less to do costs more to wake than it saves.
-constexpr std::int64_t kElementsPerThread = kFewestElementsToShare / 2;
+constexpr std::int64_t kElementsPerThread = 64 << 10;
 // A task is large enough to hide its hand-out and small enough to balance the load.
 constexpr std::int64_t kElementsPerTask = 32 << 10;
 
@@ -37,8 +37,8 @@ std::int64_t tile_columns(const Problem& p) {
   return std::min<std::int64_t>({p.columns, fitting, kMaxTileColumns});
 }
 
-// Whether stored exponentials have somewhere to go: the output row itself, or a buffer that stays in
-// cache.
+// Whether stored exponentials have somewhere to go: the output row itself, or a buffer that stays
+// in cache.
 bool can_reload(const Problem& p, const Sizes& sizes, const Caches& caches) {
   const std::int64_t room = p.layout == Layout::columns ? caches.l2 / 2 : caches.last_level / 8;
   return p.stored_row || p.row_length * tile_columns(p) * sizes.arithmetic <= room;
@@ -87,31 +87,62 @@ Substitute feasible(const Problem& p, Algorithm wanted, bool reload) {
   return {wanted, nullptr};
 }
 
+// Whether x and y are too large to stay in the last-level cache from one call to the next.
+bool is_from_memory(const Problem& p, const Sizes& sizes, const PlanConstants& constants) {
+  return p.rows * sizes.row > constants.stream_bytes;
+}
+
+// Whether it pays to store exponentials and to read them again, in the way that is feasible.
+bool favours_reload(const Plan& plan, const Problem& p, const Sizes& sizes, Algorithm way,
+                    const Machine& here) {
+  if (way != Algorithm::online_reload) return 2 * sizes.row <= here.caches.last_level;
+  const PlanConstants& constants = here.constants;
+  if (!is_from_memory(p, sizes, constants)) return true;
+  const int rows_in_work = plan.share_row ? 1 : plan.threads;
+  const std::int64_t limit =
+      plan.threads == 1 ? constants.reload_bytes : constants.parallel_reload_bytes;
+  return 2 * sizes.row <= std::max(here.caches.l2, limit / rows_in_work);
+}
+
+// Whether it pays to find the maximum before the sum of a logarithmic operation. In a row of a
+// single block there is nothing to gain: online finds its maximum first, too. Threads that share a
+// row have it in their own caches after the first pass, or in the one they share.
+bool favours_recompute(const Plan& plan, const Problem& p, const Sizes& sizes,
+                       const Machine& here) {
+  const PlanConstants& constants = here.constants;
+  if (p.layout == Layout::rows && p.row_length <= plan.block) return false;
+  if (is_from_memory(p, sizes, constants)) return 2 * sizes.row <= constants.recompute_bytes / 4;
+  if (plan.share_row) return 2 * sizes.row <= here.caches.last_level / 2;
+  const std::int64_t written = p.op == Op::logsumexp ? 0 : sizes.row;
+  return sizes.row + written <= constants.recompute_bytes;
+}
+
 void choose_algorithm(Plan& plan, const Problem& p, const Sizes& sizes, Algorithm requested,
-                      const Caches& caches) {
-  const bool reload = can_reload(p, sizes, caches);
+                      const Machine& here) {
+  const bool reload = can_reload(p, sizes, here.caches);
   if (requested != Algorithm::automatic) {
     const Substitute s = feasible(p, requested, reload);
     plan.algorithm = s.algorithm;
-    plan.reason = std::string("algorithm: ") + (s.reason == nullptr ? "as requested" : s.reason);
-    return;
-  }
-  if (p.op == Op::softmax) {
-    if (reload && 2 * sizes.row <= caches.last_level) {
-      plan.algorithm = feasible(p, Algorithm::online_reload, reload).algorithm;
-      plan.reason = "algorithm: the row stays in cache, so one exponential per element decides";
+    plan.algorithm_reason = s.reason == nullptr ? "as requested" : s.reason;
+  } else if (p.op == Op::softmax) {
+    const Algorithm way = feasible(p, Algorithm::online_reload, reload).algorithm;
+    if (reload && favours_reload(plan, p, sizes, way, here)) {
+      plan.algorithm = way;
+      plan.algorithm_reason = "one exponential per element decides";
     } else {
       plan.algorithm = Algorithm::online;
-      plan.reason =
-          reload ? "algorithm: the row does not stay in cache, so the fewest reads decide"
-                 : "algorithm: there is no room to store exponentials, so the fewest reads decide";
+      plan.algorithm_reason =
+          reload ? "the row does not stay in cache, so the fewest reads and writes decide"
+                 : "there is no room to store exponentials, so the fewest reads decide";
     }
-  } else if (2 * sizes.row <= caches.l2 / 2) {
+  } else if (favours_recompute(plan, p, sizes, here)) {
     plan.algorithm = Algorithm::three_pass_recompute;
-    plan.reason = "algorithm: the row stays in cache, so the least arithmetic decides";
+    plan.algorithm_reason = "the row stays in cache, so the least arithmetic decides";
   } else {
     plan.algorithm = Algorithm::online;
-    plan.reason = "algorithm: the row does not stay in cache, so the fewest reads decide";
+    plan.algorithm_reason = p.layout == Layout::rows && p.row_length <= plan.block
+                                ? "a row of a single block needs no pass for its maximum"
+                                : "the row does not stay in cache, so the fewest reads decide";
   }
 }
 
@@ -121,29 +152,27 @@ bool reloads(Algorithm algorithm) {
 
 // Two rows in flight are worth their memory where reading and writing take turns otherwise: always
 // where exponentials need a buffer anyway, else on the way to memory.
-bool interleaves(const Plan& plan, const Problem& p, const Sizes& sizes, const Caches& caches) {
+bool interleaves(const Plan& plan, const Problem& p, const Sizes& sizes, const Machine& here) {
   if (plan.algorithm != Algorithm::online_reload || p.layout != Layout::rows || p.rows < 2 ||
       plan.share_row || p.row_length <= plan.block)
     return false;
   const std::int64_t bytes = 2 * p.row_length * sizes.arithmetic;
-  if (!p.stored_row) return bytes <= caches.last_level / 4;
-  return bytes <= caches.l2 / 2 && 2 * p.rows * sizes.row >= caches.last_level;
+  if (!p.stored_row) return bytes <= here.caches.last_level / 4;
+  return bytes <= here.caches.l2 / 2 && 2 * p.rows * sizes.row >= here.constants.stream_bytes;
 }
 
-void choose_stores(Plan& plan, const Problem& p, const Sizes& sizes, const Caches& caches) {
-  if (interleaves(plan, p, sizes, caches)) plan.rows_in_flight = 2;
+void choose_stores(Plan& plan, const Problem& p, const Sizes& sizes, const Machine& here) {
+  if (interleaves(plan, p, sizes, here)) plan.rows_in_flight = 2;
   if (p.op == Op::logsumexp || p.layout != Layout::rows || p.in_place) return;
-  const std::int64_t output = p.rows * sizes.row;
   if (plan.rows_in_flight > 1)
-    plan.stream = 2 * output >= caches.last_level;
+    plan.stream = 2 * p.rows * sizes.row >= here.constants.stream_bytes;
   else if (!reloads(plan.algorithm) || !p.stored_row || p.row_length <= plan.block)
-    plan.stream = output > caches.last_level;
-  if (plan.stream) plan.reason += "; stores bypass the cache: the arrays outgrow it";
+    plan.stream = is_from_memory(p, sizes, here.constants);
 }
 
-void choose_threads(Plan& plan, const Problem& p, int threads) {
+void choose_threads(Plan& plan, const Problem& p, const PlanConstants& constants, int threads) {
   const std::int64_t elements = p.rows * p.row_length;
-  const std::int64_t useful = std::max<std::int64_t>(1, elements / kElementsPerThread);
+  const std::int64_t useful = std::max<std::int64_t>(1, elements / constants.elements_per_thread);
   plan.threads = static_cast<int>(std::min<std::int64_t>(threads, useful));
   const std::int64_t blocks = divide_up(p.row_length, plan.block);
   if (p.layout == Layout::columns) {
@@ -153,7 +182,6 @@ void choose_threads(Plan& plan, const Problem& p, int threads) {
     plan.rows_per_task =
         std::clamp<std::int64_t>(divide_up(blocks, std::int64_t{4} * plan.threads), 1,
                                  std::max<std::int64_t>(1, 8 * kElementsPerTask / plan.block));
-    plan.reason += "; threads share each row, block by block";
   } else {
     const std::int64_t length = std::max<std::int64_t>(1, p.row_length);
     plan.rows_per_task = std::clamp<std::int64_t>(
@@ -162,7 +190,6 @@ void choose_threads(Plan& plan, const Problem& p, int threads) {
         std::min<std::int64_t>(plan.threads, divide_up(p.rows, plan.rows_per_task)));
   }
   plan.threads = std::max(plan.threads, 1);
-  if (plan.threads > 1 && !plan.share_row) plan.reason += "; threads take rows";
 }
 
 }  // namespace
@@ -179,7 +206,27 @@ std::string_view name(Layout layout) noexcept {
   return "unknown";
 }
 
-Plan make_plan(const Problem& p, Algorithm requested, const Caches& caches, int threads) {
+PlanConstants default_constants(const Caches& caches) noexcept {
+  PlanConstants constants{};
+  constants.reload_bytes = 8 * caches.last_level;
+  constants.parallel_reload_bytes = caches.last_level / 8 * 3;
+  constants.recompute_bytes = caches.l2 / 2;
+  constants.stream_bytes = caches.last_level;
+  constants.elements_per_thread = kElementsPerThread;
+  return constants;
+}
+
+std::string Plan::reason() const {
+  std::string text = std::string("algorithm: ") + algorithm_reason;
+  if (stream) text += "; stores bypass the cache: the arrays outgrow it";
+  if (share_row)
+    text += "; threads share each row, block by block";
+  else if (threads > 1)
+    text += "; threads take rows";
+  return text;
+}
+
+Plan make_plan(const Problem& p, Algorithm requested, const Machine& machine, int threads) {
   Plan plan;
   plan.layout = p.layout;
   plan.block = is_f64(p.dtype) ? kBlockF64 : kBlockF32;
@@ -187,12 +234,12 @@ Plan make_plan(const Problem& p, Algorithm requested, const Caches& caches, int 
   sizes.item = itemsize(p.dtype);
   sizes.arithmetic = is_f64(p.dtype) ? 8 : 4;
   sizes.row = p.row_length * sizes.item;
-  choose_algorithm(plan, p, sizes, requested, caches);
   if (p.layout == Layout::columns) plan.tile_columns = tile_columns(p);
-  choose_threads(plan, p, threads);
-  choose_stores(plan, p, sizes, caches);
+  choose_threads(plan, p, machine.constants, threads);
+  choose_algorithm(plan, p, sizes, requested, machine);
+  choose_stores(plan, p, sizes, machine);
   if (reloads(plan.algorithm) && p.op != Op::logsumexp &&
-      (!p.stored_row || (p.op == Op::softmax && copies_tile(p, sizes, caches))))
+      (!p.stored_row || (p.op == Op::softmax && copies_tile(p, sizes, machine.caches))))
     plan.scratch_bytes = p.row_length * plan.tile_columns * sizes.arithmetic;
   if (plan.rows_in_flight > 1)
     plan.scratch_bytes = plan.rows_in_flight * scratch_of_row_in_flight(p, sizes);

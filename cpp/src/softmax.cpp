@@ -4,17 +4,19 @@
 
 #include "call.h"
 #include "execute.h"
+#include "fastsoftmax/tune.hpp"
 
 namespace fastsoftmax {
 namespace {
 
 Plan plan_for(const Call& call, const Options& options) {
+  const Machine& here = machine();
   int threads = 1;
   // Asking costs more than a small call takes, and such a call uses one thread anyway.
-  if (call.rows * call.row_length >= kFewestElementsToShare)
+  if (call.rows * call.row_length >= 2 * here.constants.elements_per_thread)
     threads =
         options.max_threads > 0 ? std::min(options.max_threads, num_threads()) : num_threads();
-  return make_plan(call.problem(), options.algorithm, caches(), threads);
+  return make_plan(call.problem(), options.algorithm, here, threads);
 }
 
 void run(Op op, const ConstView& x, const View& out, std::span<const int> axes,

@@ -28,11 +28,13 @@ from ._core import (
 )
 from ._plan import Plan
 from ._threads import register_threadpoolctl, threads
+from ._tune import Tuning, reset_tuning, tune
 
 __version__ = version()
 
 __all__ = [
     "Plan",
+    "Tuning",
     "__version__",
     "caches",
     "cmake_dir",
@@ -46,9 +48,11 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "register_threadpoolctl",
+    "reset_tuning",
     "set_num_threads",
     "softmax",
     "threads",
+    "tune",
     "use_isa",
     "version",
 ]

@@ -18,6 +18,17 @@ class _CacheSizes(TypedDict):
     l2: int
     last_level: int
 
+class _Tuning(TypedDict):
+    constants: dict[str, int]
+    origin: str
+    path: str
+
+class _Tuned(TypedDict):
+    before: dict[str, int]
+    after: dict[str, int]
+    path: str
+    comparisons: list[tuple[str, int, float, int]]
+
 _Floating = TypeVar("_Floating", bound=np.floating[Any])
 _Tensor = TypeVar("_Tensor", bound=_SupportsDLPack)
 _Out = TypeVar("_Out", bound=_SupportsDLPack)
@@ -41,6 +52,17 @@ def caches() -> _CacheSizes: ...
 def get_num_threads() -> int: ...
 def set_num_threads(n: SupportsIndex) -> None: ...
 def _exchange_num_threads(n: SupportsIndex) -> int: ...
+def _tuning() -> _Tuning: ...
+def _use_constants(
+    *,
+    reload_bytes: int,
+    parallel_reload_bytes: int,
+    recompute_bytes: int,
+    stream_bytes: int,
+    elements_per_thread: int,
+) -> None: ...
+def _tune(seconds: float, save: bool) -> _Tuned: ...
+def _reset_tuning() -> bool: ...
 def explain(
     x: _Array,
     axis: _Axis = -1,

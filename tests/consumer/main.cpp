@@ -69,7 +69,7 @@ void check_strided_views() {
     }
   }
   const fastsoftmax::Plan plan = fastsoftmax::explain(fastsoftmax::Op::softmax, x, out, axes);
-  expect(!plan.reason.empty() && plan.threads >= 1, "a plan with its reasons");
+  expect(!plan.reason().empty() && plan.threads >= 1, "a plan with its reasons");
 }
 
 void check_errors() {

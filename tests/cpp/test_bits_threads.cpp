@@ -1,5 +1,8 @@
 // The same bits however many threads there are and whatever they share: rows, tiles of columns or
 // the blocks of one row.
+#include <thread>
+
+#include "fastsoftmax/tune.hpp"
 #include "planned.h"
 
 using namespace tests;
@@ -118,4 +121,30 @@ TEST_CASE("threads: one long row through the public interface") {
     }
   }
   fs::set_num_threads(before);
+}
+
+TEST_CASE("bits: the constants of the plan change none, also while another thread changes them") {
+  const fs::PlanConstants defaults = fs::default_constants(fs::caches());
+  const fs::PlanConstants extremes[] = {
+      {0, 0, 0, 0, 16 << 10},
+      {std::int64_t{1} << 40, std::int64_t{1} << 40, std::int64_t{1} << 40, std::int64_t{1} << 40,
+       std::int64_t{1} << 40}};
+  for (const fs::DType dtype : kFloatTypes) {
+    for (const fs::Op op : kOps) {
+      const Bytes x = make_row(kPatterns[0], dtype, 6 * 30000, 7);
+      const auto result = [&] { return run_matrix(op, dtype, 30000, x, Layout::rows, {}); };
+      fs::use_constants(defaults);
+      const Bytes expected = result();
+      for (const fs::PlanConstants& constants : extremes) {
+        fs::use_constants(constants);
+        CHECK(result() == expected);
+      }
+      std::thread changes([&] {
+        for (int i = 0; i < 100; ++i) fs::use_constants(extremes[i % 2]);
+      });
+      for (int i = 0; i < 10; ++i) CHECK(result() == expected);
+      changes.join();
+    }
+  }
+  fs::use_constants(defaults);
 }

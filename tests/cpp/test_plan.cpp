@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "fastsoftmax/tune.hpp"
 #include "run.h"
 
 using namespace tests;
@@ -24,19 +25,19 @@ fs::Problem rows_of(std::int64_t rows, std::int64_t length, fs::DType dtype = fs
 }
 
 fs::Plan plan(const fs::Problem& p, fs::Algorithm algorithm = fs::Algorithm::automatic,
-              int threads = 1, const fs::Caches& caches = kCaches) {
-  return fs::make_plan(p, algorithm, caches, threads);
+              int threads = 1, const fs::Machine& machine = kCaches) {
+  return fs::make_plan(p, algorithm, machine, threads);
 }
 
 bool same(const fs::Plan& a, const fs::Plan& b) {
   return a.layout == b.layout && a.algorithm == b.algorithm && a.stream == b.stream &&
          a.threads == b.threads && a.share_row == b.share_row &&
          a.rows_per_task == b.rows_per_task && a.tile_columns == b.tile_columns &&
-         a.block == b.block && a.scratch_bytes == b.scratch_bytes && a.reason == b.reason;
+         a.block == b.block && a.scratch_bytes == b.scratch_bytes && a.reason() == b.reason();
 }
 
 bool says(const fs::Plan& p, std::string_view part) {
-  return p.reason.find(part) != std::string::npos;
+  return p.reason().find(part) != std::string::npos;
 }
 
 std::int64_t tasks(const fs::Plan& plan, const fs::Problem& p) {
@@ -88,7 +89,7 @@ TEST_CASE("plan: pure, complete and in range, for every kind of problem") {
           return std::string(fs::name(p.op)) + " " + std::string(fs::name(p.dtype)) + " " +
                  std::string(fs::name(p.layout)) + " " + std::to_string(p.rows) + " x " +
                  std::to_string(p.row_length) + ", " + std::to_string(threads) +
-                 " threads: " + a.reason;
+                 " threads: " + a.reason();
         });
       }
     }
@@ -106,12 +107,13 @@ TEST_CASE("plan: rows in cache compute one exponential per element, longer ones 
       CHECK_MESSAGE(!(left_cache && !least), "goes back at length ", length);
       left_cache = least;
       if (length * fs::itemsize(dtype) <= kCaches.l1) CHECK(!least);
-      if (length * fs::itemsize(dtype) > kCaches.last_level) CHECK(least);
+      if (length * fs::itemsize(dtype) > 8 * kCaches.last_level) CHECK(least);
     }
     CHECK(left_cache);
   }
   for (const fs::Op op : {fs::Op::log_softmax, fs::Op::logsumexp}) {
-    CHECK(!reads_least(plan(rows_of(4, 1000, fs::DType::f32, op)).algorithm));
+    CHECK(plan(rows_of(4, 1000, fs::DType::f32, op)).algorithm == fs::Algorithm::online);
+    CHECK(!reads_least(plan(rows_of(4, 2000, fs::DType::f32, op)).algorithm));
     CHECK(reads_least(plan(rows_of(4, 1 << 26, fs::DType::f32, op)).algorithm));
   }
 }
@@ -244,12 +246,63 @@ TEST_CASE("plan: threads") {
   CHECK(last == 16);
 }
 
+TEST_CASE("plan: each constant moves its own threshold and nothing else") {
+  const auto machine = [](std::int64_t fs::PlanConstants::* constant, std::int64_t value) {
+    fs::Machine m = kCaches;
+    m.constants.*constant = value;
+    return m;
+  };
+  const auto algorithm = [](const fs::Problem& p, const fs::Machine& m, int threads = 1) {
+    return plan(p, fs::Algorithm::automatic, threads, m).algorithm;
+  };
+  const fs::Problem row = rows_of(4, 1 << 22);  // x and y of a row take 32 MiB
+  constexpr std::int64_t kRow = 32 << 20;
+  using Constants = fs::PlanConstants;
+  CHECK(algorithm(row, machine(&Constants::reload_bytes, kRow)) == fs::Algorithm::online_reload);
+  CHECK(algorithm(row, machine(&Constants::reload_bytes, kRow - 1)) == fs::Algorithm::online);
+  const auto parallel = [&](std::int64_t value) {
+    return algorithm(row, machine(&Constants::parallel_reload_bytes, value), 4);
+  };
+  CHECK(parallel(4 * kRow) == fs::Algorithm::online_reload);
+  CHECK(parallel(4 * kRow - 1) == fs::Algorithm::online);
+  CHECK(algorithm(row, machine(&Constants::parallel_reload_bytes, 0)) ==
+        algorithm(row, kCaches));  // one thread
+  // A row in L2 is no threshold's business.
+  CHECK(algorithm(rows_of(10000, 1 << 15), machine(&Constants::reload_bytes, 0)) ==
+        fs::Algorithm::online_reload);
+
+  const fs::Problem log = rows_of(8, 1 << 14, fs::DType::f32, fs::Op::log_softmax);  // 128 KiB
+  const fs::Problem logs = rows_of(8000, 1 << 14, fs::DType::f32, fs::Op::log_softmax);
+  const auto recompute = [&](const fs::Problem& p, std::int64_t value) {
+    return algorithm(p, machine(&Constants::recompute_bytes, value)) ==
+           fs::Algorithm::three_pass_recompute;
+  };
+  CHECK(recompute(log, 128 << 10));
+  CHECK(!recompute(log, (128 << 10) - 1));
+  CHECK(recompute(logs, 512 << 10));
+  CHECK(!recompute(logs, (512 << 10) - 1));
+
+  const auto stream = [&](std::int64_t value) {
+    return plan(log, fs::Algorithm::automatic, 1, machine(&Constants::stream_bytes, value)).stream;
+  };
+  CHECK(stream((512 << 10) - 1));
+  CHECK(!stream(512 << 10));
+
+  const auto threads = [&](std::int64_t value) {
+    const fs::Machine m = machine(&Constants::elements_per_thread, value);
+    return plan(log, fs::Algorithm::automatic, 16, m).threads;
+  };
+  CHECK(threads(1 << 16) == 2);
+  CHECK(threads((1 << 16) + 1) == 1);
+  CHECK(threads(1 << 14) == 8);
+}
+
 TEST_CASE("plan: explain is make_plan of this machine") {
   const Array x = dense(fs::DType::f32, {50, 700});
   Array out = dense(fs::DType::f32, {50, 700});
   const std::array axes = {1};
   const fs::Plan explained = fs::explain(fs::Op::softmax, x.view(), out.out(), axes);
-  CHECK(same(explained, fs::make_plan(rows_of(50, 700), fs::Algorithm::automatic, fs::caches(),
+  CHECK(same(explained, fs::make_plan(rows_of(50, 700), fs::Algorithm::automatic, fs::machine(),
                                       explained.threads)));
   fs::View nowhere = out.out();
   nowhere.data = nullptr;

@@ -36,13 +36,47 @@ struct Plan {
   bool share_row = false;          // each row is cut into blocks that the threads share
   std::int64_t rows_per_task = 1;  // or blocks per task where share_row
   std::int64_t tile_columns = 1;   // Layout::columns: columns that one tile holds
-  int rows_in_flight = 1;          // online_reload: 2 where a row is written while the next is summed
-  std::int64_t block = 0;          // elements of a reduction block
+  int rows_in_flight = 1;  // online_reload: 2 where a row is written while the next is summed
+  std::int64_t block = 0;  // elements of a reduction block
   std::int64_t scratch_bytes = 0;  // per thread
-  std::string reason;              // one sentence for each decision
+  const char* algorithm_reason = "";
+
+  std::string reason() const;  // one sentence for each decision
 };
 
-Plan make_plan(const Problem& problem, Algorithm requested, const Caches& caches, int threads);
+// The constants of the plan that depend on the machine. They decide how long a call takes, never a
+// bit of its result; docs/performance.md says what each rests on, tune.hpp how to measure them.
+struct PlanConstants {
+  // softmax stores exponentials (online_reload) where the output takes at most stream_bytes, where
+  // a row fits in L2, and where x and y of the rows in work take at most so many bytes: with one
+  // thread ...
+  std::int64_t reload_bytes;
+  // ... and with several, which share the last-level cache and the way to memory.
+  std::int64_t parallel_reload_bytes;
+  // log_softmax and logsumexp find the maximum first (three_pass_recompute) while what is
+  // read and written of a row takes at most so many bytes; in batches larger than stream_bytes
+  // while x and as much again take a quarter of them.
+  std::int64_t recompute_bytes;
+  // Stores of larger outputs bypass the cache.
+  std::int64_t stream_bytes;
+  // A thread takes part for each so many elements of a call.
+  std::int64_t elements_per_thread;
+
+  friend bool operator==(const PlanConstants&, const PlanConstants&) = default;
+};
+
+PlanConstants default_constants(const Caches& caches) noexcept;
+
+struct Machine {
+  Machine(const Caches& sizes) : Machine(sizes, default_constants(sizes)) {}
+  Machine(const Caches& sizes, const PlanConstants& measured)
+      : caches(sizes), constants(measured) {}
+
+  Caches caches;
+  PlanConstants constants;
+};
+
+Plan make_plan(const Problem& problem, Algorithm requested, const Machine& machine, int threads);
 
 // The plan that softmax/log_softmax/logsumexp would follow for these arguments; the same checks
 // and errors. `out` may have null data: the layout is judged by its strides alone.

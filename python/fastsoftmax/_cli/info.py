@@ -43,6 +43,7 @@ def machine() -> dict[str, Any]:
         "isa_in_use": isa,
         "caches": {level: int(caches[level]) for level in ("l1", "l2", "last_level")},
         "threads": threads,
+        "plan": _core._tuning(),
         "peers": peer_versions(),
     }
 
@@ -56,6 +57,14 @@ def machine_line(facts: dict[str, Any]) -> str:
         f"last level {readable(caches['last_level'])}, "
         f"threads {facts['threads']}, Python {facts['python']}, NumPy {facts['numpy']}"
     )
+
+
+def _plan_rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [("plan's constants", plan["origin"])]
+    for name, value in plan["constants"].items():
+        unit = readable(value) if name.endswith("_bytes") else f"{value} elements"
+        rows.append(("", f"{name.removesuffix('_bytes')} {unit}"))
+    return rows
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
             f"last level {readable(caches['last_level'])}",
         ),
         ("threads", str(facts["threads"])),
+        *_plan_rows(facts["plan"]),
         ("peers found", ", ".join(peers) or "none"),
     ]
     for label, value in rows:
