@@ -173,7 +173,8 @@ std::size_t bytes_of_rows(const Call& call, const Plan& plan) {
 
 void use_scratch(RowsJob& job, const Plan& plan, char* memory) {
   if (plan.scratch_bytes > 0) job.scratch = memory;
-  if (plan.rows_in_flight > 1) job.scratch_stride = plan.scratch_bytes / plan.rows_in_flight;
+  job.interleave = plan.rows_in_flight > 1;
+  job.scratch_stride = plan.scratch_bytes / plan.rows_in_flight;
   job.block_exponents = memory + aligned(static_cast<std::size_t>(plan.scratch_bytes));
 }
 

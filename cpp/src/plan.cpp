@@ -153,12 +153,15 @@ bool reloads(Algorithm algorithm) {
 // Two rows in flight are worth their memory where reading and writing take turns otherwise: always
 // where exponentials need a buffer anyway, else on the way to memory.
 bool interleaves(const Plan& plan, const Problem& p, const Sizes& sizes, const Machine& here) {
-  if (plan.algorithm != Algorithm::online_reload || p.layout != Layout::rows || p.rows < 2 ||
-      plan.share_row || p.row_length <= plan.block)
+  const bool reload = plan.algorithm == Algorithm::online_reload;
+  const bool log = plan.algorithm == Algorithm::online && p.op == Op::log_softmax;
+  if (!(reload || log) || p.layout != Layout::rows || p.rows < 2 || plan.share_row ||
+      p.row_length <= plan.block)
     return false;
-  const std::int64_t bytes = 2 * p.row_length * sizes.arithmetic;
-  if (!p.stored_row) return bytes <= here.caches.last_level / 4;
-  return bytes <= here.caches.l2 / 2 && 2 * p.rows * sizes.row >= here.constants.stream_bytes;
+  const std::int64_t kept = 2 * p.row_length * (reload ? sizes.arithmetic : sizes.item);
+  if (reload && !p.stored_row) return kept <= here.caches.last_level / 4;
+  return kept <= (reload ? here.caches.l2 / 2 : here.caches.last_level / 4) &&
+         2 * p.rows * sizes.row >= here.constants.stream_bytes;
 }
 
 void choose_stores(Plan& plan, const Problem& p, const Sizes& sizes, const Machine& here) {

@@ -147,32 +147,34 @@ TEST_CASE("bits: two rows in flight") {
     const auto block = static_cast<std::int64_t>(block_of(dtype));
     for (std::int64_t rows = 1; rows <= 9; ++rows) {
       const std::int64_t n = block + 1 + random.below(3 * block);
-      const Bytes x = random_rows(random, dtype, static_cast<std::size_t>(rows),
-                                  static_cast<std::size_t>(n));
-      const Bytes expected = one_by_one(fs::Op::softmax, dtype, x, static_cast<std::size_t>(n));
-      for (const bool stream : {false, true}) {
-        for (const bool in_place : {false, true}) {
+      const Bytes x =
+          random_rows(random, dtype, static_cast<std::size_t>(rows), static_cast<std::size_t>(n));
+      for (const auto& [op, algorithm] : {std::pair{fs::Op::softmax, fs::Algorithm::online_reload},
+                                          std::pair{fs::Op::log_softmax, fs::Algorithm::online}}) {
+        const Bytes expected = one_by_one(op, dtype, x, static_cast<std::size_t>(n));
+        for (int way = 0; way < 4; ++way) {
+          const bool stream = way % 2 == 0;
+          const bool in_place = way / 2 == 0;
           Array in = matrix(dtype, rows, n, Layout::rows);
           from_dense(in, x);
           Array out = matrix(dtype, rows, n, Layout::rows);
           Array& y = in_place ? in : out;
           const std::array axes = {1};
-          apply_planned(fs::Op::softmax, in.view(), y.out(), axes,
-                        with(fs::Algorithm::online_reload), [&](fs::Plan& plan) {
-                          plan.algorithm = fs::Algorithm::online_reload;
-                          plan.stream = stream;
-                          plan.rows_in_flight = 2;
-                          plan.scratch_bytes = 2 * (n * 8 + 192) / 64 * 64;
-                        });
+          apply_planned(op, in.view(), y.out(), axes, with(algorithm), [&](fs::Plan& plan) {
+            plan.algorithm = algorithm;
+            plan.stream = stream;
+            plan.rows_in_flight = 2;
+            plan.scratch_bytes = 2 * (n * 8 + 192) / 64 * 64;
+          });
           tally.same(dtype, expected, to_dense(y), [&] {
-            return text(dtype, fs::Op::softmax, fs::Algorithm::online_reload,
-                        static_cast<std::size_t>(n), std::to_string(rows) + " rows");
+            return text(dtype, op, algorithm, static_cast<std::size_t>(n),
+                        std::to_string(rows) + " rows");
           });
         }
       }
     }
   }
-  CHECK(tally.checked() == 4 * 9 * 4);
+  CHECK(tally.checked() == 4 * 9 * 2 * 4);
 }
 
 TEST_CASE("bits: in place") {

@@ -36,8 +36,8 @@ struct Plan {
   bool share_row = false;          // each row is cut into blocks that the threads share
   std::int64_t rows_per_task = 1;  // or blocks per task where share_row
   std::int64_t tile_columns = 1;   // Layout::columns: columns that one tile holds
-  int rows_in_flight = 1;  // online_reload: 2 where a row is written while the next is summed
-  std::int64_t block = 0;  // elements of a reduction block
+  int rows_in_flight = 1;          // 2 where a row is written while the next is summed
+  std::int64_t block = 0;          // elements of a reduction block
   std::int64_t scratch_bytes = 0;  // per thread
   const char* algorithm_reason = "";
 

@@ -198,9 +198,25 @@ template <class A, class In>
   return {A::reduce_min(smallest), reduce_max(largest)};
 }
 
-// What block_sum does besides summing: nothing; keep the terms it sums; keep them under another
-// exponent.
-enum class Also { nothing, keep, keep_rescaled };
+// The index of the first element that equals `value`, or a number not below `count`.
+template <class A, class In>
+[[gnu::always_inline]] inline int find(const In* x, int count, typename A::T value) {
+  const auto wanted = A::set1(value);
+  const auto other = A::set1(static_cast<typename A::T>(__builtin_nan("")));
+  for (int i = 0; i < count; i += A::width) {
+    const auto v = count - i < A::width ? load<A>(x + i, Part{count - i}, other) : A::load(x + i);
+    const int at = A::first_equal(v, wanted);
+    if (at < A::width) return i + at;
+  }
+  return count;
+}
+
+// What block_sum does besides summing: nothing; leave out one element; keep the terms it sums; keep
+// them under another exponent.
+enum class Also { nothing, leave_out, keep, keep_rescaled };
+
+template <class T>
+alignas(64) constexpr T kCountUp[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 // For E::round and E::term: terms e^z * 2^(kSumBias - exponent).
 template <class A>
@@ -213,7 +229,7 @@ inline typename A::T sum_rounder(typename A::T exponent) {
 template <class A, Also W, bool Single, int First, class In>
 [[gnu::always_inline]] inline void sum_registers(LaneSums<A>& lanes, const In* x, int count,
                                                  typename A::T exponent, typename A::T* kept,
-                                                 typename A::T kept_exponent) {
+                                                 typename A::T kept_exponent, int left_out) {
   using T = typename A::T;
   using E = ExtExp<A>;
   constexpr int registers = A::summed_at_once;
@@ -221,8 +237,13 @@ template <class A, Also W, bool Single, int First, class In>
   const auto kept_rounder = A::set1(sum_rounder<A>(kept_exponent));
   const auto fill = A::set1(-infinity<T>());
   const auto term_at = [&](int i, auto part) __attribute__((always_inline)) {
-    const auto z = load<A>(x + i, part, fill);
-    if constexpr (W == Also::keep) prefetch(x + i + 2 * A::block);
+    auto z = load<A>(x + i, part, fill);
+    if constexpr (W == Also::leave_out) {
+      const int lane = left_out - i;
+      if (lane >= 0 && lane < A::width)
+        z = A::select_equal(A::load(kCountUp<T>), A::set1(static_cast<T>(lane)), fill, z);
+    }
+    prefetch(x + i, 2 * A::block * static_cast<std::int64_t>(sizeof(In)));
     const auto t = E::round(z, rounder);
     const auto q = E::growth(z, t, rounder);
     const auto term = E::scaled(q, t);
@@ -253,22 +274,22 @@ template <class A, Also W, bool Single, int First, class In>
     lanes.error.r[First + i] = error[i];
   }
   if constexpr (First + registers < Lanes<A>::count)
-    sum_registers<A, W, Single, First + registers>(lanes, x, count, exponent, kept, kept_exponent);
+    sum_registers<A, W, Single, First + registers>(lanes, x, count, exponent, kept, kept_exponent,
+                                                   left_out);
 }
 
 // Sum of e^x_i * 2^(kSumBias - exponent) over a block none of whose elements has a larger exponent.
-// Terms are kept in `kept`,
-// under `kept_exponent`; `kept` is x itself or does not overlap it.
+// Terms are kept in `kept`, under `kept_exponent`; `kept` is x itself or does not overlap it.
 template <class A, Also W = Also::nothing, class In>
 [[gnu::always_inline]] inline Sum2 block_sum(const In* x, int count, typename A::T exponent,
                                              typename A::T* kept = nullptr,
-                                             typename A::T kept_exponent = 0) {
+                                             typename A::T kept_exponent = 0, int left_out = -1) {
   LaneSums<A> lanes;
   if (count <= A::lanes) {
-    sum_registers<A, W, true, 0>(lanes, x, count, exponent, kept, kept_exponent);
+    sum_registers<A, W, true, 0>(lanes, x, count, exponent, kept, kept_exponent, left_out);
     return join<A, true>(lanes);
   }
-  sum_registers<A, W, false, 0>(lanes, x, count, exponent, kept, kept_exponent);
+  sum_registers<A, W, false, 0>(lanes, x, count, exponent, kept, kept_exponent, left_out);
   return join<A>(lanes);
 }
 

@@ -68,7 +68,7 @@ template <bool WithMin, bool Copy, class Tile>
       for_each_register<A, R>([&](int i, int at) __attribute__((always_inline)) {
         const auto z = load<A>(x + at, part, lowest);
         if constexpr (Copy) {
-          prefetch(reinterpret_cast<const char*>(x + at) + ahead);
+          prefetch(x + at, ahead);
           store<A>(copy + at, z, part);
         }
         largest.r[i] = A::max(z, largest.r[i]);
@@ -160,7 +160,7 @@ template <bool Stored, class Tile>
           term = ExtExp<A>::term(load<A>(tile.segment(row, 1) + c + at, part, zero),
                                  load<A>(w.rounder + c + at, part, zero));
         store<A>(y + at, quotient(term), part);
-        prefetch(reinterpret_cast<const char*>(y + at) + ahead);
+        prefetch(y + at, ahead);
       });
     }
   });

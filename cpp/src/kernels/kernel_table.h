@@ -59,10 +59,10 @@ struct RowsJob {
   const void* temperatures;         // doubles, perhaps unaligned; null: 1 for all
   std::int64_t temperature_stride;  // bytes from row to row
   void* scratch;                    // `length` arithmetic elements where reload cannot use the row
-  std::int64_t
-      scratch_stride;     // online_reload, two rows in flight: bytes from one's to the other's
-  void* block_exponents;  // online_reload: an arithmetic element for each block (and row)
+  void* block_exponents;            // online_reload: an arithmetic element for each block (and row)
   bool stream;
+  bool interleave;              // online, online_reload: a row is written while the next is summed
+  std::int64_t scratch_stride;  // then: bytes from one row's scratch to the other's
   bool empty_is_zero;
 };
 

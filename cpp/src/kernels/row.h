@@ -100,27 +100,12 @@ template <class A, class Source>
   return {static_cast<double>(max), static_cast<double>(min), first_block};
 }
 
-template <class T>
-alignas(64) constexpr T kCountUp[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-// Sum of a block without its first maximum: of a copy in which that element weighs nothing.
+// Sum of a block without its first maximum.
 template <class A, class In>
 [[gnu::noinline]] void sum_rest(BlockSum& out, const In* x, int count, typename A::T max,
                                 typename A::T exponent) {
-  using T = typename A::T;
-  alignas(64) T copy[A::block];
-  const auto largest = A::set1(max);
-  const auto none = A::set1(infinity<T>());
-  auto first = none;
-  map_block<A>(copy, count, false, [&](int i, auto part) __attribute__((always_inline)) {
-    const auto v = load<A>(x + i, part, none);
-    const auto here = A::add(A::set1(static_cast<T>(i)), A::load(kCountUp<T>));
-    first = A::select_equal(v, largest, A::min(here, first), first);
-    return v;
-  });
-  const T position = A::reduce_min(first);
-  if (position < static_cast<T>(count)) copy[static_cast<int>(position)] = -infinity<T>();
-  const Sum2 rest = block_sum<A>(static_cast<const T*>(copy), count, exponent);
+  const Sum2 rest =
+      block_sum<A, Also::leave_out>(x, count, exponent, nullptr, 0, find<A>(x, count, max));
   out.rest_hi = rest.hi;
   out.rest_lo = rest.lo;
   out.max = static_cast<double>(max);
@@ -179,15 +164,14 @@ struct StoredBlocks {
   T* exponents = nullptr;
 };
 
-// The only summing pass of the online and the two-pass algorithm. `max` starts at -inf and becomes
-// the largest element seen.
+// The only summing pass of the online and the two-pass algorithm.
 template <class A, bool Log, RowAlgorithm G, class Source>
 [[gnu::noinline]] void sum_one_pass(Source& source, std::int64_t length, std::int64_t first,
                                     std::int64_t last, const BlockSums<Log>& emit,
                                     const StoredBlocks<typename A::T>& stored) {
   using T = typename A::T;
   using E = ExtExp<A>;
-  T max = -infinity<T>();
+  T max = emit.total == nullptr ? -infinity<T>() : static_cast<T>(emit.total->max);
   for_each_block<A>(length, first, last, [&](std::int64_t b, std::int64_t start, int count) {
     const auto* x = source.block(start, count);
     BlockSum out{};
@@ -244,8 +228,8 @@ inline RowState normalizer(const ExtSum& sum) {
 }
 
 // log of the sum relative to e^max, from the sum of all other elements, hi + lo under `exponent`; 0
-// where it would be subnormal in T. For A::width rows.
-template <class A>
+// where it would be subnormal in T. For N rows of A::width in the arrays.
+template <class A, int N = A::width>
 inline void logs_of_sums(const double* hi, const double* lo, const typename A::T* exponent,
                          const typename A::T* max, double* log_sum) {
   using T = typename A::T;
@@ -265,7 +249,7 @@ inline void logs_of_sums(const double* hi, const double* lo, const typename A::T
   }
   const auto zero = D::set1(0.0);
   const auto one = D::set1(1.0);
-  for (int i = 0; i < A::width; i += D::width) {
+  for (int i = 0; i < N; i += D::width) {
     const auto e = D::load(down + i);
     const auto in_range = D::select_above(e, D::set1(-1023.0), zero);
     const auto scale = D::select_equal(in_range, zero, zero, D::scale_down(one, e));
@@ -275,33 +259,54 @@ inline void logs_of_sums(const double* hi, const double* lo, const typename A::T
   }
 }
 
+// Those of rows that sum_rest has left its maxima out of.
 template <class A>
-inline double log_of_sum(const ExtSum& rest, double max) {
+inline void take_logs(const RowTotal<true>* totals, RowState* states, int rows) {
   using T = typename A::T;
-  const double hi[A::width] = {rest.hi};
-  const double lo[A::width] = {rest.lo};
-  const T exponent[A::width] = {static_cast<T>(rest.exponent)};
-  const T largest[A::width] = {static_cast<T>(max)};
-  double log_sum[A::width];
-  logs_of_sums<A>(hi, lo, exponent, largest, log_sum);
-  return log_sum[0];
+  for (int first = 0; first < rows; first += A::width) {
+    double hi[A::width] = {};
+    double lo[A::width] = {};
+    double log_sum[A::width];
+    T exponent[A::width] = {};
+    T max[A::width] = {};
+    const int count = rows - first < A::width ? rows - first : A::width;
+    for (int r = 0; r < count; ++r) {
+      const RowTotal<true>& total = totals[first + r];
+      hi[r] = total.rest.hi;
+      lo[r] = total.rest.lo;
+      exponent[r] = static_cast<T>(total.rest.exponent);
+      max[r] = static_cast<T>(total.max);
+    }
+    if (count == 1)
+      logs_of_sums<A, 1>(hi, lo, exponent, max, log_sum);
+    else
+      logs_of_sums<A>(hi, lo, exponent, max, log_sum);
+    for (int r = 0; r < count; ++r) {
+      states[first + r].max = totals[first + r].max;
+      states[first + r].log_sum = log_sum[r];
+    }
+  }
+}
+
+template <class A, bool Log>
+inline void finish_rows(const RowTotal<Log>* totals, RowState* states, int rows) {
+  for (int r = 0; r < rows; ++r) {
+    const ExtSum& sum = Log ? totals[r].rest : totals[r].all;
+    states[r] = {};
+    if (totals[r].out_of_domain || sum.exponent < -static_cast<std::int32_t>(kMaxExponent))
+      states[r].kind = RowState::exceptional;
+    else if (sum.hi != sum.hi)
+      states[r].kind = RowState::all_nan;
+    else if constexpr (!Log)
+      states[r] = normalizer<A>(sum);
+  }
+  if constexpr (Log) take_logs<A>(totals, states, rows);
 }
 
 template <class A, bool Log>
 inline RowState finish_row(const RowTotal<Log>& total) {
-  RowState state{};
-  const ExtSum& sum = !Log ? total.all : total.rest;
-  if (total.out_of_domain || sum.exponent < -static_cast<std::int32_t>(kMaxExponent)) {
-    state.kind = RowState::exceptional;
-  } else if (sum.hi != sum.hi) {
-    state.kind = RowState::all_nan;
-  } else if constexpr (!Log) {
-    state = normalizer<A>(sum);
-  } else {
-    state.kind = RowState::regular;
-    state.max = total.max;
-    state.log_sum = log_of_sum<A>(sum, total.max);
-  }
+  RowState state;
+  finish_rows<A, Log>(&total, &state, 1);
   return state;
 }
 

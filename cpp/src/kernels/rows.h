@@ -193,7 +193,7 @@ void run_passes(const RowsJob& job, std::int64_t first, int rows) {
       total[r].out_of_domain = true;
     }
   }
-  for (int r = 0; r < rows; ++r) state[r] = finish_row<A, takes_log<O>>(total[r]);
+  finish_rows<A, takes_log<O>>(total, state, rows);
   for (int r = 0; r < rows; ++r) {
     if (state[r].kind == RowState::exceptional) {
       exceptional_row<Rows, O>(job, first + r);
@@ -209,40 +209,50 @@ void run_passes(const RowsJob& job, std::int64_t first, int rows) {
 
 // Two rows in flight, for outputs on their way to memory: between the sums of a row's blocks the
 // row ahead of it is written, so that reading, arithmetic and writing take place at the same time.
-template <class Rows>
+template <class Rows, RowOp O, RowAlgorithm G>
 void run_interleaved(const RowsJob& job) {
   using A = typename Rows::A;
   using T = typename A::T;
   const std::int64_t blocks = (job.length + A::block - 1) / A::block;
-  StoredBlocks<T> stored[2];
-  for (int i = 0; i < 2; ++i)
-    stored[i] = {reinterpret_cast<T*>(static_cast<char*>(job.scratch) + i * job.scratch_stride),
-                 static_cast<T*>(job.block_exponents) + i * blocks};
+  const auto stored = [&](std::int64_t row) -> StoredBlocks<T> {
+    if constexpr (!reloads<G>) return {};
+    char* const terms = static_cast<char*>(job.scratch) + row % 2 * job.scratch_stride;
+    return {reinterpret_cast<T*>(terms), static_cast<T*>(job.block_exponents) + row % 2 * blocks};
+  };
   RowState ahead{};
   ahead.kind = RowState::exceptional;
   for (std::int64_t row = 0; row <= job.rows; ++row) {
     const bool sums = row < job.rows;
     const bool writes = ahead.kind == RowState::regular;
-    RowTotal<false> total;
+    RowTotal<takes_log<O>> total;
     for (std::int64_t b = 0; b < blocks; ++b) {
       if (sums) {
         auto source = Rows::source(job, row);
-        sum_one_pass<A, false, RowAlgorithm::online_reload>(
-            source, job.length, b, b + 1, BlockSums<false>{&total, nullptr}, stored[row % 2]);
+        sum_one_pass<A, takes_log<O>, G>(source, job.length, b, b + 1, {&total, nullptr},
+                                         stored(row));
       }
       if (writes) {
         auto sink = Rows::sink(job, row - 1);
-        write_stored_softmax<A>(stored[(row + 1) % 2], sink, job.length, ahead, b, b + 1);
+        if constexpr (reloads<G>) {
+          write_stored_softmax<A>(stored(row - 1), sink, job.length, ahead, b, b + 1);
+        } else {
+          auto source = Rows::source(job, row - 1);
+          write_log_softmax<A, false>(source, sink, job.length, ahead, b, b + 1);
+        }
       }
     }
     if (!sums) return;
-    ahead = finish_row<A, false>(total);
+    ahead = finish_row<A, takes_log<O>>(total);
     if (ahead.kind == RowState::exceptional)
-      exceptional_row<Rows, RowOp::softmax>(job, row);
+      exceptional_row<Rows, O>(job, row);
     else if (ahead.kind == RowState::all_nan)
-      write_constant<Rows, RowOp::softmax>(job, row, static_cast<T>(__builtin_nan("")), 0, blocks);
+      write_constant<Rows, O>(job, row, static_cast<T>(__builtin_nan("")), 0, blocks);
   }
 }
+
+template <RowOp O, RowAlgorithm G>
+constexpr bool may_interleave = (O == RowOp::softmax && G == RowAlgorithm::online_reload) ||
+                                (O == RowOp::log_softmax && G == RowAlgorithm::online);
 
 template <class Rows>
 auto short_rows_of(const RowsJob& job, std::int64_t first) {
@@ -257,11 +267,13 @@ template <class Rows, RowOp O, RowAlgorithm G>
 void run_all(const RowsJob& job) {
   using A = typename Rows::A;
   constexpr bool in_memory = O == RowOp::softmax && reloads<G> && Rows::is_memory;
-  if constexpr (in_memory && G == RowAlgorithm::online_reload) {
-    if (job.scratch_stride != 0 && job.length > A::block) return run_interleaved<Rows>(job);
+  if constexpr (Rows::is_memory && may_interleave<O, G>) {
+    if (job.interleave && job.length > A::block) return run_interleaved<Rows, O, G>(job);
   }
   // Scratch holds the terms of one row.
-  const int batch = job.scratch != nullptr ? 1 : batch_of(job.length);
+  const int batch = job.scratch != nullptr
+                        ? 1
+                        : batch_of(job.length, takes_log<O> ? 4 * kBatchElements : kBatchElements);
   for (std::int64_t row = 0; row < job.rows;) {
     if constexpr (in_memory) {
       if (job.length <= A::block) {

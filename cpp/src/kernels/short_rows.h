@@ -15,8 +15,8 @@ namespace {
 constexpr int kBatchRows = 16;
 constexpr int kBatchElements = 1024;
 
-inline int batch_of(std::int64_t length) {
-  const std::int64_t fitting = kBatchElements / length;
+inline int batch_of(std::int64_t length, int elements = kBatchElements) {
+  const std::int64_t fitting = elements / length;
   return fitting < 1 ? 1 : fitting < kBatchRows ? static_cast<int>(fitting) : kBatchRows;
 }
 

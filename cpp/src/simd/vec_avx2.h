@@ -105,6 +105,9 @@ struct F32 : F32Contract {
     return mul(v, exponent_field(add(clamped, set1(127.0f + 0x1.8p23f))));
   }
   static float first(reg v) { return _mm256_cvtss_f32(v); }
+  static int first_equal(reg a, reg b) {
+    return __builtin_ctz(1 << 8 | _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)));
+  }
   static float reduce_max(reg v) {
     __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
@@ -222,6 +225,9 @@ struct F64 : F64Contract {
   static double first(reg v) { return _mm256_cvtsd_f64(v); }
   static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {
     split_each<F64>(hi, lo, m_hi, m_lo, q);
+  }
+  static int first_equal(reg a, reg b) {
+    return __builtin_ctz(1 << 4 | _mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_EQ_OQ)));
   }
   static double reduce_max(reg v) {
     const __m128d m = _mm_max_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));

@@ -116,6 +116,9 @@ struct F32 : F32Contract {
   static reg fraction(reg t) { return _mm512_or_ps(_mm512_and_ps(t, bits(15)), bits(127 << 4)); }
   static reg scale_down(reg v, reg d) { return _mm512_scalef_ps(v, d); }
   static float first(reg v) { return _mm512_cvtss_f32(v); }
+  static int first_equal(reg a, reg b) {
+    return __builtin_ctz(1 << 16 | _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ));
+  }
   static float reduce_max(reg v) { return _mm512_reduce_max_ps(v); }
   static float reduce_min(reg v) { return _mm512_reduce_min_ps(v); }
   struct Wide {
@@ -231,6 +234,9 @@ struct F64 : F64Contract {
     m_hi = s.hi;
     m_lo = s.lo;
     q = _mm512_cvtepi64_pd(s.q);
+  }
+  static int first_equal(reg a, reg b) {
+    return __builtin_ctz(1 << 8 | _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ));
   }
   static double reduce_max(reg v) { return _mm512_reduce_max_pd(v); }
   static double reduce_min(reg v) { return _mm512_reduce_min_pd(v); }

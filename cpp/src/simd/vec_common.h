@@ -93,8 +93,11 @@ inline double double_of(std::uint64_t u) {
   return v;
 }
 
-// Asks for the line at `p`, which need not be memory of ours, in L2.
-[[gnu::always_inline]] inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
+// Asks for the line `ahead` bytes from p, which need not be memory of ours, in L2.
+[[gnu::always_inline]] inline void prefetch(const void* p, std::int64_t ahead) {
+  const auto at = reinterpret_cast<std::uintptr_t>(p) + static_cast<std::uintptr_t>(ahead);
+  __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 2);
+}
 
 // a*b + c, rounded once.
 inline float fused(float a, float b, float c) {

@@ -95,6 +95,10 @@ struct F32 : F32Contract {
     return mul(v, vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23)));
   }
   static float first(reg v) { return vgetq_lane_f32(v, 0); }
+  static int first_equal(reg a, reg b) {
+    const uint64_t equal = vget_lane_u64(vreinterpret_u64_u16(vmovn_u32(vceqq_f32(a, b))), 0);
+    return equal == 0 ? width : __builtin_ctzll(equal) / 16;
+  }
   static float reduce_max(reg v) { return vmaxvq_f32(v); }
   static float reduce_min(reg v) { return vminvq_f32(v); }
   struct Wide {
@@ -200,6 +204,10 @@ struct F64 : F64Contract {
   static double first(reg v) { return vgetq_lane_f64(v, 0); }
   static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {
     split_each<F64>(hi, lo, m_hi, m_lo, q);
+  }
+  static int first_equal(reg a, reg b) {
+    const uint64x2_t equal = vceqq_f64(a, b);
+    return vgetq_lane_u64(equal, 0) != 0 ? 0 : vgetq_lane_u64(equal, 1) != 0 ? 1 : width;
   }
   static double reduce_max(reg v) { return vmaxvq_f64(v); }
   static double reduce_min(reg v) { return vminvq_f64(v); }

@@ -11,6 +11,7 @@
 //   max, min            NaN where the second operand is NaN
 //   select_above        v where v > bound, else other
 //   select_equal        `equal` where a == b, else other
+//   first_equal         index of the first element where a == b, or `width`
 //   power(t)            t's low bits are 16 k + j, 0 <= j < 16, 0 <= k < 255 (f64: 2047): 2^(j/16),
 //                       rounded to nearest, with exponent field k
 //   power_error(t)      what rounding took from that 2^(j/16), relative to the rounded value
@@ -55,6 +56,7 @@ struct Scalar : Contract {
   static reg select_above(reg v, reg bound, reg other) { return v > bound ? v : other; }
   static reg select_equal(reg a, reg b, reg equal, reg other) { return a == b ? equal : other; }
   static T first(reg v) { return v; }
+  static int first_equal(reg a, reg b) { return a == b ? 0 : 1; }
   static T reduce_max(reg v) { return v; }
   static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {
     split_one(hi[0], lo[0], m_hi, m_lo, q);
