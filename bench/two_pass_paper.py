@@ -58,6 +58,8 @@ def read(files: Iterable[Path]) -> Series:
             if run["run_type"] == "iteration":
                 name, _, length = run["run_name"].rpartition("/")
                 samples[name][int(length)].append(run["ns_per_element"])
+    if not samples:
+        raise SystemExit("no repetitions found: run without --benchmark_report_aggregates_only")
     return {
         name: {length: median(by_length[length]) for length in sorted(by_length)}
         for name, by_length in samples.items()

@@ -44,11 +44,9 @@ bool can_reload(const Problem& p, const Sizes& sizes, const Caches& caches) {
   return p.stored_row || p.row_length * tile_columns(p) * sizes.arithmetic <= room;
 }
 
-// Memory for the stored exponentials of one of two rows in flight; the two, and the output, should
-// not lie a multiple of a page apart.
+// Memory for the stored exponentials of one of two rows in flight.
 std::int64_t scratch_of_row_in_flight(const Problem& p, const Sizes& sizes) {
-  constexpr std::int64_t apart = 1024 + 64;
-  return divide_up(p.row_length * sizes.arithmetic, 64) * 64 + apart;
+  return divide_up(p.row_length * sizes.arithmetic, 64) * 64 + kernels::kScratchSlack;
 }
 
 // Rows of a tile lie far apart, so that a copy is worth its while where it stays in cache.
@@ -160,7 +158,7 @@ bool interleaves(const Plan& plan, const Problem& p, const Sizes& sizes, const M
     return false;
   const std::int64_t kept = 2 * p.row_length * (reload ? sizes.arithmetic : sizes.item);
   if (reload && !p.stored_row) return kept <= here.caches.last_level / 4;
-  return kept <= (reload ? here.caches.l2 / 2 : here.caches.last_level / 4) &&
+  return kept <= (reload ? here.caches.l2 / 8 : here.caches.last_level / 4) &&
          2 * p.rows * sizes.row >= here.constants.stream_bytes;
 }
 

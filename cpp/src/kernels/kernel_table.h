@@ -62,9 +62,12 @@ struct RowsJob {
   void* block_exponents;            // online_reload: an arithmetic element for each block (and row)
   bool stream;
   bool interleave;              // online, online_reload: a row is written while the next is summed
-  std::int64_t scratch_stride;  // then: bytes from one row's scratch to the other's
+  std::int64_t scratch_stride;  // then: bytes from one row's scratch to the other's, each with
+                                // kScratchSlack to spare
   bool empty_is_zero;
 };
+
+inline constexpr int kScratchSlack = 4096;
 
 // What the first pass of the three-pass algorithms learns of a range of blocks.
 struct RowScan {

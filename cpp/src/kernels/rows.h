@@ -207,6 +207,15 @@ void run_passes(const RowsJob& job, std::int64_t first, int rows) {
   }
 }
 
+// Where in `scratch` terms go, within a page. A load waits for the stores ahead of it that lie a
+// multiple of a page away from it, or nearly: x, the terms of two rows and y (as x, as a rule) are
+// kept apart.
+inline char* apart(char* scratch, const void* x, std::int64_t turn) {
+  constexpr std::uintptr_t page = kernels::kScratchSlack;
+  const std::uintptr_t wanted = reinterpret_cast<std::uintptr_t>(x) + (turn == 0 ? 1024 : 2560);
+  return scratch + (wanted - reinterpret_cast<std::uintptr_t>(scratch)) % page / 64 * 64;
+}
+
 // Two rows in flight, for outputs on their way to memory: between the sums of a row's blocks the
 // row ahead of it is written, so that reading, arithmetic and writing take place at the same time.
 template <class Rows, RowOp O, RowAlgorithm G>
@@ -216,8 +225,9 @@ void run_interleaved(const RowsJob& job) {
   const std::int64_t blocks = (job.length + A::block - 1) / A::block;
   const auto stored = [&](std::int64_t row) -> StoredBlocks<T> {
     if constexpr (!reloads<G>) return {};
-    char* const terms = static_cast<char*>(job.scratch) + row % 2 * job.scratch_stride;
-    return {reinterpret_cast<T*>(terms), static_cast<T*>(job.block_exponents) + row % 2 * blocks};
+    char* const scratch = static_cast<char*>(job.scratch) + row % 2 * job.scratch_stride;
+    T* const exponents = static_cast<T*>(job.block_exponents) + row % 2 * blocks;
+    return {reinterpret_cast<T*>(apart(scratch, Rows::x(job, row), row % 2)), exponents};
   };
   RowState ahead{};
   ahead.kind = RowState::exceptional;
