@@ -23,10 +23,13 @@ from ._core import (
     logsumexp,
     set_num_threads,
     softmax,
+    softmax_topk,
+    topk,
     use_isa,
     version,
 )
 from ._plan import Plan
+from ._results import SoftmaxTopK, SoftmaxTopKLogsumexp, TopK
 from ._threads import register_threadpoolctl, threads
 from ._tune import Tuning, reset_tuning, tune
 
@@ -34,6 +37,9 @@ __version__ = version()
 
 __all__ = [
     "Plan",
+    "SoftmaxTopK",
+    "SoftmaxTopKLogsumexp",
+    "TopK",
     "Tuning",
     "__version__",
     "caches",
@@ -51,7 +57,9 @@ __all__ = [
     "reset_tuning",
     "set_num_threads",
     "softmax",
+    "softmax_topk",
     "threads",
+    "topk",
     "tune",
     "use_isa",
     "version",

@@ -1,0 +1,389 @@
+// Runs of rows through the kernels, what they leave to others, and the way to the outputs.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "dispatch.h"
+#include "fastsoftmax/plan.hpp"
+#include "gather.h"
+#include "rows_job.h"
+#include "scratch.h"
+#include "threads.h"
+#include "topk_keys.h"
+
+#define FASTSOFTMAX_ISA baseline
+#include "simd/half.h"
+
+namespace fastsoftmax {
+namespace {
+
+using kernels::BlockSum;
+using kernels::KernelTable;
+using kernels::kIrregular;
+using kernels::RowAlgorithm;
+using kernels::RowOp;
+using kernels::RowsJob;
+using kernels::TopkJob;
+using kernels::TopkKernels;
+using kernels::TopkOutcome;
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// Rows are taken through the kernel and on to the outputs so many at a time that what is between
+// stays in L1.
+constexpr std::int64_t kBatchElements = 2048;
+constexpr std::int64_t kBatchRows = 256;
+// Where the axis is strided, so many neighbouring rows are copied side by side first, if the copy
+// takes no more than kLargestTile bytes.
+constexpr std::int64_t kTileLine = 64;
+constexpr std::int64_t kLargestTile = 8 << 20;
+
+// The negative of each element, so that the largest is found for the smallest. A NaN comes last.
+template <class T>
+void negate(T* v, int count) {
+  for (int i = 0; i < count; ++i)
+    v[i] = std::isnan(v[i]) ? -std::numeric_limits<T>::infinity() : -v[i];
+}
+void fetch_negated(const void* context, std::int64_t row, std::int64_t start, int count,
+                   void* buffer) {
+  fetch_row(context, row, start, count, buffer);
+  if (static_cast<const Call*>(context)->row_dtype == DType::f64)
+    negate(static_cast<double*>(buffer), count);
+  else
+    negate(static_cast<float*>(buffer), count);
+}
+
+// Takes out of a row that the kernels write what belongs to certain indices.
+struct Pick {
+  const Call* call;
+  const std::int64_t* indices;
+  std::int64_t k;
+  std::int64_t item;
+  char* to;
+
+  static void fetch(const void* context, std::int64_t row, std::int64_t start, int count,
+                    void* buffer) {
+    fetch_row(static_cast<const Pick*>(context)->call, row, start, count, buffer);
+  }
+  static void store(const void* context, std::int64_t, std::int64_t start, int count,
+                    const void* buffer) {
+    const auto& p = *static_cast<const Pick*>(context);
+    for (std::int64_t j = 0; j < p.k; ++j) {
+      const std::int64_t i = p.indices[j] - start;
+      if (i >= 0 && i < count)
+        std::memcpy(p.to + j * p.item, static_cast<const char*>(buffer) + i * p.item,
+                    static_cast<std::size_t>(p.item));
+    }
+  }
+};
+
+void copy_element(const char* from, char* to, std::int64_t item, bool swapped) {
+  if (swapped)
+    std::reverse_copy(from, from + item, to);
+  else
+    std::copy_n(from, item, to);
+}
+
+template <class Element>
+void transpose(const char* x, std::int64_t x_step, std::int64_t length, std::int64_t rows,
+               char* tile) {
+  for (std::int64_t i = 0; i < length; ++i, x += x_step) {
+    for (std::int64_t r = 0; r < rows; ++r)
+      std::memcpy(tile + (r * length + i) * static_cast<std::int64_t>(sizeof(Element)),
+                  x + r * static_cast<std::int64_t>(sizeof(Element)), sizeof(Element));
+  }
+}
+
+class TopkRows {
+ public:
+  TopkRows(const TopkCall& topk, int max_threads)
+      : topk_(topk),
+        call_(topk.call),
+        table_(kernels_in_use()),
+        by_keys_(topk.selection && !is_floating(call_.x_dtype)),
+        item_(call_.row_dtype == DType::f64 ? 8 : 4),
+        tile_rows_(choose_tile()),
+        direct_(!topk.smallest && (call_.layout == Layout::rows || tile_rows_ > 0)),
+        kernel_(choose_kernel()) {
+    int threads = 1;
+    if (call_.rows * call_.row_length >= kFewestElementsToShare)
+      threads = max_threads > 0 ? std::min(max_threads, num_threads()) : num_threads();
+    plan_ = make_plan(call_.problem(), Algorithm::automatic, caches(), threads);
+    if (plan_.share_row && (by_keys_ || tile_rows_ > 0)) {
+      plan_.share_row = false;
+      plan_.rows_per_task = 1;
+    }
+    const std::int64_t run = tile_rows_ > 0 ? tile_rows_ : kBatchRows;
+    batch_ = std::clamp<std::int64_t>(kBatchElements / topk.k, 1, run);
+    outcome_ = topk.selection || topk.normalize == Normalize::topk ? TopkOutcome::scores
+               : topk.log                                          ? TopkOutcome::log_softmax
+                                                                   : TopkOutcome::softmax;
+  }
+
+  void run() {
+    const Scratch scratch(bytes(), plan_.threads);
+    scratch_ = &scratch;
+    if (plan_.share_row) return run_shared();
+    parallel_for(divide_up(call_.rows, plan_.rows_per_task), plan_.threads, run_task, this);
+  }
+
+ private:
+  // The memory of a worker.
+  struct Memory {
+    char* values;
+    std::int64_t* indices;
+    char* logsumexp;
+    std::int64_t* regular;
+    char* workspace;
+    KeyItem* items;
+    char* tile;
+    std::size_t bytes;
+  };
+
+  Memory carve(char* at) const {
+    char* const begin = at;
+    const auto take = [&](std::int64_t count, std::size_t size) {
+      char* const here = at;
+      at += Scratch::aligned(static_cast<std::size_t>(count) * size);
+      return here;
+    };
+    const auto item = static_cast<std::size_t>(item_);
+    Memory m{};
+    m.values = take(batch_ * topk_.k, item);
+    m.indices = reinterpret_cast<std::int64_t*>(take(batch_ * topk_.k, sizeof(std::int64_t)));
+    m.logsumexp = take(batch_, item);
+    m.regular = reinterpret_cast<std::int64_t*>(take(batch_, sizeof(std::int64_t)));
+    m.workspace = take(1, kernel_.workspace_bytes(call_.row_length, topk_.k));
+    m.items =
+        reinterpret_cast<KeyItem*>(take(key_items(call_.row_length, topk_.k), sizeof(KeyItem)));
+    m.tile = take(tile_rows_ * call_.row_length, item);
+    m.bytes = static_cast<std::size_t>(at - begin);
+    return m;
+  }
+  std::size_t bytes() const { return carve(nullptr).bytes; }
+
+  std::int64_t choose_tile() const {
+    if (!call_.direct || call_.layout == Layout::rows || topk_.smallest || by_keys_) return 0;
+    const auto outer = call_.outer.view();
+    const std::int64_t item = itemsize(call_.x_dtype);
+    if (outer.empty() || outer.back().x != item) return 0;
+    const std::int64_t fitting = kLargestTile / (call_.row_length * item);
+    const std::int64_t rows = std::min({kTileLine / item, fitting, outer.back().size});
+    return rows > 1 ? rows : 0;
+  }
+
+  const TopkKernels& choose_kernel() const {
+    const bool f64 = call_.row_dtype == DType::f64;
+    if (!direct_) return f64 ? table_.topk_gathered_f64 : table_.topk_gathered_f32;
+    if (f64) return table_.topk_f64;
+    if (call_.row_dtype == DType::f16) return table_.topk_f16;
+    return call_.row_dtype == DType::bf16 ? table_.topk_bf16 : table_.topk_f32;
+  }
+
+  static void run_task(void* context, std::int64_t task, int worker) noexcept {
+    const auto& t = *static_cast<const TopkRows*>(context);
+    const Memory memory = t.carve(t.scratch_->of(worker));
+    const std::int64_t last = std::min(t.call_.rows, (task + 1) * t.plan_.rows_per_task);
+    const std::int64_t run = rows_per_run(t.call_);
+    for (std::int64_t row = task * t.plan_.rows_per_task; row < last;) {
+      const std::int64_t rows = std::min({last - row, run - row % run, t.batch_});
+      t.run_batch(row, rows, memory);
+      row += rows;
+    }
+  }
+
+  TopkJob job(std::int64_t row, std::int64_t rows, const Memory& memory) const {
+    TopkJob job{};
+    job.rows = rows_job(call_, row, rows);
+    if (!direct_) {
+      job.rows.fetch = topk_.smallest ? fetch_negated : fetch_row;
+      job.rows.context = &call_;
+      job.rows.first_row = row;
+      if (job.rows.temperatures == nullptr) job.rows.temperatures = &call_.temperature;
+    }
+    job.outcome = outcome_;
+    job.k = topk_.k;
+    job.values = memory.values;
+    job.indices = memory.indices;
+    if (topk_.logsumexp != nullptr) job.logsumexp = memory.logsumexp;
+    job.regular = memory.regular;
+    job.workspace = memory.workspace;
+    return job;
+  }
+
+  void run_batch(std::int64_t row, std::int64_t rows, const Memory& memory) const {
+    if (by_keys_) {
+      std::fill_n(memory.regular, rows, kIrregular);
+    } else {
+      TopkJob batch = job(row, rows, memory);
+      if (tile_rows_ > 0) copy_tile(batch.rows, memory.tile);
+      kernel_.rows(batch);
+    }
+    finish_batch(row, rows, memory);
+  }
+
+  void copy_tile(RowsJob& rows, char* tile) const {
+    const char* const x = static_cast<const char*>(rows.x);
+    const std::int64_t step = call_.reduced.count > 0 ? call_.reduced.dims[0].x : 0;
+    const std::int64_t item = itemsize(call_.x_dtype);
+    if (item == 8)
+      transpose<double>(x, step, rows.length, rows.rows, tile);
+    else if (item == 4)
+      transpose<float>(x, step, rows.length, rows.rows, tile);
+    else
+      transpose<std::uint16_t>(x, step, rows.length, rows.rows, tile);
+    rows.x = tile;
+    rows.x_stride = rows.length * item;
+  }
+
+  // A single long row, seen by all threads.
+  void run_shared() {
+    const Memory memory = carve(scratch_->of(0));
+    blocks_ = divide_up(call_.row_length, plan_.block);
+    std::vector<BlockSum> sums(static_cast<std::size_t>(blocks_));
+    for (std::int64_t row = 0; row < call_.rows; ++row) {
+      shared_ = job(row, 1, memory);
+      shared_.sums = sums.data();
+      parallel_for(divide_up(blocks_, plan_.rows_per_task), plan_.threads, observe_task, this);
+      kernel_.select(shared_);
+      finish_batch(row, 1, memory);
+    }
+  }
+  static void observe_task(void* context, std::int64_t task, int) noexcept {
+    const auto& t = *static_cast<const TopkRows*>(context);
+    const std::int64_t first = task * t.plan_.rows_per_task;
+    t.kernel_.observe(t.shared_, first, std::min(t.blocks_, first + t.plan_.rows_per_task));
+  }
+
+  void finish_batch(std::int64_t row, std::int64_t rows, const Memory& memory) const {
+    const baseline::DefaultFloatEnvironment environment;
+    const bool lowest_differ = call_.where != nullptr || topk_.smallest;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t regular = memory.regular[r];
+      if (regular == kIrregular)
+        finish_irregular(row + r, r, memory);
+      else if (regular < topk_.k && lowest_differ)
+        order_lowest(RowKeys(topk_, row + r), regular, topk_.k, memory.indices + r * topk_.k);
+    }
+    if (!topk_.selection && topk_.normalize == Normalize::topk) normalize_selected(rows, memory);
+    for (std::int64_t r = 0; r < rows; ++r) write(row + r, r, memory);
+  }
+
+  void finish_irregular(std::int64_t row, std::int64_t r, const Memory& memory) const {
+    const RowKeys keys(topk_, row);
+    std::int64_t* const indices = memory.indices + r * topk_.k;
+    char* const values = memory.values + r * topk_.k * item_;
+    select_by_keys(keys, topk_.k, memory.items, indices);
+    if (topk_.selection) return;
+    if (outcome_ == TopkOutcome::scores) {
+      for (std::int64_t j = 0; j < topk_.k; ++j) put(values, j, keys.score(indices[j]));
+    } else {
+      const bool log = outcome_ == TopkOutcome::log_softmax;
+      pick(row, log ? RowOp::log_softmax : RowOp::softmax,
+           {&call_, indices, topk_.k, item_, values});
+    }
+    if (topk_.logsumexp != nullptr) {
+      const std::int64_t first = 0;
+      pick(row, RowOp::logsumexp, {&call_, &first, 1, item_, memory.logsumexp + r * item_});
+    }
+  }
+
+  // Runs the whole row through the kernels and keeps what is wanted of it.
+  void pick(std::int64_t row, RowOp op, const Pick& wanted) const {
+    RowsJob job = rows_job(call_, row, 1);
+    job.op = op;
+    job.algorithm = RowAlgorithm::three_pass_recompute;
+    job.fetch = Pick::fetch;
+    job.store = Pick::store;
+    job.context = &wanted;
+    job.first_row = row;
+    if (job.temperatures == nullptr) job.temperatures = &call_.temperature;
+    (call_.row_dtype == DType::f64 ? table_.gathered_f64 : table_.gathered_f32).rows(job);
+  }
+
+  void put(char* values, std::int64_t j, double v) const {
+    const auto single = static_cast<float>(v);
+    if (item_ == 8)
+      std::memcpy(values + j * item_, &v, sizeof v);
+    else
+      std::memcpy(values + j * item_, &single, sizeof single);
+  }
+
+  // softmax of the selected scores, a row of its own.
+  void normalize_selected(std::int64_t rows, const Memory& memory) const {
+    RowsJob job{};
+    job.op = topk_.log ? RowOp::log_softmax : RowOp::softmax;
+    job.algorithm = RowAlgorithm::three_pass_reload;
+    job.x = memory.values;
+    job.y = memory.values;
+    job.x_stride = topk_.k * item_;
+    job.y_stride = job.x_stride;
+    job.rows = rows;
+    job.length = topk_.k;
+    job.empty_is_zero = call_.empty == EmptyRow::zero;
+    (item_ == 8 ? table_.f64 : table_.f32).rows(job);
+  }
+
+  void write(std::int64_t row, std::int64_t r, const Memory& memory) const {
+    const std::int64_t k = topk_.k;
+    const std::int64_t inner = topk_.inner;
+    const std::int64_t at = row / inner * k * inner + row % inner;
+    const std::int64_t* const indices = memory.indices + r * k;
+    auto* const to = reinterpret_cast<std::int64_t*>(topk_.indices) + at;
+    for (std::int64_t j = 0; j < k; ++j) to[j * inner] = indices[j];
+    const std::int64_t item = itemsize(topk_.values_dtype);
+    char* const values = topk_.values + at * item;
+    if (topk_.selection) {
+      const RowKeys keys(topk_, row);
+      for (std::int64_t j = 0; j < k; ++j)
+        copy_element(keys.element(indices[j]), values + j * inner * item, item, call_.x_swapped);
+    } else {
+      write_numbers(memory.values + r * k * item_, k, values, inner * item);
+    }
+    if (topk_.logsumexp != nullptr)
+      write_numbers(memory.logsumexp + r * item_, 1, topk_.logsumexp + row * item, item);
+  }
+
+  // From the arithmetic type to that of the values.
+  void write_numbers(const char* from, std::int64_t count, char* to, std::int64_t step) const {
+    for (std::int64_t j = 0; j < count; ++j, from += item_, to += step) {
+      float v;
+      std::memcpy(&v, from, sizeof v);
+      if (topk_.values_dtype == DType::f16)
+        write_half<f16>(v, to);
+      else if (topk_.values_dtype == DType::bf16)
+        write_half<bf16>(v, to);
+      else
+        std::copy_n(from, item_, to);
+    }
+  }
+  template <class Half>
+  static void write_half(float v, char* to) {
+    Half half;
+    baseline::from_f32(v, &half);
+    std::memcpy(to, &half, sizeof half);
+  }
+
+  const TopkCall& topk_;
+  const Call& call_;
+  const KernelTable& table_;
+  bool by_keys_;
+  std::int64_t item_;  // bytes of an arithmetic element
+  std::int64_t tile_rows_;
+  bool direct_;
+  const TopkKernels& kernel_;
+  Plan plan_;
+  std::int64_t batch_;
+  TopkOutcome outcome_;
+  const Scratch* scratch_ = nullptr;
+  TopkJob shared_{};
+  std::int64_t blocks_ = 0;
+};
+
+}  // namespace
+
+void execute(const TopkCall& topk, int max_threads) { TopkRows(topk, max_threads).run(); }
+
+}  // namespace fastsoftmax
