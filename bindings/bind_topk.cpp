@@ -1,12 +1,13 @@
 // softmax_topk and topk.
 #include <array>
+#include <optional>
 #include <string>
 
+#include "axis_result.h"
 #include "bind.h"
 #include "errors.h"
 #include "fastcall.h"
 #include "fastsoftmax/topk.hpp"
-#include "request.h"
 #include "topk_docs.h"
 
 namespace fastsoftmax::python {
@@ -33,43 +34,6 @@ void check_k(const Operand& x, std::int64_t k, int axis) {
     topk(x.view.as_input(), k, axis, {}, {});
 }
 
-// A result, dense in C order, of the shape of x with `length` along the axis.
-struct Result {
-  ArrayView view;
-  py::array array;
-
-  Result(const Operand& x, int axis, std::int64_t length, DType dtype, bool drop_axis = false) {
-    view.dtype = dtype;
-    view.byteswapped = false;
-    view.writeable = true;
-    view.ndim = x.view.ndim;
-    view.shape = x.view.shape;
-    const auto at = static_cast<std::size_t>(axis);
-    view.shape[at] = length;
-    std::int64_t step = itemsize(dtype);
-    for (auto d = static_cast<std::size_t>(view.ndim); d-- > 0;) {
-      view.strides[d] = step;
-      step *= view.shape[d];
-    }
-    std::array<bool, max_ndim> dropped{};
-    dropped[at] = drop_axis;
-    const bool for_tensor = x.source == Source::tensor;
-    array = for_tensor ? new_aligned_array(storage_dtype(dtype), view, dropped)
-                       : new_array(numpy_dtype(dtype), view, dropped);
-  }
-};
-
-template <typename Run>
-void without_gil(std::int64_t elements, Run run) {
-  if (elements < gil_threshold) return run();
-  const py::gil_scoped_release release;
-  run();
-}
-
-py::object named(const char* name, const py::tuple& fields) {
-  return py::module_::import("fastsoftmax._results").attr(name)(*fields);
-}
-
 py::object softmax_topk_of(const Arguments<9>& a) {
   Operand x;
   read_operand(a[0], "x", x);
@@ -88,9 +52,9 @@ py::object softmax_topk_of(const Arguments<9>& a) {
 
   const DType dtype = result_dtype(x.view.dtype);
   check_k(x, k, axis);
-  Result values(x, axis, k, dtype);
-  Result indices(x, axis, k, DType::i64);
-  std::optional<Result> sums;
+  AxisResult values(x, axis, k, dtype);
+  AxisResult indices(x, axis, k, DType::i64);
+  std::optional<AxisResult> sums;
   if (with_logsumexp) sums.emplace(x, axis, 1, dtype, true);
   without_gil(x.view.size(), [&] {
     const View logsumexp = sums ? sums->view.as_output() : View{};
@@ -111,8 +75,8 @@ py::object topk_of(const Arguments<4>& a) {
   const int axis = read_single_axis(a[2], x.view.ndim);
   const bool largest = a[3] == nullptr || read_flag(a[3]);
   check_k(x, k, axis);
-  Result values(x, axis, k, x.view.dtype);
-  Result indices(x, axis, k, DType::i64);
+  AxisResult values(x, axis, k, x.view.dtype);
+  AxisResult indices(x, axis, k, DType::i64);
   without_gil(x.view.size(), [&] {
     topk(x.view.as_input(), k, axis, values.view.as_output(), indices.view.as_output(), largest);
   });

@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "axis_call.h"
 #include "dispatch.h"
 #include "fastsoftmax/plan.hpp"
 #include "gather.h"
@@ -14,7 +15,7 @@
 #include "topk_keys.h"
 
 #define FASTSOFTMAX_ISA baseline
-#include "simd/half.h"
+#include "simd/vec_common.h"
 
 namespace fastsoftmax {
 namespace {
@@ -107,10 +108,8 @@ class TopkRows {
         tile_rows_(choose_tile()),
         direct_(!topk.smallest && (call_.layout == Layout::rows || tile_rows_ > 0)),
         kernel_(choose_kernel()) {
-    int threads = 1;
-    if (call_.rows * call_.row_length >= kFewestElementsToShare)
-      threads = max_threads > 0 ? std::min(max_threads, num_threads()) : num_threads();
-    plan_ = make_plan(call_.problem(), Algorithm::automatic, caches(), threads);
+    plan_ =
+        make_plan(call_.problem(), Algorithm::automatic, caches(), threads_for(call_, max_threads));
     if (plan_.share_row && (by_keys_ || tile_rows_ > 0)) {
       plan_.share_row = false;
       plan_.rows_per_task = 1;
@@ -340,30 +339,11 @@ class TopkRows {
       for (std::int64_t j = 0; j < k; ++j)
         copy_element(keys.element(indices[j]), values + j * inner * item, item, call_.x_swapped);
     } else {
-      write_numbers(memory.values + r * k * item_, k, values, inner * item);
+      store_elements(memory.values + r * k * item_, topk_.values_dtype, k, values, inner * item);
     }
     if (topk_.logsumexp != nullptr)
-      write_numbers(memory.logsumexp + r * item_, 1, topk_.logsumexp + row * item, item);
-  }
-
-  // From the arithmetic type to that of the values.
-  void write_numbers(const char* from, std::int64_t count, char* to, std::int64_t step) const {
-    for (std::int64_t j = 0; j < count; ++j, from += item_, to += step) {
-      float v;
-      std::memcpy(&v, from, sizeof v);
-      if (topk_.values_dtype == DType::f16)
-        write_half<f16>(v, to);
-      else if (topk_.values_dtype == DType::bf16)
-        write_half<bf16>(v, to);
-      else
-        std::copy_n(from, item_, to);
-    }
-  }
-  template <class Half>
-  static void write_half(float v, char* to) {
-    Half half;
-    baseline::from_f32(v, &half);
-    std::memcpy(to, &half, sizeof half);
+      store_elements(memory.logsumexp + r * item_, topk_.values_dtype, 1,
+                     topk_.logsumexp + row * item, item);
   }
 
   const TopkCall& topk_;

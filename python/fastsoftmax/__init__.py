@@ -23,13 +23,14 @@ from ._core import (
     logsumexp,
     set_num_threads,
     softmax,
+    softmax_stats,
     softmax_topk,
     topk,
     use_isa,
     version,
 )
 from ._plan import Plan
-from ._results import SoftmaxTopK, SoftmaxTopKLogsumexp, TopK
+from ._results import SoftmaxStats, SoftmaxTopK, SoftmaxTopKLogsumexp, TopK
 from ._threads import register_threadpoolctl, threads
 from ._tune import Tuning, reset_tuning, tune
 
@@ -37,6 +38,7 @@ __version__ = version()
 
 __all__ = [
     "Plan",
+    "SoftmaxStats",
     "SoftmaxTopK",
     "SoftmaxTopKLogsumexp",
     "TopK",
@@ -57,6 +59,7 @@ __all__ = [
     "reset_tuning",
     "set_num_threads",
     "softmax",
+    "softmax_stats",
     "softmax_topk",
     "threads",
     "topk",

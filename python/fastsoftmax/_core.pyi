@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ._plan import Plan
-from ._results import SoftmaxTopK, SoftmaxTopKLogsumexp, TopK
+from ._results import SoftmaxStats, SoftmaxTopK, SoftmaxTopKLogsumexp, TopK
 
 class _SupportsDLPack(Protocol):
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -363,3 +363,10 @@ def softmax_topk(
 def topk(
     x: _Array, k: SupportsIndex, axis: SupportsIndex = -1, *, largest: bool = True
 ) -> TopK: ...
+def softmax_stats(
+    x: _Array,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+) -> SoftmaxStats: ...

@@ -25,3 +25,13 @@ class SoftmaxTopKLogsumexp(NamedTuple):
     values: Any
     indices: Any
     logsumexp: Any
+
+
+class SoftmaxStats(NamedTuple):
+    """The result of `softmax_stats`: one value of each for every row."""
+
+    max: Any
+    logsumexp: Any
+    entropy: Any
+    top1: Any
+    margin: Any

@@ -1,5 +1,6 @@
 // Compiles every kernel for the instruction set that FASTSOFTMAX_ISA names, and defines its table.
 #include "kernels/columns.h"
+#include "kernels/stats.h"
 #include "kernels/topk.h"
 
 namespace fastsoftmax {
@@ -50,6 +51,10 @@ constexpr kernels::KernelTable kTable = {
     TopkEntries<DirectRows<F32, bf16>>::table(),
     TopkEntries<GatheredRows<F32>>::table(),
     TopkEntries<GatheredRows<F64>>::table(),
+    stats_entry<DirectRows<F32, float>>,
+    stats_entry<DirectRows<F64, double>>,
+    stats_entry<GatheredRows<F32>>,
+    stats_entry<GatheredRows<F64>>,
 };
 
 }  // namespace

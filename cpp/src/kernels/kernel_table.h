@@ -163,6 +163,16 @@ struct TopkKernels {
   void (*select)(const TopkJob& job);
 };
 
+// What softmax_stats tells of a row, in the arithmetic type.
+template <class T>
+struct RowStats {
+  T max, logsumexp, entropy, top1, margin;
+};
+struct StatsJob {
+  RowsJob rows;  // where the rows are; of y, store, op, algorithm and scratch nothing is used
+  void* stats;   // a RowStats for each row
+};
+
 struct KernelTable {
   const char* name;
   RowKernels f32, f64, f16, bf16;              // contiguous rows of the type
@@ -179,6 +189,10 @@ struct KernelTable {
   void (*ext_exp_f64)(const double* x, double* mantissa, double* exponent, std::size_t count);
   TopkKernels topk_f32, topk_f64, topk_f16, topk_bf16;
   TopkKernels topk_gathered_f32, topk_gathered_f64;
+  void (*stats_f32)(const StatsJob& job);
+  void (*stats_f64)(const StatsJob& job);
+  void (*stats_gathered_f32)(const StatsJob& job);
+  void (*stats_gathered_f64)(const StatsJob& job);
 };
 
 const KernelTable& scalar_table() noexcept;
