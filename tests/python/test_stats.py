@@ -41,16 +41,14 @@ def test_values(dtype, n, scale, rng):
     x[5, 0] = 0
     p = fs.softmax(x)
     stats = fs.softmax_stats(x)
-    top = -np.sort(-p, axis=-1)
+    top = p.max(-1)
     np.testing.assert_array_equal(stats.max, x.max(-1))
     assert stats.logsumexp.tobytes() == fs.logsumexp(x).tobytes()
-    assert stats.top1.tobytes() == top[:, 0].tobytes()
-    second = top[:, 1] if n > 1 else np.zeros(6, dtype)
+    assert stats.top1.tobytes() == top.tobytes()
     wide = fs.softmax(x.astype(np.float32)) if dtype == np.float16 else p
     wide = -np.sort(-wide, axis=-1)
     margin = wide[:, 0] - (wide[:, 1] if n > 1 else 0)
     assert stats.margin.tobytes() == margin.astype(dtype).tobytes()
-    assert second.shape == stats.margin.shape
     limit = 21 if dtype != np.float16 else 1
     for i, row in enumerate(x):
         expected = exact(row)
