@@ -1,4 +1,4 @@
-"""softmax_topk and topk: exact selection in a stated order, probabilities with the bits of softmax."""
+"""softmax_topk and topk: exact selection in a stated order, values with the bits of softmax."""
 
 from __future__ import annotations
 
