@@ -4,7 +4,7 @@
 
 Prints, for each shape and k, the median time of `softmax_topk` in nanoseconds per element and how
 often longer the others take: PyTorch's softmax and topk, its amax alone (the time of one read),
-NumPy's argpartition of our softmax, and ONNX Runtime's Softmax and TopK, where installed. Then, what
+NumPy's argpartition of our softmax, and ONNX Runtime's Softmax and TopK, where installed. Then what
 sorted, constant and one-hot rows take relative to random ones, and `softmax_stats` relative to
 `logsumexp`.
 """

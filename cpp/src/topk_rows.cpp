@@ -267,7 +267,7 @@ class TopkRows {
         order_lowest(RowKeys(topk_, row + r), regular, topk_.k, memory.indices + r * topk_.k);
     }
     if (!topk_.selection && topk_.normalize == Normalize::topk) normalize_selected(rows, memory);
-    for (std::int64_t r = 0; r < rows; ++r) write(row + r, r, memory);
+    write(row, rows, memory);
   }
 
   void finish_irregular(std::int64_t row, std::int64_t r, const Memory& memory) const {
@@ -325,25 +325,40 @@ class TopkRows {
     (item_ == 8 ? table_.f64 : table_.f32).rows(job);
   }
 
-  void write(std::int64_t row, std::int64_t r, const Memory& memory) const {
+  // Rows that lie one behind the other in the outputs go there in one piece.
+  void write(std::int64_t row, std::int64_t rows, const Memory& memory) const {
+    const std::int64_t k = topk_.k;
+    const std::int64_t item = itemsize(topk_.values_dtype);
+    if (topk_.logsumexp != nullptr)
+      store_elements(memory.logsumexp, topk_.values_dtype, rows, topk_.logsumexp + row * item,
+                     item);
+    const std::int64_t inner = topk_.inner;
+    const bool together = inner == 1;
+    const std::int64_t count = together ? rows * k : k;
+    for (std::int64_t r = 0; r < (together ? 1 : rows); ++r) {
+      const std::int64_t outer = together ? row : (row + r) / inner;
+      const std::int64_t at = outer * k * inner + (together ? 0 : (row + r) % inner);
+      const std::int64_t* const indices = memory.indices + r * k;
+      auto* const to = reinterpret_cast<std::int64_t*>(topk_.indices) + at;
+      for (std::int64_t j = 0; j < count; ++j) to[j * inner] = indices[j];
+      if (!topk_.selection)
+        store_elements(memory.values + r * k * item_, topk_.values_dtype, count,
+                       topk_.values + at * item, inner * item);
+    }
+    if (topk_.selection) write_elements(row, rows, memory);
+  }
+
+  void write_elements(std::int64_t row, std::int64_t rows, const Memory& memory) const {
     const std::int64_t k = topk_.k;
     const std::int64_t inner = topk_.inner;
-    const std::int64_t at = row / inner * k * inner + row % inner;
-    const std::int64_t* const indices = memory.indices + r * k;
-    auto* const to = reinterpret_cast<std::int64_t*>(topk_.indices) + at;
-    for (std::int64_t j = 0; j < k; ++j) to[j * inner] = indices[j];
     const std::int64_t item = itemsize(topk_.values_dtype);
-    char* const values = topk_.values + at * item;
-    if (topk_.selection) {
-      const RowKeys keys(topk_, row);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const RowKeys keys(topk_, row + r);
+      const std::int64_t at = (row + r) / inner * k * inner + (row + r) % inner;
       for (std::int64_t j = 0; j < k; ++j)
-        copy_element(keys.element(indices[j]), values + j * inner * item, item, call_.x_swapped);
-    } else {
-      store_elements(memory.values + r * k * item_, topk_.values_dtype, k, values, inner * item);
+        copy_element(keys.element(memory.indices[r * k + j]),
+                     topk_.values + (at + j * inner) * item, item, call_.x_swapped);
     }
-    if (topk_.logsumexp != nullptr)
-      store_elements(memory.logsumexp + r * item_, topk_.values_dtype, 1,
-                     topk_.logsumexp + row * item, item);
   }
 
   const TopkCall& topk_;

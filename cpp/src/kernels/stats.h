@@ -142,7 +142,7 @@ template <class A, class Source>
   DirectSource<T> scores{p};
   DirectSink<T> sink{p, false};
   write_softmax<A>(scores, sink, 2, state, 0, 1);
-  stats.max = shifted_by != nullptr ? *shifted_by : top.first;
+  stats.max = shifted_by != nullptr ? *shifted_by : top.first + T(0);  // -0 and +0 are one
   stats.logsumexp = static_cast<T>(static_cast<double>(stats.max) + logarithm.log_sum);
   stats.entropy = static_cast<T>(logarithm.log_sum + (weighted.hi + weighted.lo) / total.all.hi);
   stats.top1 = p[0];
