@@ -1,6 +1,6 @@
 // The k largest elements of rows of a single block in memory, several rows at a time, pass by pass:
 // the passes of different rows are independent, so that the latency of one row hides behind others'
-// work, and no branch depends on where the large elements are.
+// work.
 #pragma once
 
 #include "kernels/topk_row.h"
@@ -47,7 +47,7 @@ struct ShortTopk {
   int kept_lanes;
   alignas(64) T lane_max[most_rows][A::lanes + A::width];
   T values[most_elements + A::width];
-  T positions[most_elements + A::width];  // in the row; a number of type T, for compress
+  int positions[most_elements];  // in the row
   bool regular[most_rows];
   RowState state[most_rows];
   T logsumexp[most_rows];
@@ -111,20 +111,26 @@ struct ShortTopk {
   [[gnu::always_inline]] int take(const In* x, T bound, int count) {
     const int begin = count;
     const auto least = A::set1(bound);
-    const auto step = A::set1(T(A::lanes));
-    Lanes<A> here(A::load(kCountUp<T>));
-    FASTSOFTMAX_UNROLL
-    for (int v = 1; v < Lanes<A>::count; ++v)
-      here.r[v] = A::add(here.r[v], A::set1(static_cast<T>(v * A::width)));
-    for_each_vector<A>(length, [&](int v, int i, auto part) __attribute__((always_inline)) {
-      const auto z = load<A>(x + i, part, A::set1(-infinity<T>()));
-      const unsigned bits = A::above(z, least) & in_use(part);
-      A::compress(positions + count, here.r[v], bits);
-      here.r[v] = A::add(here.r[v], step);
-      count += count_bits<A>(bits);
-    });
+    for (int start = 0; start < length; start += A::lanes) {
+      std::uint64_t above = 0;
+      if (length - start >= A::lanes) {
+        FASTSOFTMAX_UNROLL
+        for (int v = 0; v < Lanes<A>::count; ++v) {
+          const std::uint64_t bits = A::above(A::load(x + start + v * A::width), least);
+          above |= bits << (v * A::width);
+        }
+      } else {
+        for (int i = start; i < length; i += A::width) {
+          const Part part{length - i < A::width ? length - i : A::width};
+          const std::uint64_t bits =
+              A::above(A::load(x + i, part.n, A::set1(T(0))), least) & in_use(part);
+          above |= bits << (i - start);
+        }
+      }
+      for (; above != 0; above &= above - 1) positions[count++] = start + __builtin_ctzll(above);
+    }
     for (int j = begin; j < count; ++j)
-      values[j] = A::first(A::load(x + static_cast<int>(positions[j]), 1, A::set1(T(0))));
+      values[j] = A::first(A::load(x + positions[j], 1, A::set1(T(0))));
     return count;
   }
 };
