@@ -4,8 +4,6 @@
 #include <array>
 #include <string>
 
-#include "fastsoftmax/runtime.hpp"
-
 namespace fastsoftmax {
 
 Call axis_call(const ConstView& x, int axis, const Options& options) {
@@ -63,12 +61,6 @@ void check_apart(const View& out, const char* what,
     if (other != nullptr && may_share_memory(as_input(out), *other))
       throw InvalidArgument(std::string(what) + " overlaps another array of the call");
   }
-}
-
-int threads_for(const Call& call, int max_threads) {
-  // Asking costs more than a small call takes, and such a call uses one thread anyway.
-  if (call.rows * call.row_length < kFewestElementsToShare) return 1;
-  return max_threads > 0 ? std::min(max_threads, num_threads()) : num_threads();
 }
 
 }  // namespace fastsoftmax

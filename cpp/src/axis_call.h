@@ -21,7 +21,4 @@ void check_apart(const View& out, const char* what, std::initializer_list<const 
 
 ConstView as_input(const View& view);
 
-// Threads that such a call may use.
-int threads_for(const Call& call, int max_threads);
-
 }  // namespace fastsoftmax

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "dispatch.h"
+#include "fastsoftmax/tune.hpp"
 #include "gather.h"
 #include "rows_job.h"
 #include "scratch.h"
@@ -245,6 +246,15 @@ void execute_columns(const Call& call, const Plan& plan, const KernelTable& tabl
 }
 
 }  // namespace
+
+Plan plan_for(const Call& call, Algorithm requested, int max_threads) {
+  const Machine& here = machine();
+  int threads = 1;
+  // Asking costs more than a small call takes, and such a call uses one thread anyway.
+  if (call.rows * call.row_length >= 2 * here.constants.elements_per_thread)
+    threads = max_threads > 0 ? std::min(max_threads, num_threads()) : num_threads();
+  return make_plan(call.problem(), requested, here, threads);
+}
 
 void execute(const Call& call, const Plan& plan) {
   if (call.rows == 0) return;

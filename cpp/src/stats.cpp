@@ -5,7 +5,7 @@
 
 #include "axis_call.h"
 #include "dispatch.h"
-#include "fastsoftmax/plan.hpp"
+#include "execute.h"
 #include "gather.h"
 #include "kernels/kernel_table.h"
 #include "rows_job.h"
@@ -90,8 +90,7 @@ void softmax_stats(const ConstView& x, int axis, const SoftmaxStats& out,
   // Kernels for rows as they lie exist for f32 and f64; all others are gathered.
   if (call.row_dtype == DType::f16 || call.row_dtype == DType::bf16) call.direct = false;
   if (call.layout != Layout::rows) call.direct = false;
-  const Plan plan = make_plan(call.problem(), Algorithm::automatic, caches(),
-                              threads_for(call, options.max_threads));
+  const Plan plan = plan_for(call, Algorithm::automatic, options.max_threads);
   const std::int64_t per_task = plan.share_row ? 1 : plan.rows_per_task;
   Plan by_rows = plan;
   by_rows.rows_per_task = per_task;

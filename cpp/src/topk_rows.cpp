@@ -3,9 +3,8 @@
 #include <cstring>
 #include <vector>
 
-#include "axis_call.h"
 #include "dispatch.h"
-#include "fastsoftmax/plan.hpp"
+#include "execute.h"
 #include "gather.h"
 #include "rows_job.h"
 #include "scratch.h"
@@ -51,8 +50,7 @@ class TopkRows {
         tile_rows_(choose_tile()),
         direct_(!topk.smallest && (call_.layout == Layout::rows || tile_rows_ > 0)),
         kernel_(choose_kernel()) {
-    plan_ =
-        make_plan(call_.problem(), Algorithm::automatic, caches(), threads_for(call_, max_threads));
+    plan_ = plan_for(call_, Algorithm::automatic, max_threads);
     if (plan_.share_row && (by_keys_ || tile_rows_ > 0)) {
       plan_.share_row = false;
       plan_.rows_per_task = 1;
