@@ -270,7 +270,8 @@ template <class A, Also W, bool Single, int First, class In, class Each>
                    __attribute__((always_inline)) { sum[v - First] = term_at(v, i, part); });
   } else {
     FASTSOFTMAX_UNROLL
-    for (int v = 0; v < registers; ++v) sum[v] = term_at(First + v, (First + v) * A::width, Whole{});
+    for (int v = 0; v < registers; ++v)
+      sum[v] = term_at(First + v, (First + v) * A::width, Whole{});
     for_each_vector<A, First, registers>(
         count - A::lanes, [&](int v, int i, auto part) __attribute__((always_inline)) {
           add_term<A>(sum[v - First], error[v - First], term_at(v, A::lanes + i, part));

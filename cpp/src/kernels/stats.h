@@ -48,7 +48,7 @@ template <class A, class In>
     sum = A::fma(term, A::min(furthest, A::sub(top, z)), sum);
   };
   WeightedSum<A> result;
-  result.sum = block_sum<A>(x, count, exponent, static_cast<T*>(nullptr), T(0), weigh);
+  result.sum = block_sum<A>(x, count, exponent, static_cast<T*>(nullptr), T(0), -1, weigh);
   result.weighted = join<A, true>(weighted).hi;
   return result;
 }
