@@ -47,18 +47,24 @@ bool read_ndarray(PyObject* object, const char* name, Operand& operand) {
   return false;
 }
 
-int read_axis(PyObject* object, int ndim) {
+std::int64_t as_int(PyObject* object, const std::string& what) {
   if (PyBool_Check(object) || !PyIndex_Check(object)) {
-    throw py::type_error("axis must be an int, a tuple of ints or None, not " + type_name(object));
+    throw py::type_error(what + ", not " + type_name(object));
   }
   const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(object));
   if (!index) throw py::error_already_set();
   int overflow = 0;
-  const long long axis = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
-  if (overflow != 0 || axis < -ndim || axis >= ndim) {
-    throw_axis_error(overflow == 0 ? axis : (overflow < 0 ? INT64_MIN : INT64_MAX), ndim);
-  }
+  const long long value = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
+  return overflow == 0 ? value : (overflow < 0 ? INT64_MIN : INT64_MAX);
+}
+
+int normalized(std::int64_t axis, int ndim) {
+  if (axis < -ndim || axis >= ndim) throw_axis_error(axis, ndim);
   return static_cast<int>(axis < 0 ? axis + ndim : axis);
+}
+
+int read_axis(PyObject* object, int ndim) {
+  return normalized(as_int(object, "axis must be an int, a tuple of ints or None"), ndim);
 }
 
 void add_axis(int axis, Axes& axes) {
@@ -149,6 +155,14 @@ Axes read_axes(PyObject* object, int ndim) {
     add_axis(read_axis(object, ndim), axes);
   }
   return axes;
+}
+
+int read_single_axis(PyObject* object, int ndim) {
+  return normalized(object == nullptr ? -1 : as_int(object, "axis must be an int"), ndim);
+}
+
+std::int64_t read_int(PyObject* object, const char* name) {
+  return as_int(object, std::string(name) + " must be an int");
 }
 
 std::optional<DType> read_dtype(PyObject* object) {

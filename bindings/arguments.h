@@ -51,6 +51,9 @@ struct Axes {
 // for an axis given twice, TypeError.
 Axes read_axes(PyObject* object, int ndim);
 
+// An int, -1 where not passed. Throws AxisError, TypeError.
+int read_single_axis(PyObject* object, int ndim);
+
 // One of the four floating types; nullopt for None. Throws TypeError.
 std::optional<DType> read_dtype(PyObject* object);
 
@@ -59,6 +62,8 @@ std::string_view read_text(PyObject* object, const char* name, std::string_view 
 EmptyRow read_empty(PyObject* object);
 Algorithm read_algorithm(PyObject* object);
 bool read_flag(PyObject* object);
+// Throws TypeError for anything but an int; what no int64 holds becomes the nearest one.
+std::int64_t read_int(PyObject* object, const char* name);
 
 // A number goes to `number`; an array of one or more dimensions to `array`, as float64, and the
 // function returns true. Throws TypeError where the elements are not real numbers.

@@ -15,7 +15,23 @@ namespace {
 
 dlpack::DataType type_of(DType dtype) {
   const auto bits = static_cast<std::uint8_t>(8 * itemsize(dtype));
-  return {dtype == DType::bf16 ? dlpack::type_bfloat : dlpack::type_float, bits, 1};
+  switch (dtype) {
+    case DType::bf16:
+      return {dlpack::type_bfloat, bits, 1};
+    case DType::f16:
+    case DType::f32:
+    case DType::f64:
+      return {dlpack::type_float, bits, 1};
+    case DType::boolean:
+      return {dlpack::type_bool, bits, 1};
+    case DType::u8:
+    case DType::u16:
+    case DType::u32:
+    case DType::u64:
+      return {dlpack::type_uint, bits, 1};
+    default:
+      return {dlpack::type_int, bits, 1};
+  }
 }
 
 // A result on its way to another library. That library may hold on to the memory for as long as it

@@ -19,13 +19,14 @@ namespace py = pybind11;
 template <std::size_t Count>
 using Arguments = std::array<PyObject*, Count>;
 
-// The parameters of a function: the first one is required, the first `positional` ones may be
-// passed by position, all of them by keyword.
+// The parameters of a function: the first `required` ones must be passed, the first `positional`
+// ones may be passed by position, all of them by keyword.
 template <std::size_t Count>
 struct Parameters {
   std::string_view function;
   std::size_t positional;
   std::array<const char*, Count> names;
+  std::size_t required = 1;
 
   // Throws py::type_error with CPython's wording.
   Arguments<Count> bind(PyObject* const* args, Py_ssize_t nargs, PyObject* keywords) const {
@@ -45,8 +46,10 @@ struct Parameters {
       }
       slot = args[nargs + k];
     }
-    if (bound[0] == nullptr) {
-      throw py::type_error(call() + "missing required argument '" + names[0] + "'");
+    for (std::size_t i = 0; i < required; ++i) {
+      if (bound[i] == nullptr) {
+        throw py::type_error(call() + "missing required argument '" + names[i] + "'");
+      }
     }
     return bound;
   }

@@ -8,14 +8,13 @@
 
 namespace fastsoftmax::python {
 
-namespace {
-
-// Elements from which on other Python threads may run meanwhile. Giving the GIL up and taking it
-// back costs 0.1 us, and up to 5 ms where another thread is busy; this many elements take 10 us or
-// more.
-constexpr std::int64_t gil_threshold = 1 << 15;
-
-}  // namespace
+py::object hand_back(const Operand& x, const py::object& result, DType dtype, bool scalar) {
+  if (x.source == Source::tensor) return as_tensor_like(x.object, result, dtype);
+  if (x.source == Source::subclass && py::hasattr(x.object, "__array_wrap__")) {
+    return x.object.attr("__array_wrap__")(result);
+  }
+  return scalar ? py::object(result[py::tuple()]) : result;
+}
 
 Request::Request(Op op, const RawArguments& arguments, bool out_may_keep_dims)
     : op_(op), keepdims_(read_flag(arguments.keepdims)) {
@@ -126,23 +125,19 @@ py::object Request::compute() {
     const py::gil_scoped_release release;
     run();
   }
-  return hand_back(result);
+  return give(result);
 }
 
-py::object Request::hand_back(const py::object& result) const {
+py::object Request::give(const py::object& result) const {
   if (has_output_) {
     if (output_.source == Source::tensor) {
       py::module_::import("fastsoftmax._interop").attr("written")(output_.object);
     }
     return py::reinterpret_borrow<py::object>(output_.object);
   }
-  if (x_.source == Source::tensor) return as_tensor_like(x_.object, result, result_.dtype);
-  if (x_.source == Source::subclass && py::hasattr(x_.object, "__array_wrap__")) {
-    return x_.object.attr("__array_wrap__")(result);
-  }
   const bool scalar =
       op_ == Op::logsumexp && !keepdims_ && axes_.count == static_cast<std::size_t>(result_.ndim);
-  return scalar ? py::object(result[py::tuple()]) : result;
+  return hand_back(x_, result, result_.dtype, scalar);
 }
 
 }  // namespace fastsoftmax::python

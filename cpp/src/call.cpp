@@ -220,6 +220,10 @@ std::int64_t DimList::size() const {
   return product;
 }
 
+bool may_share_memory(const ConstView& a, const ConstView& b) {
+  return a.data != nullptr && b.data != nullptr && extent(a).overlaps(extent(b));
+}
+
 bool is_valid_temperature(double temperature, DType row_dtype) noexcept {
   if (row_dtype == DType::f64) return temperature > 0.0 && std::isfinite(temperature);
   const float rounded = static_cast<float>(temperature);

@@ -59,6 +59,9 @@ struct Call {
 Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> axes,
                const Options& options);
 
+// Whether the address ranges of two views meet: no false negatives.
+bool may_share_memory(const ConstView& a, const ConstView& b);
+
 // Whether a temperature is positive and finite, also once rounded to the arithmetic type.
 bool is_valid_temperature(double temperature, DType row_dtype) noexcept;
 

@@ -9,7 +9,10 @@
 #include <vector>
 
 #include "dispatch.h"
+#include "fastsoftmax/tune.hpp"
 #include "gather.h"
+#include "rows_job.h"
+#include "scratch.h"
 #include "threads.h"
 
 namespace fastsoftmax {
@@ -26,48 +29,8 @@ using kernels::RowScan;
 using kernels::RowsJob;
 using kernels::RowState;
 
-constexpr std::size_t kAlignment = 64;
-
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-std::size_t aligned(std::size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
-
-// Memory of each worker, kept by the calling thread from call to call: small calls must not pay for
-// an allocation.
-class Scratch {
- public:
-  Scratch(std::size_t bytes_per_worker, int workers) : stride_(aligned(bytes_per_worker)) {
-    static thread_local Buffer buffer;
-    const std::size_t needed = stride_ * static_cast<std::size_t>(workers);
-    if (needed > buffer.size) {
-      buffer.memory.reset();
-      buffer.size = 0;
-      buffer.memory.reset(static_cast<char*>(std::aligned_alloc(kAlignment, needed)));
-      if (buffer.memory == nullptr) throw std::bad_alloc();
-      buffer.size = needed;
-    }
-    base_ = buffer.memory.get();
-  }
-
-  // Null where no bytes were asked for.
-  char* of(int worker) const {
-    return stride_ == 0 ? nullptr : base_ + stride_ * static_cast<std::size_t>(worker);
-  }
-
- private:
-  struct Free {
-    void operator()(char* p) const { std::free(p); }
-  };
-  struct Buffer {
-    std::unique_ptr<char, Free> memory;
-    std::size_t size = 0;
-  };
-
-  std::size_t stride_;
-  char* base_;
-};
+std::size_t aligned(std::size_t bytes) { return Scratch::aligned(bytes); }
 
 RowOp row_op(Op op) { return static_cast<RowOp>(op); }
 
@@ -86,20 +49,6 @@ RowAlgorithm row_algorithm(Algorithm algorithm) {
   }
 }
 
-const RowKernels& row_kernels(const KernelTable& table, const Call& call) {
-  if (!call.direct) return call.row_dtype == DType::f64 ? table.gathered_f64 : table.gathered_f32;
-  switch (call.row_dtype) {
-    case DType::f64:
-      return table.f64;
-    case DType::f16:
-      return table.f16;
-    case DType::bf16:
-      return table.bf16;
-    default:
-      return table.f32;
-  }
-}
-
 auto columns_kernel(const KernelTable& table, const Call& call) {
   if (!call.direct)
     return call.row_dtype == DType::f64 ? table.columns_gathered_f64 : table.columns_gathered_f32;
@@ -115,51 +64,11 @@ auto columns_kernel(const KernelTable& table, const Call& call) {
   }
 }
 
-struct Offsets {
-  std::int64_t x = 0;
-  std::int64_t y = 0;
-  std::int64_t where = 0;
-  std::int64_t temperature = 0;
-};
-
-Offsets offsets_of(std::span<const Dim> dims, std::int64_t index) {
-  Offsets at;
-  for (std::size_t d = dims.size(); d-- > 0;) {
-    const std::int64_t step = index % dims[d].size;
-    at.x += dims[d].x * step;
-    at.y += dims[d].y * step;
-    at.where += dims[d].where * step;
-    at.temperature += dims[d].temperature * step;
-    index /= dims[d].size;
-  }
-  return at;
-}
-
-// The job for `rows` rows from `row` on, all of them along the last outer axis.
-RowsJob rows_job(const Call& call, const Plan& plan, std::int64_t row, std::int64_t rows) {
-  const auto dims = call.outer.view();
-  const Offsets at = offsets_of(dims, row);
-  const Dim step = dims.empty() ? Dim{} : dims.back();
-  RowsJob job{};
+RowsJob planned_job(const Call& call, const Plan& plan, std::int64_t row, std::int64_t rows) {
+  RowsJob job = rows_job(call, row, rows);
   job.op = row_op(call.op);
   job.algorithm = row_algorithm(plan.algorithm);
-  job.x = call.x + at.x;
-  job.y = call.y + at.y;
-  job.x_stride = step.x;
-  job.y_stride = step.y;
-  job.rows = rows;
-  job.length = call.row_length;
-  if (!call.direct) {
-    job.fetch = fetch_row;
-    job.store = store_row;
-    job.context = &call;
-    job.first_row = row;
-    job.temperatures = call.temperatures == nullptr ? static_cast<const void*>(&call.temperature)
-                                                    : call.temperatures + at.temperature;
-    job.temperature_stride = call.temperatures == nullptr ? 0 : step.temperature;
-  }
   job.stream = plan.stream;
-  job.empty_is_zero = call.empty == EmptyRow::zero;
   return job;
 }
 
@@ -180,11 +89,10 @@ void use_scratch(RowsJob& job, const Plan& plan, char* memory) {
 
 void run_rows(const Call& call, const Plan& plan, const RowKernels& kernel, std::int64_t first,
               std::int64_t last, char* scratch) {
-  const auto dims = call.outer.view();
-  const std::int64_t run = dims.empty() ? 1 : dims.back().size;
+  const std::int64_t run = rows_per_run(call);
   for (std::int64_t row = first; row < last;) {
     const std::int64_t rows = std::min(last - row, run - row % run);
-    RowsJob job = rows_job(call, plan, row, rows);
+    RowsJob job = planned_job(call, plan, row, rows);
     use_scratch(job, plan, scratch);
     kernel.rows(job);
     row += rows;
@@ -271,7 +179,8 @@ void execute_shared_rows(const Call& call, const Plan& plan, const KernelTable& 
   std::vector<RowScan> scans(static_cast<std::size_t>(tasks));
   std::vector<BlockSum> sums(static_cast<std::size_t>(blocks));
   for (std::int64_t row = 0; row < call.rows; ++row) {
-    SharedRow shared{kernel, rows_job(call, plan, row, 1), blocks, plan.rows_per_task, scans, sums};
+    SharedRow shared{kernel, planned_job(call, plan, row, 1), blocks, plan.rows_per_task, scans,
+                     sums};
     use_scratch(shared.job, plan, scratch.of(0));
     shared.run(plan.threads);
   }
@@ -337,6 +246,15 @@ void execute_columns(const Call& call, const Plan& plan, const KernelTable& tabl
 }
 
 }  // namespace
+
+Plan plan_for(const Call& call, Algorithm requested, int max_threads) {
+  const Machine& here = machine();
+  int threads = 1;
+  // Asking costs more than a small call takes, and such a call uses one thread anyway.
+  if (call.rows * call.row_length >= 2 * here.constants.elements_per_thread)
+    threads = max_threads > 0 ? std::min(max_threads, num_threads()) : num_threads();
+  return make_plan(call.problem(), requested, here, threads);
+}
 
 void execute(const Call& call, const Plan& plan) {
   if (call.rows == 0) return;

@@ -5,6 +5,9 @@
 
 namespace fastsoftmax {
 
+// The plan for a call on this machine, with at most so many threads (0: num_threads()).
+Plan plan_for(const Call& call, Algorithm requested, int max_threads);
+
 // Throws std::bad_alloc or UnsupportedIsa, and then has written nothing.
 void execute(const Call& call, const Plan& plan);
 

@@ -187,20 +187,26 @@ void write_same(const T* from, char* p, std::int64_t stride, std::int64_t count,
   for (std::int64_t i = 0; i < count; ++i, p += stride) write(p, from[i], swapped);
 }
 
+void write_any(const void* buffer, DType dtype, char* y, std::int64_t stride, std::int64_t count,
+               bool swapped) {
+  const float* f = static_cast<const float*>(buffer);
+  switch (dtype) {
+    case DType::f64:
+      return write_same(static_cast<const double*>(buffer), y, stride, count, swapped);
+    case DType::f16:
+      return write_half<f16>(f, y, stride, count, swapped);
+    case DType::bf16:
+      return write_half<bf16>(f, y, stride, count, swapped);
+    default:
+      return write_same(f, y, stride, count, swapped);
+  }
+}
+
 void write_run(const Call& call, char* y, std::int64_t stride, std::int64_t count,
                const void* buffer, std::int64_t done) {
-  const float* f = static_cast<const float*>(buffer) + done;
-  switch (call.row_dtype) {
-    case DType::f64:
-      return write_same(static_cast<const double*>(buffer) + done, y, stride, count,
-                        call.y_swapped);
-    case DType::f16:
-      return write_half<f16>(f, y, stride, count, call.y_swapped);
-    case DType::bf16:
-      return write_half<bf16>(f, y, stride, count, call.y_swapped);
-    default:
-      return write_same(f, y, stride, count, call.y_swapped);
-  }
+  const std::int64_t item = call.row_dtype == DType::f64 ? 8 : 4;
+  write_any(static_cast<const char*>(buffer) + done * item, call.row_dtype, y, stride, count,
+            call.y_swapped);
 }
 
 struct Offsets {
@@ -266,6 +272,11 @@ void store_row(const void* context, std::int64_t row, std::int64_t start, int co
                [&](const Offsets& at, const Dim& dim, std::int64_t size, std::int64_t done) {
                  write_run(call, call.y + at.y, dim.y, size, buffer, done);
                });
+}
+
+void store_elements(const void* buffer, DType dtype, std::int64_t count, char* to,
+                    std::int64_t step) {
+  write_any(buffer, dtype, to, step, count, false);
 }
 
 void fetch_columns(const void* context, std::int64_t row, std::int64_t start, int count,

@@ -15,6 +15,10 @@ void fetch_row(const void* context, std::int64_t row, std::int64_t start, int co
 void store_row(const void* context, std::int64_t row, std::int64_t start, int count,
                const void* buffer);
 
+// From the arithmetic type of `dtype` to elements of it that lie `step` bytes apart.
+void store_elements(const void* buffer, DType dtype, std::int64_t count, char* to,
+                    std::int64_t step);
+
 // Those of Layout::columns. A position along the reduced axis takes the place of the row, a
 // position along the inner axis that of the element.
 struct ColumnsContext {

@@ -1,30 +1,17 @@
 #include "fastsoftmax/softmax.hpp"
 
-#include <algorithm>
-
 #include "call.h"
 #include "execute.h"
-#include "fastsoftmax/tune.hpp"
 
 namespace fastsoftmax {
 namespace {
-
-Plan plan_for(const Call& call, const Options& options) {
-  const Machine& here = machine();
-  int threads = 1;
-  // Asking costs more than a small call takes, and such a call uses one thread anyway.
-  if (call.rows * call.row_length >= 2 * here.constants.elements_per_thread)
-    threads =
-        options.max_threads > 0 ? std::min(options.max_threads, num_threads()) : num_threads();
-  return make_plan(call.problem(), options.algorithm, here, threads);
-}
 
 void run(Op op, const ConstView& x, const View& out, std::span<const int> axes,
          const Options& options) {
   const Call call = make_call(op, x, out, axes, options);
   if (out.data == nullptr && call.rows > 0 && (op == Op::logsumexp || call.row_length > 0))
     throw InvalidArgument("out has no data");
-  execute(call, plan_for(call, options));
+  execute(call, plan_for(call, options.algorithm, options.max_threads));
 }
 
 template <class T>
@@ -80,7 +67,7 @@ double logsumexp(std::span<const double> x) { return reduce_contiguous(x); }
 Plan explain(Op op, const ConstView& x, const View& out, std::span<const int> axes,
              const Options& options) {
   const Call call = make_call(op, x, out, axes, options);
-  return plan_for(call, options);
+  return plan_for(call, options.algorithm, options.max_threads);
 }
 
 }  // namespace fastsoftmax

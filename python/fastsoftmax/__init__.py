@@ -23,10 +23,14 @@ from ._core import (
     logsumexp,
     set_num_threads,
     softmax,
+    softmax_stats,
+    softmax_topk,
+    topk,
     use_isa,
     version,
 )
 from ._plan import Plan
+from ._results import SoftmaxStats, SoftmaxTopK, SoftmaxTopKLogsumexp, TopK
 from ._threads import register_threadpoolctl, threads
 from ._tune import Tuning, reset_tuning, tune
 
@@ -34,6 +38,10 @@ __version__ = version()
 
 __all__ = [
     "Plan",
+    "SoftmaxStats",
+    "SoftmaxTopK",
+    "SoftmaxTopKLogsumexp",
+    "TopK",
     "Tuning",
     "__version__",
     "caches",
@@ -51,7 +59,10 @@ __all__ = [
     "reset_tuning",
     "set_num_threads",
     "softmax",
+    "softmax_stats",
+    "softmax_topk",
     "threads",
+    "topk",
     "tune",
     "use_isa",
     "version",

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ._plan import Plan
+from ._results import SoftmaxStats, SoftmaxTopK, SoftmaxTopKLogsumexp, TopK
 
 class _SupportsDLPack(Protocol):
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -320,3 +321,52 @@ def logsumexp(
     out: None = None,
     dtype: _DType = None,
 ) -> Any: ...
+@overload
+def softmax_topk(
+    x: _Array,
+    k: SupportsIndex,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    normalize: Literal["full", "topk"] = "full",
+    log: bool = False,
+    empty: _Empty = "nan",
+    return_logsumexp: Literal[False] = False,
+) -> SoftmaxTopK: ...
+@overload
+def softmax_topk(
+    x: _Array,
+    k: SupportsIndex,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    normalize: Literal["full", "topk"] = "full",
+    log: bool = False,
+    empty: _Empty = "nan",
+    return_logsumexp: Literal[True],
+) -> SoftmaxTopKLogsumexp: ...
+@overload
+def softmax_topk(
+    x: _Array,
+    k: SupportsIndex,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    normalize: Literal["full", "topk"] = "full",
+    log: bool = False,
+    empty: _Empty = "nan",
+    return_logsumexp: bool = False,
+) -> SoftmaxTopK | SoftmaxTopKLogsumexp: ...
+def topk(
+    x: _Array, k: SupportsIndex, axis: SupportsIndex = -1, *, largest: bool = True
+) -> TopK: ...
+def softmax_stats(
+    x: _Array,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+) -> SoftmaxStats: ...

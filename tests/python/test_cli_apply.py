@@ -254,3 +254,38 @@ def test_cut_keeps_to_the_limit():
     assert cut((million, million), [0], 1 << 26) == (million, _chunks.MIN_RUN // 4)
     assert cut((64, million), [0], 1 << 26) == (64, 1 << 18)
     assert cut((million,), [0], 1) == (million,)
+
+
+@pytest.mark.parametrize("chunk", [1, "64K", "1G"])
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+@pytest.mark.parametrize("op", ["softmax_topk", "topk"])
+def test_selections(paths, chunk, axis, op):
+    x = scores((30, 40, 50))
+    np.save(paths[0], x)
+    options = {"temperature": 0.5} if op == "softmax_topk" else {}
+    extra = [f"--{name}={value}" for name, value in options.items()]
+    call = ["--op", op, "--k", "7", f"--axis={axis}", "--chunk-bytes", chunk, "--quiet", *extra]
+    assert apply(*paths, *call) == 0
+    values, indices = getattr(fastsoftmax, op)(x, 7, axis, **options)
+    found = np.load(paths[1])
+    assert found.dtype.names == ("values", "indices")
+    np.testing.assert_array_equal(found["indices"], indices)
+    assert found["values"].tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--op", "topk"], "topk needs --k"),
+        (["--op", "topk", "--k", "6"], "--k is 6, but rows have only 5 elements"),
+        (["--op", "topk", "--k", "2", "--axis", "all"], "single axis"),
+        (["--op", "topk", "--k", "2", "--temperature", "2"], "no meaning for topk"),
+        (["--op", "softmax_topk", "--k", "2", "--dtype", "float32"], "--dtype has no meaning"),
+        (["--op", "softmax", "--k", "2"], "--k has no meaning for softmax"),
+    ],
+)
+def test_selections_that_make_no_sense(paths, arguments, message, capsys):
+    np.save(paths[0], scores((3, 5)))
+    assert apply(*paths, *arguments) != 0
+    assert message in capsys.readouterr().err
+    assert not paths[1].exists()

@@ -27,6 +27,12 @@ SIGNATURES = {
         "(x, axis=-1, *, op='softmax', temperature=1.0, where=None, empty='nan', out=None, "
         "dtype=None, algorithm='auto')"
     ),
+    "softmax_topk": (
+        "(x, k, axis=-1, *, temperature=1.0, where=None, normalize='full', log=False, "
+        "empty='nan', return_logsumexp=False)"
+    ),
+    "topk": "(x, k, axis=-1, *, largest=True)",
+    "softmax_stats": "(x, axis=-1, *, temperature=1.0, where=None)",
 }
 
 
@@ -40,6 +46,8 @@ def test_signatures(name):
 def test_functions_accept_the_parameters_of_their_signatures(name):
     function = getattr(fs, name)
     defaults = {p.name: p.default for p in inspect.signature(function).parameters.values()}
+    if "k" in defaults:
+        defaults["k"] = 1
     function(**(defaults | {"x": [1.0]}))
 
 
@@ -103,6 +111,10 @@ c: NDArray[np.float32] = fs.softmax(half, dtype=np.float32, algorithm="online")
 d: NDArray[np.float16] = fs.softmax([1.0, 2.0], out=half)
 e: NDArray[np.float16] | np.float16 = fs.logsumexp(half, None, keepdims=True)
 f: str = fs.explain(half).reason
+values, indices = fs.softmax_topk(half, 2, normalize="topk")
+g: fs.SoftmaxTopKLogsumexp = fs.softmax_topk(half, 2, return_logsumexp=True)
+h: fs.TopK = fs.topk([3, 1, 2], 2, largest=False)
+i: fs.SoftmaxStats = fs.softmax_stats(half, 0, temperature=2.0)
 with fs.threads(2):
     pass
 """
@@ -117,12 +129,16 @@ fs.logsumexp([1.0], empty="nan")
 fs.softmax([1.0], axis=0.5)
 fs.softmax([1.0], out=[1.0])
 fs.use_isa("mmx")
+fs.topk([1.0])
+fs.topk([1.0], 1, None)
+fs.softmax_topk([1.0], 1, normalize="all")
+fs.softmax_topk([1.0], 1).logsumexp
 """
 
 
 def test_a_type_checker_accepts_good_calls_and_refuses_bad_ones(tmp_path):
     api = pytest.importorskip("mypy.api")
-    for name, text, wrong in (("use.py", USE, []), ("misuse.py", MISUSE, list(range(4, 12)))):
+    for name, text, wrong in (("use.py", USE, []), ("misuse.py", MISUSE, list(range(4, 16)))):
         path = tmp_path / name
         path.write_text(text)
         cache = str(tmp_path / "cache")

@@ -1,5 +1,7 @@
 // Compiles every kernel for the instruction set that FASTSOFTMAX_ISA names, and defines its table.
 #include "kernels/columns.h"
+#include "kernels/stats.h"
+#include "kernels/topk.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -43,6 +45,16 @@ constexpr kernels::KernelTable kTable = {
                                                                   : sizeof(ColumnsWorkspace<F64>),
     ext_exp<F32>,
     ext_exp<F64>,
+    TopkEntries<DirectRows<F32, float>>::table(),
+    TopkEntries<DirectRows<F64, double>>::table(),
+    TopkEntries<DirectRows<F32, f16>>::table(),
+    TopkEntries<DirectRows<F32, bf16>>::table(),
+    TopkEntries<GatheredRows<F32>>::table(),
+    TopkEntries<GatheredRows<F64>>::table(),
+    stats_entry<DirectRows<F32, float>>,
+    stats_entry<DirectRows<F64, double>>,
+    stats_entry<GatheredRows<F32>>,
+    stats_entry<GatheredRows<F64>>,
 };
 
 }  // namespace

@@ -218,6 +218,12 @@ enum class Also { nothing, leave_out, keep, keep_rescaled };
 template <class T>
 alignas(64) constexpr T kCountUp[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
+// What is done with each term besides: nothing.
+struct NothingElse {
+  template <class... Any>
+  void operator()(Any&&...) const {}
+};
+
 // For E::round and E::term: terms e^z * 2^(kSumBias - exponent).
 template <class A>
 inline typename A::T sum_rounder(typename A::T exponent) {
@@ -225,18 +231,19 @@ inline typename A::T sum_rounder(typename A::T exponent) {
   return ExtExp<A>::rounder(static_cast<T>(ExpConstants<T>::field_bias + kSumBias) - exponent);
 }
 
-// Single: no lane has more than one term.
-template <class A, Also W, bool Single, int First, class In>
+// Single: no lane has more than one term. each(register of lanes, element, its term) for all.
+template <class A, Also W, bool Single, int First, class In, class Each>
 [[gnu::always_inline]] inline void sum_registers(LaneSums<A>& lanes, const In* x, int count,
                                                  typename A::T exponent, typename A::T* kept,
-                                                 typename A::T kept_exponent, int left_out) {
+                                                 typename A::T kept_exponent, int left_out,
+                                                 Each&& each) {
   using T = typename A::T;
   using E = ExtExp<A>;
   constexpr int registers = A::summed_at_once;
   const auto rounder = A::set1(sum_rounder<A>(exponent));
   const auto kept_rounder = A::set1(sum_rounder<A>(kept_exponent));
   const auto fill = A::set1(-infinity<T>());
-  const auto term_at = [&](int i, auto part) __attribute__((always_inline)) {
+  const auto term_at = [&](int v, int i, auto part) __attribute__((always_inline)) {
     auto z = load<A>(x + i, part, fill);
     if constexpr (W == Also::leave_out) {
       const int lane = left_out - i;
@@ -250,6 +257,7 @@ template <class A, Also W, bool Single, int First, class In>
     if constexpr (W == Also::keep) store<A>(kept + i, term, part);
     if constexpr (W == Also::keep_rescaled)
       store<A>(kept + i, E::scaled(q, E::round(z, kept_rounder)), part);
+    each(v, z, term);
     return term;
   };
   typename A::reg sum[registers];
@@ -259,13 +267,14 @@ template <class A, Also W, bool Single, int First, class In>
   if constexpr (Single) {
     for_each_vector<A, First, registers>(
         count, [&](int v, int i, auto part)
-                   __attribute__((always_inline)) { sum[v - First] = term_at(i, part); });
+                   __attribute__((always_inline)) { sum[v - First] = term_at(v, i, part); });
   } else {
     FASTSOFTMAX_UNROLL
-    for (int v = 0; v < registers; ++v) sum[v] = term_at((First + v) * A::width, Whole{});
+    for (int v = 0; v < registers; ++v)
+      sum[v] = term_at(First + v, (First + v) * A::width, Whole{});
     for_each_vector<A, First, registers>(
         count - A::lanes, [&](int v, int i, auto part) __attribute__((always_inline)) {
-          add_term<A>(sum[v - First], error[v - First], term_at(A::lanes + i, part));
+          add_term<A>(sum[v - First], error[v - First], term_at(v, A::lanes + i, part));
         });
   }
   FASTSOFTMAX_UNROLL
@@ -275,21 +284,22 @@ template <class A, Also W, bool Single, int First, class In>
   }
   if constexpr (First + registers < Lanes<A>::count)
     sum_registers<A, W, Single, First + registers>(lanes, x, count, exponent, kept, kept_exponent,
-                                                   left_out);
+                                                   left_out, each);
 }
 
 // Sum of e^x_i * 2^(kSumBias - exponent) over a block none of whose elements has a larger exponent.
 // Terms are kept in `kept`, under `kept_exponent`; `kept` is x itself or does not overlap it.
-template <class A, Also W = Also::nothing, class In>
+template <class A, Also W = Also::nothing, class In, class Each = NothingElse>
 [[gnu::always_inline]] inline Sum2 block_sum(const In* x, int count, typename A::T exponent,
                                              typename A::T* kept = nullptr,
-                                             typename A::T kept_exponent = 0, int left_out = -1) {
+                                             typename A::T kept_exponent = 0, int left_out = -1,
+                                             Each&& each = {}) {
   LaneSums<A> lanes;
   if (count <= A::lanes) {
-    sum_registers<A, W, true, 0>(lanes, x, count, exponent, kept, kept_exponent, left_out);
+    sum_registers<A, W, true, 0>(lanes, x, count, exponent, kept, kept_exponent, left_out, each);
     return join<A, true>(lanes);
   }
-  sum_registers<A, W, false, 0>(lanes, x, count, exponent, kept, kept_exponent, left_out);
+  sum_registers<A, W, false, 0>(lanes, x, count, exponent, kept, kept_exponent, left_out, each);
   return join<A>(lanes);
 }
 

@@ -138,6 +138,44 @@ inline constexpr int kMaxTileColumns = 256;
 // Tiles of fewer columns are walked 64 (f64: 32) rows at a time, so that registers are full.
 inline constexpr int kDenseColumns = 16;
 
+// What to make of the scores of the k largest elements of a row.
+enum class TopkOutcome : int { scores, softmax, log_softmax };
+
+// The k largest elements of each row, by value descending, then by index ascending. -0 equals +0.
+struct TopkJob {
+  RowsJob rows;  // where the rows are; of y, store, op, algorithm and scratch nothing is used
+  TopkOutcome outcome;
+  std::int64_t k;         // 1 to length
+  void* values;           // k arithmetic elements for each row
+  std::int64_t* indices;  // k for each row
+  void* logsumexp;        // an arithmetic element for each row, or null
+  // For each row how many of the k are above -inf; or kIrregular, and the row is left to the
+  // caller: it may hold a NaN, or its sum would need the exceptional path.
+  std::int64_t* regular;
+  void* workspace;  // workspace_bytes, aligned to 64
+  BlockSum* sums;   // of a shared row: one for each block
+};
+inline constexpr std::int64_t kIrregular = -1;
+
+struct TopkKernels {
+  std::size_t (*workspace_bytes)(std::int64_t length, std::int64_t k);
+  void (*rows)(const TopkJob& job);
+  // One row shared by several threads: `observe` reads a range of blocks, once for each block;
+  // `select` does the rest.
+  void (*observe)(const TopkJob& job, std::int64_t first_block, std::int64_t last_block);
+  void (*select)(const TopkJob& job);
+};
+
+// What softmax_stats tells of a row, in the arithmetic type.
+template <class T>
+struct RowStats {
+  T max, logsumexp, entropy, top1, margin;
+};
+struct StatsJob {
+  RowsJob rows;  // where the rows are; of y, store, op, algorithm and scratch nothing is used
+  void* stats;   // a RowStats for each row
+};
+
 struct KernelTable {
   const char* name;
   RowKernels f32, f64, f16, bf16;              // contiguous rows of the type
@@ -152,6 +190,12 @@ struct KernelTable {
   // e^x[i] = mantissa[i] * 2^exponent[i], as the kernels form it; for tests and benchmarks.
   void (*ext_exp_f32)(const float* x, float* mantissa, float* exponent, std::size_t count);
   void (*ext_exp_f64)(const double* x, double* mantissa, double* exponent, std::size_t count);
+  TopkKernels topk_f32, topk_f64, topk_f16, topk_bf16;
+  TopkKernels topk_gathered_f32, topk_gathered_f64;
+  void (*stats_f32)(const StatsJob& job);
+  void (*stats_f64)(const StatsJob& job);
+  void (*stats_gathered_f32)(const StatsJob& job);
+  void (*stats_gathered_f64)(const StatsJob& job);
 };
 
 const KernelTable& scalar_table() noexcept;

@@ -79,6 +79,17 @@ struct F32 : F32Contract {
   static reg select_equal(reg a, reg b, reg equal, reg other) {
     return _mm256_blendv_ps(other, equal, _mm256_cmp_ps(a, b, _CMP_EQ_OQ));
   }
+  static unsigned above(reg v, reg bound) {
+    return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(v, bound, _CMP_NLE_UQ)));
+  }
+  static unsigned at_least(reg v, reg bound) {
+    return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(v, bound, _CMP_GE_OQ)));
+  }
+  static void compress(float* p, reg v, unsigned bits) {
+    float all[width];
+    store(all, v);
+    compress_bits(all, p, bits);
+  }
   static reg scale_normal(reg v, reg t) {
     const __m256i scaled =
         _mm256_add_epi32(_mm256_castps_si256(v), _mm256_slli_epi32(_mm256_castps_si256(t), 23));
@@ -195,6 +206,17 @@ struct F64 : F64Contract {
   }
   static reg select_equal(reg a, reg b, reg equal, reg other) {
     return _mm256_blendv_pd(other, equal, _mm256_cmp_pd(a, b, _CMP_EQ_OQ));
+  }
+  static unsigned above(reg v, reg bound) {
+    return static_cast<unsigned>(_mm256_movemask_pd(_mm256_cmp_pd(v, bound, _CMP_NLE_UQ)));
+  }
+  static unsigned at_least(reg v, reg bound) {
+    return static_cast<unsigned>(_mm256_movemask_pd(_mm256_cmp_pd(v, bound, _CMP_GE_OQ)));
+  }
+  static void compress(double* p, reg v, unsigned bits) {
+    double all[width];
+    store(all, v);
+    compress_bits(all, p, bits);
   }
   static reg scale_normal(reg v, reg t) {
     const __m256i scaled =

@@ -95,6 +95,12 @@ struct F32 : F32Contract {
   static reg select_equal(reg a, reg b, reg equal, reg other) {
     return _mm512_mask_mov_ps(other, _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), equal);
   }
+  static unsigned above(reg v, reg bound) { return _mm512_cmp_ps_mask(v, bound, _CMP_NLE_UQ); }
+  static unsigned at_least(reg v, reg bound) { return _mm512_cmp_ps_mask(v, bound, _CMP_GE_OQ); }
+  // Through a register: the instruction that compresses to memory is slow.
+  static void compress(float* p, reg v, unsigned bits) {
+    _mm512_storeu_ps(p, _mm512_maskz_compress_ps(static_cast<__mmask16>(bits), v));
+  }
   static reg scale_normal(reg v, reg t) {
     const __m512i shift = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
     const __m512i least = _mm512_sub_epi32(_mm512_set1_epi32(0x00800000), shift);
@@ -205,6 +211,11 @@ struct F64 : F64Contract {
   }
   static reg select_equal(reg a, reg b, reg equal, reg other) {
     return _mm512_mask_mov_pd(other, _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ), equal);
+  }
+  static unsigned above(reg v, reg bound) { return _mm512_cmp_pd_mask(v, bound, _CMP_NLE_UQ); }
+  static unsigned at_least(reg v, reg bound) { return _mm512_cmp_pd_mask(v, bound, _CMP_GE_OQ); }
+  static void compress(double* p, reg v, unsigned bits) {
+    _mm512_storeu_pd(p, _mm512_maskz_compress_pd(static_cast<__mmask8>(bits), v));
   }
   static reg scale_normal(reg v, reg t) {
     const __m512i shift = _mm512_slli_epi64(_mm512_castpd_si512(t), 52);

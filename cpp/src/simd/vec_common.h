@@ -141,6 +141,11 @@ inline void split_each(const double* hi, const double* lo, Reg& m_hi, Reg& m_lo,
   q = A::load(parts[2]);
 }
 
+template <class T>
+inline void compress_bits(const T* from, T* to, unsigned bits) {
+  for (; bits != 0; bits &= bits - 1) *to++ = from[__builtin_ctz(bits)];
+}
+
 struct F32Contract {
   using T = float;
   static constexpr int lanes = kernels::kLanesF32;

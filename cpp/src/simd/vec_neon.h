@@ -68,6 +68,13 @@ struct F32 : F32Contract {
   static reg select_equal(reg a, reg b, reg equal, reg other) {
     return vbslq_f32(vceqq_f32(a, b), equal, other);
   }
+  static unsigned above(reg v, reg bound) { return bits_of_mask(vmvnq_u32(vcleq_f32(v, bound))); }
+  static unsigned at_least(reg v, reg bound) { return bits_of_mask(vcgeq_f32(v, bound)); }
+  static void compress(float* p, reg v, unsigned bits) {
+    float all[width];
+    store(all, v);
+    compress_bits(all, p, bits);
+  }
   static reg scale_normal(reg v, reg t) {
     const int32x4_t scaled =
         vaddq_s32(vreinterpretq_s32_f32(v), vshlq_n_s32(vreinterpretq_s32_f32(t), 23));
@@ -129,6 +136,10 @@ struct F32 : F32Contract {
   }
 
  private:
+  static unsigned bits_of_mask(uint32x4_t mask) {
+    constexpr uint32_t weights[4] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(mask, vld1q_u32(weights)));
+  }
   // By the low four bits of t: four bytes of the table for each lane.
   static uint8x16_t look_up(reg t, const void* table) {
     const uint32x4_t j = vandq_u32(vreinterpretq_u32_f32(t), vdupq_n_u32(15));
@@ -167,6 +178,13 @@ struct F64 : F64Contract {
   }
   static reg select_equal(reg a, reg b, reg equal, reg other) {
     return vbslq_f64(vceqq_f64(a, b), equal, other);
+  }
+  static unsigned above(reg v, reg bound) { return 3u & ~bits_of_mask(vcleq_f64(v, bound)); }
+  static unsigned at_least(reg v, reg bound) { return bits_of_mask(vcgeq_f64(v, bound)); }
+  static void compress(double* p, reg v, unsigned bits) {
+    double all[width];
+    store(all, v);
+    compress_bits(all, p, bits);
   }
   static reg scale_normal(reg v, reg t) {
     const int64x2_t scaled =
@@ -211,6 +229,11 @@ struct F64 : F64Contract {
   }
   static double reduce_max(reg v) { return vmaxvq_f64(v); }
   static double reduce_min(reg v) { return vminvq_f64(v); }
+
+ private:
+  static unsigned bits_of_mask(uint64x2_t mask) {
+    return static_cast<unsigned>((vgetq_lane_u64(mask, 0) & 1) | (vgetq_lane_u64(mask, 1) & 2));
+  }
 };
 
 inline void stream_fence() {}

@@ -12,6 +12,10 @@
 //   select_above        v where v > bound, else other
 //   select_equal        `equal` where a == b, else other
 //   first_equal         index of the first element where a == b, or `width`
+//   above, at_least     a bit for each element, the first in the lowest: not v <= bound (so NaN is
+//                       above, and everything is above NaN); v >= bound
+//   compress(p, v, b)   stores the elements whose bits are set, side by side; may overwrite all of
+//                       p[0 .. width)
 //   power(t)            t's low bits are 16 k + j, 0 <= j < 16, 0 <= k < 255 (f64: 2047): 2^(j/16),
 //                       rounded to nearest, with exponent field k
 //   power_error(t)      what rounding took from that 2^(j/16), relative to the rounded value
@@ -55,6 +59,9 @@ struct Scalar : Contract {
   static reg min(reg a, reg b) { return a < b ? a : b; }
   static reg select_above(reg v, reg bound, reg other) { return v > bound ? v : other; }
   static reg select_equal(reg a, reg b, reg equal, reg other) { return a == b ? equal : other; }
+  static unsigned above(reg v, reg bound) { return v <= bound ? 0 : 1; }
+  static unsigned at_least(reg v, reg bound) { return v >= bound ? 1 : 0; }
+  static void compress(T* p, reg v, unsigned) { *p = v; }
   static T first(reg v) { return v; }
   static int first_equal(reg a, reg b) { return a == b ? 0 : 1; }
   static T reduce_max(reg v) { return v; }

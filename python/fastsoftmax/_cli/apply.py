@@ -28,6 +28,7 @@ from fastsoftmax._cli._common import (
     readable,
 )
 from fastsoftmax._cli._npy import Array, bfloat16, check_destination, new_output, open_input
+from fastsoftmax._cli._selection import SELECTIONS, Selection
 from fastsoftmax._cli._signals import StopError, stop_between_chunks
 
 _ALGORITHMS = (
@@ -45,18 +46,22 @@ Operation = Callable[..., Array]
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "apply",
-        help="softmax, log_softmax or logsumexp of a .npy file",
+        help="softmax and its kin, or the largest elements, of a .npy file",
         description="Apply an operation to the array in IN.npy and write the result to OUT.npy. "
         "Both files are memory-mapped and worked through in chunks, so they may be larger than "
-        "memory. OUT.npy appears only when it is complete.",
+        "memory. OUT.npy appears only when it is complete. For softmax_topk and topk it holds a "
+        "structured array with the fields 'values' and 'indices'.",
     )
     parser.add_argument("input", metavar="IN.npy", type=Path)
     parser.add_argument("output", metavar="OUT.npy", type=Path)
     parser.add_argument(
         "--op",
-        choices=("softmax", "log_softmax", "logsumexp"),
+        choices=("softmax", "log_softmax", "logsumexp", *SELECTIONS),
         default="softmax",
         help="%(default)s",
+    )
+    parser.add_argument(
+        "--k", type=positive_int, metavar="K", help="softmax_topk, topk: elements of each row"
     )
     parser.add_argument(
         "--axis",
@@ -112,7 +117,12 @@ def _parse_axes(text: str) -> int | tuple[int, ...] | None:
 
 
 def _operation(args: argparse.Namespace) -> Operation:
-    options: dict[str, Any] = {"axis": _parse_axes(args.axis), "temperature": args.temperature}
+    axis = _parse_axes(args.axis)
+    if args.op in SELECTIONS:
+        return Selection(args, axis)
+    if args.k is not None:
+        raise CommandError(f"--k has no meaning for {args.op}")
+    options: dict[str, Any] = {"axis": axis, "temperature": args.temperature}
     if args.dtype is not None:
         options["dtype"] = bfloat16() if args.dtype == "bfloat16" else np.dtype(args.dtype)
     if args.op == "logsumexp":
@@ -174,6 +184,9 @@ def _shapes(x: Array, args: argparse.Namespace) -> tuple[tuple[int, ...], ...]:
     asked = _parse_axes(args.axis)
     axes = tuple(range(x.ndim)) if asked is None else (asked,) if isinstance(asked, int) else asked
     axes = tuple(axis % x.ndim for axis in axes)
+    if args.op in SELECTIONS:
+        chosen = tuple(args.k if axis in axes else n for axis, n in enumerate(x.shape))
+        return axes, chosen, chosen
     if args.op != "logsumexp":
         return axes, x.shape, x.shape
     kept = tuple(1 if axis in axes else length for axis, length in enumerate(x.shape))
@@ -202,6 +215,8 @@ def run(args: argparse.Namespace) -> int:
     x = open_input(args.input, args.input_dtype)
     target = check_destination(args.output, args.input, args.force)
     dtype = _result_dtype(operation, x)
+    if isinstance(operation, Selection):
+        operation.check(x)
     axes, shape, kept_shape = _shapes(x, args)
     chunks = cut(x.shape, x.strides, x.itemsize, axes, args.chunk_bytes)
     remark = None if args.quiet else _remark(x, axes, chunks, args.chunk_bytes)

@@ -1,0 +1,52 @@
+// Memory of each worker, kept by the calling thread from call to call: small calls must not pay for
+// an allocation.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+namespace fastsoftmax {
+
+class Scratch {
+ public:
+  static constexpr std::size_t kAlignment = 64;
+
+  static std::size_t aligned(std::size_t bytes) {
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
+
+  // Throws std::bad_alloc. One of them at a time on a thread.
+  Scratch(std::size_t bytes_per_worker, int workers) : stride_(aligned(bytes_per_worker)) {
+    static thread_local Buffer buffer;
+    const std::size_t needed = stride_ * static_cast<std::size_t>(workers);
+    if (needed > buffer.size) {
+      buffer.memory.reset();
+      buffer.size = 0;
+      buffer.memory.reset(static_cast<char*>(std::aligned_alloc(kAlignment, needed)));
+      if (buffer.memory == nullptr) throw std::bad_alloc();
+      buffer.size = needed;
+    }
+    base_ = buffer.memory.get();
+  }
+
+  // Null where no bytes were asked for.
+  char* of(int worker) const {
+    return stride_ == 0 ? nullptr : base_ + stride_ * static_cast<std::size_t>(worker);
+  }
+
+ private:
+  struct Free {
+    void operator()(char* p) const { std::free(p); }
+  };
+  struct Buffer {
+    std::unique_ptr<char, Free> memory;
+    std::size_t size = 0;
+  };
+
+  std::size_t stride_;
+  char* base_;
+};
+
+}  // namespace fastsoftmax

@@ -1,0 +1,37 @@
+"""What the functions that return several arrays return."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class TopK(NamedTuple):
+    """The result of `topk`: elements of the input, and where they are."""
+
+    values: Any
+    indices: Any
+
+
+class SoftmaxTopK(NamedTuple):
+    """The result of `softmax_topk`: probabilities or their logarithms, and where they are."""
+
+    values: Any
+    indices: Any
+
+
+class SoftmaxTopKLogsumexp(NamedTuple):
+    """The result of `softmax_topk` with ``return_logsumexp=True``."""
+
+    values: Any
+    indices: Any
+    logsumexp: Any
+
+
+class SoftmaxStats(NamedTuple):
+    """The result of `softmax_stats`: one value of each for every row."""
+
+    max: Any
+    logsumexp: Any
+    entropy: Any
+    top1: Any
+    margin: Any
