@@ -209,7 +209,7 @@ std::string_view name(Layout layout) noexcept {
 
 PlanConstants default_constants(const Caches& caches) noexcept {
   PlanConstants constants{};
-  constants.reload_bytes = 8 * caches.last_level;
+  constants.reload_bytes = 64 * caches.last_level;
   constants.parallel_reload_bytes = caches.last_level / 8 * 3;
   constants.recompute_bytes = caches.l2 / 2;
   constants.stream_bytes = caches.last_level;

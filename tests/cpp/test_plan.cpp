@@ -107,7 +107,7 @@ TEST_CASE("plan: rows in cache compute one exponential per element, longer ones 
       CHECK_MESSAGE(!(left_cache && !least), "goes back at length ", length);
       left_cache = least;
       if (length * fs::itemsize(dtype) <= kCaches.l1) CHECK(!least);
-      if (length * fs::itemsize(dtype) > 8 * kCaches.last_level) CHECK(least);
+      if (length * fs::itemsize(dtype) > 64 * kCaches.last_level) CHECK(least);
     }
     CHECK(left_cache);
   }
