@@ -163,7 +163,13 @@ bool interleaves(const Plan& plan, const Problem& p, const Sizes& sizes, const M
 }
 
 void choose_stores(Plan& plan, const Problem& p, const Sizes& sizes, const Machine& here) {
-  if (interleaves(plan, p, sizes, here)) plan.rows_in_flight = 2;
+  if (interleaves(plan, p, sizes, here)) {
+    plan.rows_in_flight = 2;
+    // A task's last row is written with no other row to sum.
+    constexpr std::int64_t fewest = 4;
+    plan.rows_per_task =
+        std::max(plan.rows_per_task, std::min(fewest, divide_up(p.rows, plan.threads)));
+  }
   if (p.op == Op::logsumexp || p.layout != Layout::rows || p.in_place) return;
   if (plan.rows_in_flight > 1)
     plan.stream = 2 * p.rows * sizes.row >= here.constants.stream_bytes;

@@ -193,6 +193,9 @@ TEST_CASE("plan: two rows in flight on the way to memory") {
   CHECK(plan(rows_of(8, 4096, fs::DType::bf16)).rows_in_flight == 2);
   CHECK(plan(rows_of(1, 4096, fs::DType::bf16)).rows_in_flight == 1);
   CHECK(plan(rows_of(32768, 1024)).rows_in_flight == 1);
+  const fs::Problem long_rows = rows_of(64, 1 << 17, fs::DType::f16);
+  CHECK(plan(long_rows, fs::Algorithm::automatic, 2).rows_per_task == 4);
+  CHECK(plan(rows_of(4, 1 << 17, fs::DType::f16), fs::Algorithm::automatic, 2).rows_per_task == 2);
   for_each_problem([&](const fs::Problem& p) {
     const fs::Plan b = plan(p);
     if (b.rows_in_flight == 1) return;
@@ -204,7 +207,7 @@ TEST_CASE("plan: two rows in flight on the way to memory") {
 }
 
 TEST_CASE("plan: stores bypass the cache only where the arrays outgrow it") {
-  CHECK(plan(rows_of(1, 1 << 26)).stream);
+  CHECK(plan(rows_of(1, 1 << 26), fs::Algorithm::online).stream);
   CHECK(plan(rows_of(100000, 1000), fs::Algorithm::two_pass).stream);
   for_each_problem([&](fs::Problem p) {
     for (const fs::Algorithm asked : kAlgorithms) {
