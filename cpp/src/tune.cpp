@@ -209,7 +209,7 @@ class Bench {
     x_.resize(static_cast<std::size_t>(kMostElements));
     y_.resize(x_.size());
     const std::size_t period = std::size_t{1} << 20;
-    std::minstd_rand random(1);
+    std::minstd_rand random(1);  // NOLINT(bugprone-random-generator-seed): the same every time
     std::normal_distribution<float> normal(0, 3);
     for (std::size_t i = 0; i < period; ++i) x_[i] = normal(random);
     for (std::size_t i = period; i < x_.size(); ++i) x_[i] = x_[i - period];

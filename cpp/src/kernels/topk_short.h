@@ -39,7 +39,6 @@ struct ShortTopk {
     return first - begin;
   }
 
- private:
   const TopkJob& job;
   int length;
   int k;

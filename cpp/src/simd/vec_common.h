@@ -96,7 +96,7 @@ inline double double_of(std::uint64_t u) {
 // Asks for the line `ahead` bytes from p, which need not be memory of ours, in L2.
 [[gnu::always_inline]] inline void prefetch(const void* p, std::int64_t ahead) {
   const auto at = reinterpret_cast<std::uintptr_t>(p) + static_cast<std::uintptr_t>(ahead);
-  __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 2);
+  __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 2);  // NOLINT(*-no-int-to-ptr)
 }
 
 // a*b + c, rounded once.
