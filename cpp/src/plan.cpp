@@ -248,7 +248,7 @@ Plan make_plan(const Problem& p, Algorithm requested, const Machine& machine, in
   if (reloads(plan.algorithm) && p.op != Op::logsumexp &&
       (!p.stored_row || (p.op == Op::softmax && copies_tile(p, sizes, machine.caches))))
     plan.scratch_bytes = p.row_length * plan.tile_columns * sizes.arithmetic;
-  if (plan.rows_in_flight > 1)
+  if (plan.rows_in_flight > 1 && reloads(plan.algorithm))
     plan.scratch_bytes = plan.rows_in_flight * scratch_of_row_in_flight(p, sizes);
   return plan;
 }

@@ -203,6 +203,7 @@ TEST_CASE("plan: two rows in flight on the way to memory") {
            (b.algorithm == fs::Algorithm::online && p.op == fs::Op::log_softmax)));
     CHECK(b.layout == fs::Layout::rows);
     CHECK(!b.share_row);
+    CHECK((b.scratch_bytes > 0) == (p.op == fs::Op::softmax));
   });
 }
 

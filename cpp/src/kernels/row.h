@@ -129,7 +129,8 @@ template <class A, bool Log, class Source>
                               kNarrow<A>);
   for_each_block<A>(length, first, last, [&](std::int64_t b, std::int64_t start, int count) {
     const auto* x = source.block(start, count);
-    const T exponent = narrow ? row_exponent : E::exponent(block_max<A>(x, count));
+    T exponent = narrow ? row_exponent : E::exponent(block_max<A>(x, count));
+    if (exponent != exponent) exponent = row_exponent;  // the sum will be NaN under any
     BlockSum out{};
     out.exponent = static_cast<std::int32_t>(exponent);
     if (Log && b == scan.first_block) {
