@@ -53,8 +53,6 @@ void check_axis_output(const View& out, const char* what, DType dtype, const Con
   if (out.data == nullptr && !empty) throw InvalidArgument(name_of + " has no data");
 }
 
-ConstView as_input(const View& v) { return {v.data, v.dtype, v.shape, v.strides, v.byteswapped}; }
-
 void check_apart(const View& out, const char* what,
                  std::initializer_list<const ConstView*> others) {
   for (const ConstView* other : others) {

@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "call.h"
+#include "view_checks.h"
 
 namespace fastsoftmax {
 
@@ -18,7 +19,5 @@ void check_axis_output(const View& out, const char* what, DType dtype, const Con
 
 // Throws where `out` may share memory with one of the others; nullptr is none.
 void check_apart(const View& out, const char* what, std::initializer_list<const ConstView*> others);
-
-ConstView as_input(const View& view);
 
 }  // namespace fastsoftmax

@@ -1,41 +1,13 @@
 #include "call.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <cstdlib>
-#include <limits>
 #include <string>
+
+#include "view_checks.h"
 
 namespace fastsoftmax {
 namespace {
-
-std::string shape_text(std::span<const std::int64_t> shape) {
-  std::string text = "(";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (i > 0) text += ", ";
-    text += std::to_string(shape[i]);
-  }
-  return text + (shape.size() == 1 ? ",)" : ")");
-}
-
-template <class AnyView>
-void check_view(const AnyView& view, const char* what) {
-  if (view.shape.size() != view.strides.size())
-    throw InvalidArgument(std::string(what) + " has " + std::to_string(view.shape.size()) +
-                          " dimensions but " + std::to_string(view.strides.size()) + " strides");
-  if (view.shape.size() > kMaxDims)
-    throw InvalidArgument(std::string(what) + " has more than " + std::to_string(kMaxDims) +
-                          " dimensions");
-  for (const std::int64_t size : view.shape) {
-    if (size < 0) throw InvalidArgument(std::string(what) + " has a negative length");
-  }
-}
-
-void check_data(const ConstView& view, const char* what) {
-  const bool empty = std::find(view.shape.begin(), view.shape.end(), 0) != view.shape.end();
-  if (view.data == nullptr && !empty) throw InvalidArgument(std::string(what) + " has no data");
-}
 
 std::array<bool, kMaxDims> reduced_axes(std::span<const int> axes, int ndim) {
   std::array<bool, kMaxDims> reduced{};
@@ -50,69 +22,14 @@ std::array<bool, kMaxDims> reduced_axes(std::span<const int> axes, int ndim) {
   return reduced;
 }
 
-// Strides of `view` broadcast to `shape`, aligned at the last axis.
-void broadcast(const ConstView& view, std::span<const std::int64_t> shape, const char* what,
-               std::array<std::int64_t, kMaxDims>& strides) {
-  check_view(view, what);
-  const std::size_t skip = shape.size() - std::min(shape.size(), view.shape.size());
-  bool fits = view.shape.size() <= shape.size();
-  for (std::size_t i = 0; fits && i < shape.size(); ++i) {
-    strides[i] = 0;
-    if (i < skip) continue;
-    const std::int64_t size = view.shape[i - skip];
-    fits = size == shape[i] || size == 1;
-    if (size != 1) strides[i] = view.strides[i - skip];
-  }
-  if (!fits)
-    throw InvalidArgument(std::string(what) + " of shape " + shape_text(view.shape) +
-                          " does not broadcast to the shape " + shape_text(shape) + " of x");
-}
-
-struct Extent {
-  const char* begin;
-  const char* end;
-
-  bool overlaps(const Extent& other) const { return begin < other.end && other.begin < end; }
-};
-
-template <class AnyView>
-Extent extent(const AnyView& view) {
-  const char* begin = static_cast<const char*>(view.data);
-  const char* end = begin + itemsize(view.dtype);
-  for (std::size_t i = 0; i < view.shape.size(); ++i) {
-    if (view.shape[i] == 0) return {begin, begin};
-    const std::int64_t reach = (view.shape[i] - 1) * view.strides[i];
-    (reach < 0 ? begin : end) += reach;
-  }
-  return {begin, end};
-}
-
-// Sufficient for distinct elements never to share memory: each stride steps over all of what the
-// smaller ones reach.
-bool overlaps_itself(const View& view) {
-  std::array<std::pair<std::int64_t, std::int64_t>, kMaxDims> axes;  // |stride|, size
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < view.shape.size(); ++i) {
-    if (view.shape[i] == 0) return false;
-    if (view.shape[i] > 1) axes[count++] = {std::abs(view.strides[i]), view.shape[i]};
-  }
-  std::sort(axes.begin(), axes.begin() + static_cast<std::ptrdiff_t>(count));
-  std::int64_t reach = itemsize(view.dtype);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (axes[i].first < reach) return true;
-    reach += (axes[i].second - 1) * axes[i].first;
-  }
-  return false;
-}
-
 void check_overlap(Op op, const ConstView& x, const View& out, const Options& options,
                    DType row_dtype) {
   if (out.data == nullptr) return;
   if (overlaps_itself(out))
     throw InvalidArgument("elements of out share memory (a broadcast or overlapping view)");
-  const Extent target = extent(out);
+  const ConstView target = as_input(out);
   const auto refuse = [&](const ConstView& input, const char* what) {
-    if (input.data != nullptr && target.overlaps(extent(input)))
+    if (input.data != nullptr && may_share_memory(target, input))
       throw InvalidArgument(std::string("out overlaps ") + what + " in memory");
   };
   const bool same =
@@ -125,32 +42,11 @@ void check_overlap(Op op, const ConstView& x, const View& out, const Options& op
 }
 
 [[noreturn]] void refuse_temperature(double temperature, DType row_dtype) {
-  std::array<char, 32> text{};
-  std::to_chars(text.data(), text.data() + text.size(), temperature);
   const bool rounded = temperature > 0 && std::isfinite(temperature);
   const char* const arithmetic = row_dtype == DType::f64 ? "float64" : "float32";
   throw InvalidArgument("temperature must be positive and finite" +
                         (rounded ? std::string(" once rounded to ") + arithmetic : "") + ", got " +
-                        std::string(text.data()));
-}
-
-// Every temperature of a view; axes that repeat one are visited once.
-void check_temperatures(const ConstView& view, DType row_dtype) {
-  std::int64_t total = 1;
-  for (std::size_t d = 0; d < view.shape.size(); ++d)
-    total *= view.strides[d] == 0 ? std::min<std::int64_t>(view.shape[d], 1) : view.shape[d];
-  for (std::int64_t i = 0; i < total; ++i) {
-    const char* p = static_cast<const char*>(view.data);
-    std::int64_t rest = i;
-    for (std::size_t d = view.shape.size(); d-- > 0;) {
-      if (view.strides[d] == 0) continue;
-      p += rest % view.shape[d] * view.strides[d];
-      rest /= view.shape[d];
-    }
-    double t;
-    std::copy_n(p, sizeof t, reinterpret_cast<char*>(&t));
-    if (!is_valid_temperature(t, row_dtype)) refuse_temperature(t, row_dtype);
-  }
+                        number_text(temperature));
 }
 
 bool joins(const Dim& a, const Dim& b) {
@@ -191,8 +87,9 @@ void choose_layout(Call& call, const ConstView& x, const View& out) {
   const bool plain = call.x_dtype == call.row_dtype && !call.x_swapped && !call.y_swapped &&
                      is_multiple(x.data, x.strides, item) &&
                      is_multiple(out.data, out.strides, item);
-  call.direct =
+  call.plain =
       plain && call.where == nullptr && call.temperatures == nullptr && call.temperature == 1.0;
+  call.direct = call.plain;
   const bool keeps_axis = call.op != Op::logsumexp;
   const auto contiguous = [&](const Dim& dim) {
     return dim.x == item && (!keeps_axis || dim.y == item);
@@ -218,10 +115,6 @@ std::int64_t DimList::size() const {
   std::int64_t product = 1;
   for (const Dim& dim : view()) product *= dim.size;
   return product;
-}
-
-bool may_share_memory(const ConstView& a, const ConstView& b) {
-  return a.data != nullptr && b.data != nullptr && extent(a).overlaps(extent(b));
 }
 
 bool is_valid_temperature(double temperature, DType row_dtype) noexcept {
@@ -255,7 +148,7 @@ Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> 
                const Options& options) {
   check_view(x, "x");
   check_data(x, "x");
-  check_view(out, "out");
+  check_view(as_input(out), "out");
   check_options(options);
   const std::size_t ndim = x.shape.size();
   const auto reduced = reduced_axes(axes, static_cast<int>(ndim));
@@ -300,13 +193,10 @@ Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> 
       throw InvalidType("temperature must be float64, got " + std::string(name(t.dtype)));
     broadcast(t, x.shape, "temperature", temperature);
     check_data(t, "temperature");
-    const std::size_t skip = ndim - t.shape.size();
-    for (std::size_t i = skip; i < ndim; ++i) {
-      if (reduced[i] && t.shape[i - skip] != 1)
-        throw InvalidArgument("temperature of shape " + shape_text(t.shape) +
-                              " must have length 1 along the reduced axes");
-    }
-    check_temperatures(t, row_dtype);
+    check_per_row(t, x.shape, reduced, "temperature");
+    for_each_value<double>(t, [&](double value) {
+      if (!is_valid_temperature(value, row_dtype)) refuse_temperature(value, row_dtype);
+    });
     call.temperatures = static_cast<const char*>(t.data);
   } else if (!is_valid_temperature(options.temperature, row_dtype)) {
     refuse_temperature(options.temperature, row_dtype);

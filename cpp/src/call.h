@@ -47,6 +47,7 @@ struct Call {
   DimList outer;    // Layout::columns: without the inner axis
   Dim inner;        // Layout::columns: the contiguous axis
   Layout layout;
+  bool plain;  // x and y hold aligned elements of row_dtype in native order; no mask, temperature 1
   bool direct;  // kernels may read x and write y as they lie in memory
   std::int64_t rows;
   std::int64_t row_length;
@@ -58,9 +59,6 @@ struct Call {
 // Throws as softmax.hpp says.
 Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> axes,
                const Options& options);
-
-// Whether the address ranges of two views meet: no false negatives.
-bool may_share_memory(const ConstView& a, const ConstView& b);
 
 // Whether a temperature is positive and finite, also once rounded to the arithmetic type.
 bool is_valid_temperature(double temperature, DType row_dtype) noexcept;

@@ -27,6 +27,15 @@ std::int64_t rows_per_run(const Call& call);
 // store_row; the rest of the job is for the caller to fill in.
 kernels::RowsJob rows_job(const Call& call, std::int64_t row, std::int64_t rows);
 
+template <class Kernels>
+const Kernels& kernels_for(const kernels::ForRows<Kernels>& of, DType row_dtype, bool direct) {
+  const bool f64 = row_dtype == DType::f64;
+  if (!direct) return f64 ? of.gathered_f64 : of.gathered_f32;
+  if (row_dtype == DType::f16) return of.f16;
+  if (row_dtype == DType::bf16) return of.bf16;
+  return f64 ? of.f64 : of.f32;
+}
+
 const kernels::RowKernels& row_kernels(const kernels::KernelTable& table, const Call& call);
 
 }  // namespace fastsoftmax

@@ -57,14 +57,4 @@ inline void copy_element(const char* from, char* to, std::int64_t item, bool swa
     std::copy_n(from, item, to);
 }
 
-template <class Element>
-void transpose(const char* x, std::int64_t x_step, std::int64_t length, std::int64_t rows,
-               char* tile) {
-  for (std::int64_t i = 0; i < length; ++i, x += x_step) {
-    for (std::int64_t r = 0; r < rows; ++r)
-      std::memcpy(tile + (r * length + i) * static_cast<std::int64_t>(sizeof(Element)),
-                  x + r * static_cast<std::int64_t>(sizeof(Element)), sizeof(Element));
-  }
-}
-
 }  // namespace fastsoftmax

@@ -6,6 +6,7 @@
 #include "dispatch.h"
 #include "execute.h"
 #include "gather.h"
+#include "row_tiles.h"
 #include "rows_job.h"
 #include "scratch.h"
 #include "threads.h"
@@ -34,10 +35,6 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b;
 // stays in L1.
 constexpr std::int64_t kBatchElements = 2048;
 constexpr std::int64_t kBatchRows = 256;
-// Where the axis is strided, so many neighbouring rows are copied side by side first, if the copy
-// takes no more than kLargestTile bytes.
-constexpr std::int64_t kTileLine = 64;
-constexpr std::int64_t kLargestTile = 8 << 20;
 
 class TopkRows {
  public:
@@ -47,9 +44,9 @@ class TopkRows {
         table_(kernels_in_use()),
         by_keys_(topk.selection && !is_floating(call_.x_dtype)),
         item_(call_.row_dtype == DType::f64 ? 8 : 4),
-        tile_rows_(choose_tile()),
+        tile_rows_(topk.smallest || by_keys_ ? 0 : tile_rows(call_)),
         direct_(!topk.smallest && (call_.layout == Layout::rows || tile_rows_ > 0)),
-        kernel_(choose_kernel()) {
+        kernel_(kernels_for(table_.topk, call_.row_dtype, direct_)) {
     plan_ = plan_for(call_, Algorithm::automatic, max_threads);
     if (plan_.share_row && (by_keys_ || tile_rows_ > 0)) {
       plan_.share_row = false;
@@ -104,24 +101,6 @@ class TopkRows {
   }
   std::size_t bytes() const { return carve(nullptr).bytes; }
 
-  std::int64_t choose_tile() const {
-    if (!call_.direct || call_.layout == Layout::rows || topk_.smallest || by_keys_) return 0;
-    const auto outer = call_.outer.view();
-    const std::int64_t item = itemsize(call_.x_dtype);
-    if (outer.empty() || outer.back().x != item) return 0;
-    const std::int64_t fitting = kLargestTile / (call_.row_length * item);
-    const std::int64_t rows = std::min({kTileLine / item, fitting, outer.back().size});
-    return rows > 1 ? rows : 0;
-  }
-
-  const TopkKernels& choose_kernel() const {
-    const bool f64 = call_.row_dtype == DType::f64;
-    if (!direct_) return f64 ? table_.topk_gathered_f64 : table_.topk_gathered_f32;
-    if (f64) return table_.topk_f64;
-    if (call_.row_dtype == DType::f16) return table_.topk_f16;
-    return call_.row_dtype == DType::bf16 ? table_.topk_bf16 : table_.topk_f32;
-  }
-
   static void run_task(void* context, std::int64_t task, int worker) noexcept {
     const auto& t = *static_cast<const TopkRows*>(context);
     const Memory memory = t.carve(t.scratch_->of(worker));
@@ -158,24 +137,10 @@ class TopkRows {
       std::fill_n(memory.regular, rows, kIrregular);
     } else {
       TopkJob batch = job(row, rows, memory);
-      if (tile_rows_ > 0) copy_tile(batch.rows, memory.tile);
+      if (tile_rows_ > 0) copy_tile(call_, batch.rows, memory.tile);
       kernel_.rows(batch);
     }
     finish_batch(row, rows, memory);
-  }
-
-  void copy_tile(RowsJob& rows, char* tile) const {
-    const char* const x = static_cast<const char*>(rows.x);
-    const std::int64_t step = call_.reduced.count > 0 ? call_.reduced.dims[0].x : 0;
-    const std::int64_t item = itemsize(call_.x_dtype);
-    if (item == 8)
-      transpose<double>(x, step, rows.length, rows.rows, tile);
-    else if (item == 4)
-      transpose<float>(x, step, rows.length, rows.rows, tile);
-    else
-      transpose<std::uint16_t>(x, step, rows.length, rows.rows, tile);
-    rows.x = tile;
-    rows.x_stride = rows.length * item;
   }
 
   // A single long row, seen by all threads.

@@ -1,5 +1,6 @@
 // Compiles every kernel for the instruction set that FASTSOFTMAX_ISA names, and defines its table.
 #include "kernels/columns.h"
+#include "kernels/gumbel.h"
 #include "kernels/stats.h"
 #include "kernels/topk.h"
 
@@ -24,6 +25,13 @@ void ext_exp(const typename A::T* x, typename A::T* mantissa, typename A::T* exp
   }
 }
 
+template <template <class> class Entries, class Kernels>
+constexpr kernels::ForRows<Kernels> for_rows() {
+  return {Entries<DirectRows<F32, float>>::table(), Entries<DirectRows<F64, double>>::table(),
+          Entries<DirectRows<F32, f16>>::table(),   Entries<DirectRows<F32, bf16>>::table(),
+          Entries<GatheredRows<F32>>::table(),      Entries<GatheredRows<F64>>::table()};
+}
+
 #define FASTSOFTMAX_STRING_(x) #x
 #define FASTSOFTMAX_STRING(x) FASTSOFTMAX_STRING_(x)
 
@@ -45,16 +53,12 @@ constexpr kernels::KernelTable kTable = {
                                                                   : sizeof(ColumnsWorkspace<F64>),
     ext_exp<F32>,
     ext_exp<F64>,
-    TopkEntries<DirectRows<F32, float>>::table(),
-    TopkEntries<DirectRows<F64, double>>::table(),
-    TopkEntries<DirectRows<F32, f16>>::table(),
-    TopkEntries<DirectRows<F32, bf16>>::table(),
-    TopkEntries<GatheredRows<F32>>::table(),
-    TopkEntries<GatheredRows<F64>>::table(),
+    for_rows<TopkEntries, TopkKernels>(),
     stats_entry<DirectRows<F32, float>>,
     stats_entry<DirectRows<F64, double>>,
     stats_entry<GatheredRows<F32>>,
     stats_entry<GatheredRows<F64>>,
+    for_rows<SampleTable, SampleKernels>(),
 };
 
 }  // namespace

@@ -176,6 +176,56 @@ struct StatsJob {
   void* stats;   // a RowStats for each row
 };
 
+// How a row is sampled (sampling.hpp), and its random numbers in [0, 1).
+struct SampleRow {
+  std::int64_t top_k;  // below the length of the row; 0: off
+  double top_p;
+  double min_p;
+  double typical_p;
+  double top_n_sigma;
+  double max_surprise;
+  double uniform[2];  // of a block, of an element in it
+};
+struct SampleJob {
+  RowsJob rows;  // where the rows are; of y, store, op, algorithm and scratch nothing is used
+  const SampleRow* how;      // for each row
+  std::int64_t* indices;     // for each row, or kIrregular: a NaN, +inf, or nothing above -inf
+  void* logprobs;            // an arithmetic element for each row, or null
+  std::int64_t list_length;  // as workspace_bytes was asked for
+  void* workspace;           // aligned to 64
+  BlockSum* sums;            // one for each block of a row
+};
+
+// Elements of each row without replacement.
+struct GumbelJob {
+  RowsJob rows;  // likewise
+  std::int64_t k;
+  const double* uniform;  // for each row 3 for each of the k: as in SampleRow, and one in (0, 1)
+  void* values;           // k arithmetic elements for each row
+  std::int64_t* indices;  // k for each row
+  std::int64_t* regular;  // as in TopkJob
+  void* workspace;        // gumbel_bytes, aligned to 64
+  BlockSum* sums;
+};
+
+struct SampleKernels {
+  // list_length: the row's length if filters other than top_k may be on, else the largest k.
+  std::size_t (*workspace_bytes)(std::int64_t length, std::int64_t k, std::int64_t list_length);
+  void (*rows)(const SampleJob& job);
+  // One row shared by several threads: `observe` reads a range of blocks; `finish` does the rest.
+  void (*observe)(const SampleJob& job, std::int64_t first_block, std::int64_t last_block);
+  void (*finish)(const SampleJob& job);
+  std::size_t (*gumbel_bytes)(std::int64_t length, std::int64_t k);
+  void (*gumbel)(const GumbelJob& job);
+};
+
+// One for each kind of rows.
+template <class Kernels>
+struct ForRows {
+  Kernels f32, f64, f16, bf16;         // contiguous rows of the type
+  Kernels gathered_f32, gathered_f64;  // rows behind fetch
+};
+
 struct KernelTable {
   const char* name;
   RowKernels f32, f64, f16, bf16;              // contiguous rows of the type
@@ -190,12 +240,12 @@ struct KernelTable {
   // e^x[i] = mantissa[i] * 2^exponent[i], as the kernels form it; for tests and benchmarks.
   void (*ext_exp_f32)(const float* x, float* mantissa, float* exponent, std::size_t count);
   void (*ext_exp_f64)(const double* x, double* mantissa, double* exponent, std::size_t count);
-  TopkKernels topk_f32, topk_f64, topk_f16, topk_bf16;
-  TopkKernels topk_gathered_f32, topk_gathered_f64;
+  ForRows<TopkKernels> topk;
   void (*stats_f32)(const StatsJob& job);
   void (*stats_f64)(const StatsJob& job);
   void (*stats_gathered_f32)(const StatsJob& job);
   void (*stats_gathered_f64)(const StatsJob& job);
+  ForRows<SampleKernels> sample;
 };
 
 const KernelTable& scalar_table() noexcept;

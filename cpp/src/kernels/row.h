@@ -65,6 +65,11 @@ struct BlockSums {
   }
 };
 
+template <class A>
+constexpr std::int64_t blocks_of(std::int64_t length) {
+  return (length + A::block - 1) / A::block;
+}
+
 // body(block, start, count) for the blocks [first, last) of a row.
 template <class A, class Body>
 [[gnu::always_inline]] inline void for_each_block(std::int64_t length, std::int64_t first,

@@ -11,6 +11,15 @@ namespace {
 
 using kernels::RowsJob;
 
+inline double temperature_of(const RowsJob& job, std::int64_t row) {
+  double temperature = 1.0;
+  if (job.temperatures != nullptr)
+    __builtin_memcpy(&temperature,
+                     static_cast<const char*>(job.temperatures) + row * job.temperature_stride,
+                     sizeof temperature);
+  return temperature;
+}
+
 // Rows that lie in memory as they are: contiguous, of type In, temperature 1.
 template <class Arithmetic, class Element>
 struct DirectRows {
@@ -51,12 +60,7 @@ struct GatheredRows {
   static constexpr bool is_memory = false;
 
   static GatheredSource<A> source(const RowsJob& job, std::int64_t row) {
-    double temperature = 1.0;
-    if (job.temperatures != nullptr)
-      __builtin_memcpy(&temperature,
-                       static_cast<const char*>(job.temperatures) + row * job.temperature_stride,
-                       sizeof temperature);
-    return {job.fetch, job.context, job.first_row + row, static_cast<T>(temperature)};
+    return {job.fetch, job.context, job.first_row + row, static_cast<T>(temperature_of(job, row))};
   }
   static GatheredSource<A> gathered(const RowsJob& job, std::int64_t row) {
     return source(job, row);
@@ -69,6 +73,22 @@ struct GatheredRows {
     job.store(job.context, job.first_row + row, 0, 1, &value);
   }
 };
+
+// body(source) for the scores of a row under its temperature, where kernels have no use for rows of
+// temperature 1 alone.
+template <class Rows, class Body>
+inline auto with_scores(const RowsJob& job, std::int64_t row, Body&& body) {
+  if constexpr (Rows::is_memory) {
+    const double temperature = temperature_of(job, row);
+    if (temperature != 1.0) {
+      auto source = Rows::gathered(job, row);
+      source.temperature = static_cast<typename Rows::T>(temperature);
+      return body(source);
+    }
+  }
+  auto source = Rows::source(job, row);
+  return body(source);
+}
 
 template <RowOp O>
 constexpr bool takes_log = O != RowOp::softmax;
@@ -123,6 +143,35 @@ void write_constant(const RowsJob& job, std::int64_t row, typename Rows::T value
   }
 }
 
+// The largest element of a row; NaN where there is one.
+template <class A>
+[[gnu::noinline]] typename A::T max_or_nan(GatheredSource<A>& source, std::int64_t length) {
+  using T = typename A::T;
+  T max = -infinity<T>();
+  T nan = 0;
+  const std::int64_t blocks = blocks_of<A>(length);
+  for_each_block<A>(length, 0, blocks, [&](std::int64_t, std::int64_t start, int count) {
+    const T* x = source.block(start, count);
+    for (int i = 0; i < count; ++i) {
+      nan = x[i] == x[i] ? nan : x[i];
+      max = x[i] > max ? x[i] : max;
+    }
+  });
+  return nan == nan ? max : nan;
+}
+
+// body(source) for the scores of a row less their maximum, if that is finite.
+template <class Rows, class Body>
+inline void with_shifted(const RowsJob& job, std::int64_t row, Body&& body) {
+  using T = typename Rows::T;
+  auto source = Rows::gathered(job, row);
+  if constexpr (Rows::is_memory) source.temperature = static_cast<T>(temperature_of(job, row));
+  const T max = max_or_nan<typename Rows::A>(source, job.length);
+  if (!(max < infinity<T>() && max > -infinity<T>())) return;
+  source.shift = max;
+  body(source);
+}
+
 // A row whose maximum lies outside the domain of the extended exponential: NaN, infinities, or
 // finite values so large that the maximum must be subtracted first. Reads x more often; nothing of
 // it depends on the algorithm.
@@ -132,17 +181,9 @@ template <class Rows, RowOp O>
   using T = typename A::T;
   const T nan = static_cast<T>(__builtin_nan(""));
   auto source = Rows::gathered(job, row);
-  const std::int64_t blocks = (job.length + A::block - 1) / A::block;
-  bool has_nan = false;
-  T max = -infinity<T>();
-  for_each_block<A>(job.length, 0, blocks, [&](std::int64_t, std::int64_t start, int count) {
-    const T* x = source.block(start, count);
-    for (int i = 0; i < count; ++i) {
-      has_nan |= x[i] != x[i];
-      max = x[i] > max ? x[i] : max;
-    }
-  });
-  if (has_nan) return write_constant<Rows, O>(job, row, nan, 0, blocks);
+  const std::int64_t blocks = blocks_of<A>(job.length);
+  const T max = max_or_nan<A>(source, job.length);
+  if (max != max) return write_constant<Rows, O>(job, row, nan, 0, blocks);
   if (max == infinity<T>())
     return write_constant<Rows, O>(job, row, O == RowOp::logsumexp ? max : nan, 0, blocks);
   if (max == -infinity<T>()) {
@@ -168,7 +209,7 @@ void run_passes(const RowsJob& job, std::int64_t first, int rows) {
   using T = typename A::T;
   constexpr bool online_reload = G == RowAlgorithm::online_reload;
   constexpr bool reload = G == RowAlgorithm::three_pass_reload && O != RowOp::logsumexp;
-  const std::int64_t blocks = (job.length + A::block - 1) / A::block;
+  const std::int64_t blocks = blocks_of<A>(job.length);
   RowScan scan[kBatchRows];
   RowTotal<takes_log<O>> total[kBatchRows];
   RowState state[kBatchRows];
@@ -222,7 +263,7 @@ template <class Rows, RowOp O, RowAlgorithm G>
 void run_interleaved(const RowsJob& job) {
   using A = typename Rows::A;
   using T = typename A::T;
-  const std::int64_t blocks = (job.length + A::block - 1) / A::block;
+  const std::int64_t blocks = blocks_of<A>(job.length);
   const auto stored = [&](std::int64_t row) -> StoredBlocks<T> {
     if constexpr (!reloads<G>) return {};
     char* const scratch = static_cast<char*>(job.scratch) + row % 2 * job.scratch_stride;

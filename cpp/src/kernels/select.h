@@ -39,7 +39,7 @@ struct SelectionMemory {
   std::size_t bytes;
 
   SelectionMemory(void* memory, std::int64_t length, std::int64_t k_) : k(k_) {
-    blocks = (length + A::block - 1) / A::block;
+    blocks = blocks_of<A>(length);
     // Where neighbours are alike the k largest lie in few blocks, and a bound from few groups is
     // far below them.
     const std::int64_t groups_wanted = blocks == 1 ? k + k / 3 : 32 * k;

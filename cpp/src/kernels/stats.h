@@ -97,7 +97,7 @@ template <class A, class Source>
   RowTotal<true> total;
   ExtSum weighted;
   Top2<T> top{-infinity<T>(), -infinity<T>()};
-  const std::int64_t blocks = (length + A::block - 1) / A::block;
+  const std::int64_t blocks = blocks_of<A>(length);
   for_each_block<A>(length, 0, blocks, [&](std::int64_t, std::int64_t start, int count) {
     const auto* x = source.block(start, count);
     const T max = block_max<A>(x, count);
@@ -158,17 +158,8 @@ template <class Rows>
   using T = typename A::T;
   const T nan = static_cast<T>(__builtin_nan(""));
   auto source = Rows::gathered(job, row);
-  bool has_nan = false;
-  T max = -infinity<T>();
-  const std::int64_t blocks = (job.length + A::block - 1) / A::block;
-  for_each_block<A>(job.length, 0, blocks, [&](std::int64_t, std::int64_t start, int count) {
-    const T* x = source.block(start, count);
-    for (int i = 0; i < count; ++i) {
-      has_nan |= x[i] != x[i];
-      max = x[i] > max ? x[i] : max;
-    }
-  });
-  if (has_nan) return {nan, nan, nan, nan, nan};
+  const T max = max_or_nan<A>(source, job.length);
+  if (max != max) return {nan, nan, nan, nan, nan};
   RowStats<T> stats{max, max, nan, nan, nan};
   if (max == infinity<T>() || max == -infinity<T>()) return stats;
   source.shift = max;

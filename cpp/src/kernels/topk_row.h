@@ -64,7 +64,7 @@ inline void put_outcome(const TopkJob& job, std::int64_t row, const RowState& st
   job.regular[row] = above;
   if (job.logsumexp != nullptr) static_cast<T*>(job.logsumexp)[row] = logsumexp;
   if (job.outcome == TopkOutcome::scores) return;
-  const std::int64_t blocks = (job.k + A::block - 1) / A::block;
+  const std::int64_t blocks = blocks_of<A>(job.k);
   DirectSource<T> scores{values};
   DirectSink<T> sink{values, false};
   if (job.outcome == TopkOutcome::softmax)

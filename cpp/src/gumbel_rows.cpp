@@ -1,0 +1,154 @@
+// Runs of rows through the kernels that draw without replacement.
+#include <array>
+#include <limits>
+
+#include "draw_rows.h"
+
+namespace fastsoftmax {
+namespace {
+
+using kernels::BlockSum;
+using kernels::GumbelJob;
+using kernels::kIrregular;
+
+class GumbelRows : DrawRows {
+ public:
+  GumbelRows(const DrawCall& gumbel, int max_threads)
+      : DrawRows(gumbel, max_threads), k_(gumbel.rows.k) {
+    // One element after the other is drawn: there is nothing to share in a row.
+    if (plan_.share_row) plan_.rows_per_task = 1;
+    constexpr std::int64_t batch_elements = 2048;
+    if (tile_rows_ == 0) batch_ = std::clamp<std::int64_t>(batch_elements / k_, 1, batch_);
+  }
+
+  void run() {
+    const Scratch scratch(carve(nullptr).bytes, plan_.threads);
+    scratch_ = &scratch;
+    parallel_for(tasks(), plan_.threads, run_task, this);
+  }
+
+ private:
+  struct Memory {
+    double* temperatures;
+    double* uniform;
+    char* values;
+    std::int64_t* indices;
+    std::int64_t* regular;
+    std::int64_t* taken;
+    char* workspace;
+    BlockSum* sums;
+    KeyItem* items;
+    char* tile;
+    std::size_t bytes;
+  };
+
+  Memory carve(char* at) const {
+    Carver carver(at);
+    Memory m{};
+    m.temperatures = carver.take<double>(batch_);
+    m.uniform = carver.take<double>(batch_ * k_ * 3);
+    m.values = carver.take<char>(batch_ * k_ * item_);
+    m.indices = carver.take<std::int64_t>(batch_ * k_);
+    m.regular = carver.take<std::int64_t>(batch_);
+    m.taken = carver.take<std::int64_t>(k_);
+    m.workspace = carver.take<char>(1, kernels_.gumbel_bytes(call_.row_length, k_));
+    m.sums = carver.take<BlockSum>(blocks_);
+    m.items = carver.take<KeyItem>(key_items(call_.row_length, k_));
+    m.tile = carver.take<char>(tile_rows_ * call_.row_length * item_);
+    m.bytes = carver.bytes();
+    return m;
+  }
+
+  static void run_task(void* context, std::int64_t task, int worker) noexcept {
+    const auto& g = *static_cast<const GumbelRows*>(context);
+    const Memory memory = g.carve(g.scratch_->of(worker));
+    g.for_each_batch(task, [&](std::int64_t row, std::int64_t rows) {
+      g.kernels_.gumbel(g.job(row, rows, memory));
+      for (std::int64_t r = 0; r < rows; ++r) g.finish(row + r, r, memory);
+    });
+  }
+
+  GumbelJob job(std::int64_t row, std::int64_t count, const Memory& memory) const {
+    double* uniform = memory.uniform;
+    for (std::int64_t r = 0; r < count; ++r) {
+      memory.temperatures[r] = draw_.temperature(row + r);
+      for (std::int64_t j = 0; j < k_; ++j, uniform += 3) {
+        const auto which = static_cast<std::uint32_t>(2 * j);
+        const PhiloxCounter drawn = draw_.random.draw(row + r, which);
+        uniform[0] = uniform_of(drawn, 0);
+        uniform[1] = uniform_of(drawn, 1);
+        uniform[2] = open_uniform_of(draw_.random.draw(row + r, which + 1));
+      }
+    }
+    GumbelJob job{};
+    job.rows = rows(row, count, memory.temperatures, memory.tile);
+    job.k = k_;
+    job.uniform = memory.uniform;
+    job.values = memory.values;
+    job.indices = memory.indices;
+    job.regular = memory.regular;
+    job.workspace = memory.workspace;
+    job.sums = memory.sums;
+    return job;
+  }
+
+  // What the kernel has left, and the way to the outputs.
+  void finish(std::int64_t row, std::int64_t r, const Memory& memory) const {
+    const RowKeys keys(draw_.rows, row);
+    std::int64_t* const indices = memory.indices + r * k_;
+    char* const values = memory.values + r * k_ * item_;
+    const std::int64_t regular = memory.regular[r];
+    const std::int64_t inner = draw_.rows.inner;
+    const std::int64_t at = row / inner * k_ * inner + row % inner;
+    const DType dtype = draw_.rows.values_dtype;
+    const std::int64_t item = itemsize(dtype);
+    if (regular == kIrregular) {
+      select_by_keys(keys, k_, memory.items, indices);
+      fill_nan(values);
+    } else if (regular < k_) {
+      append_rest(keys, regular, indices, memory.taken);
+    }
+    for (std::int64_t j = 0; j < k_; ++j)
+      reinterpret_cast<std::int64_t*>(draw_.rows.indices)[at + j * inner] = indices[j];
+    store_elements(values, dtype, k_, draw_.rows.values + at * item, inner * item);
+  }
+
+  void fill_nan(char* values) const {
+    if (item_ == 8)
+      std::fill_n(reinterpret_cast<double*>(values), k_, std::numeric_limits<double>::quiet_NaN());
+    else
+      std::fill_n(reinterpret_cast<float*>(values), k_, std::numeric_limits<float>::quiet_NaN());
+  }
+
+  // Those that are not among the first `count`, by index, admitted ones ahead of the others.
+  void append_rest(const RowKeys& keys, std::int64_t count, std::int64_t* indices,
+                   std::int64_t* taken) const {
+    std::int64_t* const end = std::copy_n(indices, count, taken);
+    std::sort(taken, end);
+    std::array<std::uint64_t, RowKeys::kBlock> block;
+    for (const bool admitted : {true, false}) {
+      const std::int64_t* next = taken;
+      for (std::int64_t start = 0; start < keys.length() && count < k_; start += RowKeys::kBlock) {
+        const auto size =
+            static_cast<int>(std::min<std::int64_t>(RowKeys::kBlock, keys.length() - start));
+        keys.read(start, size, block.data());
+        for (int i = 0; i < size && count < k_; ++i) {
+          if (next != end && *next == start + i) {
+            ++next;
+          } else if ((block[static_cast<std::size_t>(i)] != RowKeys::kNotAdmitted) == admitted) {
+            indices[count++] = start + i;
+          }
+        }
+      }
+    }
+  }
+
+  std::int64_t k_;
+  const Scratch* scratch_ = nullptr;
+};
+
+}  // namespace
+
+void execute(const DrawCall& gumbel, int max_threads) { GumbelRows(gumbel, max_threads).run(); }
+
+}  // namespace fastsoftmax

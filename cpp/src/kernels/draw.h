@@ -1,0 +1,136 @@
+// One element of a row with a probability in proportion to e^z, by two uniform numbers in [0, 1):
+// one chooses a block by the sums of all blocks, the other an element of that block by running
+// sums.
+//
+// Error: weights are terms as they are summed everywhere (ext_exp.h), running sums are in double.
+// What weighs nothing is never chosen; what weighs 2^-53 of its block, in a block that weighs 2^-53
+// of the row, can be.
+//
+// Running sums are taken in the order of the row, so that the choice does not depend on the width
+// of registers.
+#pragma once
+
+#include "kernels/row.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+template <class A, class In>
+[[gnu::noinline]] Sum2 sum_of(const In* x, int count, typename A::T exponent) {
+  return block_sum<A>(x, count, exponent);
+}
+
+// The index at which the running sum of the terms exceeds the target; the last one that weighs
+// anything where rounding keeps the sum below.
+template <class A, class In>
+[[gnu::noinline]] std::int64_t position(const In* x, std::int64_t count, typename A::T exponent,
+                                        double target) {
+  using T = typename A::T;
+  double sum = 0.0;
+  double before = 0.0;  // of the group that starts at `start`
+  std::int64_t start = 0;
+  for (std::int64_t i = 0; i < count; i += A::lanes) {
+    const std::int64_t left = count - i;
+    const Sum2 group =
+        sum_of<A>(x + i, left < A::lanes ? static_cast<int>(left) : A::lanes, exponent);
+    const double mass = group.hi + group.lo;
+    if (!(mass > 0.0)) continue;
+    start = i;
+    before = sum;
+    sum += mass;
+    if (sum > target) break;
+  }
+  alignas(64) T terms[A::lanes];
+  const std::int64_t left = count - start;
+  const int size = left < A::lanes ? static_cast<int>(left) : A::lanes;
+  const auto rounder = A::set1(sum_rounder<A>(exponent));
+  map_block<A>(terms, size, false, [&](int i, auto part) __attribute__((always_inline)) {
+    return ExtExp<A>::term(load<A>(x + start + i, part, A::set1(-infinity<T>())), rounder);
+  });
+  int last = 0;
+  for (int i = 0; i < size; ++i) {
+    if (!(terms[i] > T(0))) continue;
+    last = i;
+    before += static_cast<double>(terms[i]);
+    if (before > target) break;
+  }
+  return start + last;
+}
+
+// A block's sum under its own exponent. False where it has no place in the domain.
+template <class A, class In>
+inline bool sum_block(BlockSum& out, const In* x, int count, typename A::T max) {
+  using T = typename A::T;
+  const T exponent = ExtExp<A>::exponent(max);
+  if (!(exponent <= static_cast<T>(kMaxExponent))) return false;
+  const Sum2 sum = sum_of<A>(x, count, exponent);
+  out = {};
+  out.hi = sum.hi;
+  out.lo = sum.lo;
+  out.exponent = static_cast<std::int32_t>(exponent);
+  return true;
+}
+
+// Sums of blocks under the largest of their exponents.
+struct BlockMasses {
+  const BlockSum* sums;
+  std::int64_t blocks;
+  std::int32_t exponent;
+  double total;
+
+  BlockMasses(const BlockSum* sums_, std::int64_t blocks_) : sums(sums_), blocks(blocks_) {
+    exponent = sums[0].exponent;
+    for (std::int64_t b = 1; b < blocks; ++b)
+      exponent = sums[b].exponent > exponent ? sums[b].exponent : exponent;
+    total = 0.0;
+    for (std::int64_t b = 0; b < blocks; ++b) total += mass(b);
+  }
+  double mass(std::int64_t b) const {
+    return (sums[b].hi + sums[b].lo) * power_of_two(std::int64_t{sums[b].exponent} - exponent);
+  }
+  std::int64_t choose(double uniform) const {
+    const double target = uniform * total;
+    double sum = 0.0;
+    std::int64_t last = 0;
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      const double m = mass(b);
+      if (!(m > 0.0)) continue;
+      last = b;
+      sum += m;
+      if (sum > target) break;
+    }
+    return last;
+  }
+};
+
+template <class A, class In>
+inline int draw_in_block(const In* x, int count, const BlockSum& sum, double uniform) {
+  return static_cast<int>(
+      position<A>(x, count, static_cast<typename A::T>(sum.exponent), uniform * (sum.hi + sum.lo)));
+}
+
+template <class T>
+struct Drawn {
+  std::int64_t index;
+  T score;
+};
+
+template <class A, class Source>
+[[gnu::noinline]] Drawn<typename A::T> draw(Source& source, std::int64_t length,
+                                            const BlockSum* sums, const double* uniform) {
+  using T = typename A::T;
+  const std::int64_t blocks = blocks_of<A>(length);
+  const std::int64_t b = blocks == 1 ? 0 : BlockMasses(sums, blocks).choose(uniform[0]);
+  Drawn<T> drawn{};
+  for_each_block<A>(length, b, b + 1, [&](std::int64_t, std::int64_t start, int count) {
+    const auto* x = source.block(start, count);
+    const int i = draw_in_block<A>(x, count, sums[b], uniform[1]);
+    drawn = {start + i, A::first(A::load(x + i, 1, A::set1(T(0))))};
+  });
+  return drawn;
+}
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax
