@@ -10,6 +10,7 @@ namespace {
 using kernels::BlockSum;
 using kernels::GumbelJob;
 using kernels::kIrregular;
+using kernels::RandomStream;
 
 class GumbelRows : DrawRows {
  public:
@@ -30,7 +31,7 @@ class GumbelRows : DrawRows {
  private:
   struct Memory {
     double* temperatures;
-    double* uniform;
+    RandomStream* random;
     char* values;
     std::int64_t* indices;
     std::int64_t* regular;
@@ -46,7 +47,7 @@ class GumbelRows : DrawRows {
     Carver carver(at);
     Memory m{};
     m.temperatures = carver.take<double>(batch_);
-    m.uniform = carver.take<double>(batch_ * k_ * 3);
+    m.random = carver.take<RandomStream>(batch_);
     m.values = carver.take<char>(batch_ * k_ * item_);
     m.indices = carver.take<std::int64_t>(batch_ * k_);
     m.regular = carver.take<std::int64_t>(batch_);
@@ -69,21 +70,14 @@ class GumbelRows : DrawRows {
   }
 
   GumbelJob job(std::int64_t row, std::int64_t count, const Memory& memory) const {
-    double* uniform = memory.uniform;
     for (std::int64_t r = 0; r < count; ++r) {
       memory.temperatures[r] = draw_.temperature(row + r);
-      for (std::int64_t j = 0; j < k_; ++j, uniform += 3) {
-        const auto which = static_cast<std::uint32_t>(2 * j);
-        const PhiloxCounter drawn = draw_.random.draw(row + r, which);
-        uniform[0] = uniform_of(drawn, 0);
-        uniform[1] = uniform_of(drawn, 1);
-        uniform[2] = open_uniform_of(draw_.random.draw(row + r, which + 1));
-      }
+      memory.random[r] = draw_.random(row + r);
     }
     GumbelJob job{};
     job.rows = rows(row, count, memory.temperatures, memory.tile);
     job.k = k_;
-    job.uniform = memory.uniform;
+    job.random = memory.random;
     job.values = memory.values;
     job.indices = memory.indices;
     job.regular = memory.regular;

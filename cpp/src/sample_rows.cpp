@@ -75,9 +75,7 @@ class SampleRows : DrawRows {
       const double temperature = draw_.temperature(row + r);
       memory.temperatures[r] = temperature == 0.0 ? 1.0 : temperature;
       memory.how[r] = temperature == 0.0 ? greedy() : filters(row + r);
-      const PhiloxCounter drawn = draw_.random.draw(row + r, 0);
-      memory.how[r].uniform[0] = uniform_of(drawn, 0);
-      memory.how[r].uniform[1] = uniform_of(drawn, 1);
+      memory.how[r].random = draw_.random(row + r);
     }
     SampleJob job{};
     job.rows = rows(row, count, memory.temperatures, memory.tile);

@@ -70,11 +70,11 @@ RowRandom::RowRandom(const RandomSource& source, const ConstView& x, int axis)
                 [](std::uint64_t) { return true; });
 }
 
-PhiloxCounter RowRandom::draw(std::int64_t row, std::uint32_t which) const {
+kernels::RandomStream RowRandom::operator()(std::int64_t row) const {
   const std::uint64_t seed = seed_(row);
   const std::uint64_t id = id_ ? (*id_)(row) : static_cast<std::uint64_t>(row);
   const auto low = [](std::uint64_t v) { return static_cast<std::uint32_t>(v); };
-  return philox({which, low(position_(row)), low(id), low(id >> 32)}, {low(seed), low(seed >> 32)});
+  return {{low(seed), low(seed >> 32)}, low(position_(row)), {low(id), low(id >> 32)}};
 }
 
 SampleCall sample_call(const ConstView& x, int axis, const SampleOptions& o) {

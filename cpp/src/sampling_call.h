@@ -1,12 +1,11 @@
 // Validated calls of sample and gumbel_topk.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 
+#include "kernels/kernel_table.h"
 #include "per_row.h"
-#include "philox.h"
 #include "topk_call.h"
 
 namespace fastsoftmax {
@@ -16,24 +15,13 @@ class RowRandom {
  public:
   RowRandom(const RandomSource& source, const ConstView& x, int axis);
 
-  PhiloxCounter draw(std::int64_t row, std::uint32_t which) const;
+  kernels::RandomStream operator()(std::int64_t row) const;
 
  private:
   RowValues<std::uint64_t> seed_;
   RowValues<std::uint64_t> position_;
   std::optional<RowValues<std::uint64_t>> id_;
 };
-
-// In [0, 1): the first or the second half of what was drawn.
-inline double uniform_of(const PhiloxCounter& drawn, std::size_t half) {
-  const std::uint64_t bits = drawn[2 * half] | std::uint64_t{drawn[2 * half + 1]} << 32;
-  return static_cast<double>(bits >> 11) * 0x1p-53;
-}
-// In (0, 1).
-inline double open_uniform_of(const PhiloxCounter& drawn) {
-  const std::uint64_t bits = drawn[0] | std::uint64_t{drawn[1]} << 32;
-  return (static_cast<double>(bits >> 12) + 0.5) * 0x1p-52;
-}
 
 // What both have in common. Call::temperature is 1.
 struct DrawCall {

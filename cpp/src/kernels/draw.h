@@ -10,6 +10,7 @@
 // of registers.
 #pragma once
 
+#include "kernels/philox.h"
 #include "kernels/row.h"
 
 namespace fastsoftmax {
@@ -116,16 +117,16 @@ struct Drawn {
   T score;
 };
 
+// A draw from all of a source, whose blocks have these sums.
 template <class A, class Source>
 [[gnu::noinline]] Drawn<typename A::T> draw(Source& source, std::int64_t length,
-                                            const BlockSum* sums, const double* uniform) {
+                                            const BlockMasses& masses, const Uniforms& uniform) {
   using T = typename A::T;
-  const std::int64_t blocks = blocks_of<A>(length);
-  const std::int64_t b = blocks == 1 ? 0 : BlockMasses(sums, blocks).choose(uniform[0]);
+  const std::int64_t b = masses.blocks == 1 ? 0 : masses.choose(uniform.first);
   Drawn<T> drawn{};
   for_each_block<A>(length, b, b + 1, [&](std::int64_t, std::int64_t start, int count) {
     const auto* x = source.block(start, count);
-    const int i = draw_in_block<A>(x, count, sums[b], uniform[1]);
+    const int i = draw_in_block<A>(x, count, masses.sums[b], uniform.second);
     drawn = {start + i, A::first(A::load(x + i, 1, A::set1(T(0))))};
   });
   return drawn;

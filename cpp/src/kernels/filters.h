@@ -1,12 +1,13 @@
-// What the filters of sampling leave of a row (sampling.hpp): a cut by value and, for typical
-// sampling, one by nearness to the mean score under the distribution,
+// The filters of sampling (sampling.hpp), and draws from what they leave.
+//
+// Typical sampling is a cut by nearness to the mean score under the distribution:
 //
 //   |-log p - entropy| = |mean - z|,   since entropy = log sum - mean.
 //
 // Bounds that are formed from logarithms are taken in double and rounded up to the element's type.
 #pragma once
 
-#include "kernels/mass.h"
+#include "kernels/remaining.h"
 #include "kernels/stats.h"
 
 namespace fastsoftmax {
@@ -14,93 +15,6 @@ namespace FASTSOFTMAX_ISA {
 namespace {
 
 using kernels::SampleRow;
-
-template <class A>
-struct Remaining {
-  using T = typename A::T;
-  Cut<T> by_value;  // a bound of -inf: everything that is finite
-  bool is_typical = false;
-  T centre = 0;
-  Cut<T> by_nearness;
-
-  // The smaller of two sets that are both cuts of the same order.
-  void shorten(const Cut<T>& cut) {
-    if (cut.bound > by_value.bound || (cut.bound == by_value.bound && cut.equal < by_value.equal))
-      by_value = cut;
-  }
-  // Nothing below a score; the first of the largest in any case.
-  void shorten_to(double lowest, T max) {
-    T bound = static_cast<T>(lowest);
-    if (static_cast<double>(bound) < lowest) bound = next_above(bound);
-    if (bound > max)
-      shorten({max, 1});
-    else if (bound > -infinity<T>())
-      shorten({next_below(bound), 0});
-  }
-
- private:
-  static T next_above(T v) { return -next_below(-v); }
-};
-
-// Tells register by register, in the order of the row, what remains.
-template <class A>
-struct Membership {
-  explicit Membership(const Remaining<A>& r)
-      : value_bound(A::set1(r.by_value.bound)),
-        value_equal(r.by_value.equal),
-        is_typical(r.is_typical),
-        key{A::set1(r.centre)},
-        nearness_bound(A::set1(r.by_nearness.bound)),
-        nearness_equal(r.by_nearness.equal) {}
-
-  [[gnu::always_inline]] unsigned operator()(typename A::reg z, unsigned used) {
-    unsigned bits = inside(z, value_bound, value_equal, used);
-    if (is_typical && bits != 0) bits = inside(key(z), nearness_bound, nearness_equal, bits);
-    return bits;
-  }
-
- private:
-  typename A::reg value_bound;
-  std::int64_t value_equal;  // still to come
-  bool is_typical;
-  ByNearness<A> key;
-  typename A::reg nearness_bound;
-  std::int64_t nearness_equal;
-
-  static unsigned inside(typename A::reg k, typename A::reg bound, std::int64_t& equal,
-                         unsigned used) {
-    const unsigned above = A::above(k, bound) & used;
-    if (equal == 0) return above;
-    unsigned same = A::at_least(k, bound) & ~A::above(k, bound) & used;
-    unsigned kept = 0;
-    for (; same != 0 && equal > 0; same &= same - 1, --equal) kept |= same & (0u - same);
-    return above | kept;
-  }
-};
-
-// Copies what remains to `list`, which has room for a register more. Blocks whose maximum is below
-// the bound are not read; block_max null: all are.
-template <class A, class Source>
-[[gnu::noinline]] std::int64_t gather(Source& source, std::int64_t length,
-                                      const typename A::T* block_max, const Remaining<A>& remaining,
-                                      typename A::T* list) {
-  using T = typename A::T;
-  Membership<A> membership(remaining);
-  std::int64_t count = 0;
-  const std::int64_t blocks = blocks_of<A>(length);
-  for_each_block<A>(length, 0, blocks, [&](std::int64_t b, std::int64_t start, int size) {
-    if (block_max != nullptr && block_max[b] < remaining.by_value.bound) return;
-    const auto* x = source.block(start, size);
-    for_each_vector<A>(size, [&](int, int i, auto part) __attribute__((always_inline)) {
-      const auto z = load<A>(x + i, part, A::set1(-infinity<T>()));
-      const unsigned bits = membership(z, in_use(part));
-      if (bits == 0) return;
-      A::compress(list + count, z, bits);
-      count += count_bits<A>(bits);
-    });
-  });
-  return count;
-}
 
 // -log of p, 0 < p <= 1, in our own operations; 2^-900 for what is below it.
 inline double negative_log(double p) {
@@ -154,44 +68,100 @@ inline typename A::T mean_score(const typename A::T* list, std::int64_t count, t
   return static_cast<typename A::T>(static_cast<double>(max) - weighted / mass);
 }
 
-// Elements in the order in which equal ones are taken, with room to work: a row, or its k largest.
-// Applies top_p, min_p and typical_p.
+// A row, or its k largest elements, in the order in which equal ones are taken; and room to work.
 template <class A, class Source>
-inline void apply_filters(const SampleRow& how, Source& source, std::int64_t length,
-                          const typename A::T* block_max, typename A::T max, double row_mass,
-                          typename A::T* list, typename A::T* spare, Remaining<A>& remaining) {
+struct Filtered {
   using T = typename A::T;
-  const T exponent = ExtExp<A>::exponent(max);
-  if (how.top_p == 0.0) {
-    remaining.shorten({max, 1});
-  } else if (how.top_p < 1.0) {
+
+  Source& source;
+  std::int64_t length;
+  const T* block_max;  // or null
+  T max;
+  T* list;  // room for the source and a register more, as for `spare`
+  T* spare;
+  Remaining<A> remaining{};
+  T exponent = ExtExp<A>::exponent(max);
+
+  // The mass of the source where nothing was left out before; else 0.
+  void apply(const SampleRow& how, double mass) {
+    if (how.top_p < 1.0) remaining.shorten(nucleus(how.top_p, mass));
+    if (how.min_p > 0.0)
+      remaining.shorten_to(static_cast<double>(max) - negative_log(how.min_p), max);
+    if (how.typical_p < 1.0) keep_typical(how.typical_p);
+  }
+
+  // A draw from what remains. An element that is drawn from all of the source and remains is a draw
+  // from what remains; where that does not happen soon, what remains is listed.
+  Drawn<T> draw_from(const BlockMasses& masses, const RandomStream& random, BlockSum* sums) {
+    constexpr std::uint32_t attempts = 8;
+    for (std::uint32_t i = 0; i < attempts; ++i) {
+      const Drawn<T> drawn = draw<A>(source, length, masses, uniforms(random, 2 * i));
+      if (contains<A>(source, length, block_max, remaining, drawn.index, drawn.score)) return drawn;
+    }
+    return draw_listed(uniforms(random, 2 * attempts), sums);
+  }
+
+  // Overwrites sums.
+  Drawn<T> draw_listed(const Uniforms& uniform, BlockSum* sums) {
+    const std::int64_t count = gather<A>(source, length, block_max, remaining, list);
+    DirectSource<T> from{list};
+    for_each_block<A>(count, 0, blocks_of<A>(count),
+                      [&](std::int64_t b, std::int64_t start, int n) {
+                        const T top = fastsoftmax::FASTSOFTMAX_ISA::block_max<A>(list + start, n);
+                        sum_block<A>(sums[b], list + start, n, top);
+                      });
+    Drawn<T> drawn = draw<A>(from, count, BlockMasses(sums, blocks_of<A>(count)), uniform);
+    const std::int64_t ahead = count_equal<A>(list, drawn.index, drawn.score);
+    drawn.index = find_equal<A>(source, length, block_max, drawn.score, ahead);
+    return drawn;
+  }
+
+ private:
+  Cut<T> nucleus(double p, double mass) {
+    if (p == 0.0) return {max, 1};
     Remaining<A> candidates = remaining;
-    double mass = row_mass;
-    if (row_mass > 0.0) {
+    if (mass > 0.0) {
       // All that is below this together weighs less than 1 - p; 1/1000 for rounding.
-      const double share = mass / static_cast<double>(length) * (1.0 - how.top_p);
+      const double share = mass / static_cast<double>(length) * (1.0 - p);
       const double top = mass_of<A>(&max, 1, exponent);
       if (share < top)
         candidates.shorten_to(static_cast<double>(max) - negative_log(share / top) - 1e-3, max);
+      Cut<T> cut;
+      if (length > A::block && wide_nucleus(candidates.by_value.bound, p, mass, cut)) return cut;
     }
     const std::int64_t count = gather<A>(source, length, block_max, candidates, list);
-    if (!(row_mass > 0.0)) mass = mass_of<A>(list, count, exponent);
-    remaining.shorten(
-        cut_by_mass<A>(ByValue<A>{}, list, count, spare, exponent, how.top_p * mass, mass));
+    if (!(mass > 0.0)) mass = mass_of<A>(list, count, exponent);
+    return cut_by_mass<A>(ByValue<A>{}, list, count, spare, exponent, p * mass, mass);
   }
-  if (how.min_p > 0.0)
-    remaining.shorten_to(static_cast<double>(max) - negative_log(how.min_p), max);
-  if (how.typical_p < 1.0) {
+
+  // Without a list of the candidates, where they are many and a sample tells right.
+  bool wide_nucleus(T candidate, double p, double mass, Cut<T>& cut) {
+    T sample[kCounted];
+    take_sample<A>(source, length, sample);
+    std::int64_t candidates = 0;
+    for (const T v : sample) candidates += v > candidate ? 1 : 0;
+    if (candidates < kCounted / 4) return false;
+    const auto bracket = bracket_of<A>(ByValue<A>{}, sample, exponent, p);
+    std::int64_t count = 0;
+    const double above = split<A>(ByValue<A>{}, source, length, bracket, exponent, list, count);
+    const double between = mass_of<A>(list, count, exponent);
+    const double target = p * mass - above;
+    if (!(target > 0.0) || between < target) return false;
+    cut = cut_by_mass<A>(ByValue<A>{}, list, count, spare, exponent, target, between);
+    return true;
+  }
+
+  void keep_typical(double p) {
     const std::int64_t count = gather<A>(source, length, block_max, remaining, list);
     double mass;
     remaining.centre = mean_score<A>(list, count, max, exponent, mass);
     // With p = 0 the closest one stays.
-    const double target = how.typical_p > 0x1p-500 ? how.typical_p * mass : mass * 0x1p-500;
+    const double target = (p > 0x1p-500 ? p : 0x1p-500) * mass;
     remaining.by_nearness = cut_by_mass<A>(ByNearness<A>{A::set1(remaining.centre)}, list, count,
                                            spare, exponent, target, mass);
     remaining.is_typical = true;
   }
-}
+};
 
 }  // namespace
 }  // namespace FASTSOFTMAX_ISA

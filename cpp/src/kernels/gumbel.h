@@ -54,14 +54,9 @@ struct GumbelMemory {
   }
 };
 
-template <class Rows>
-struct GumbelEntries {
-  using A = typename Rows::A;
+template <class A>
+struct GumbelRow {
   using T = typename A::T;
-
-  static std::size_t workspace_bytes(std::int64_t length, std::int64_t k) {
-    return GumbelMemory<A>(nullptr, length, k).bytes;
-  }
 
   // The scores of a block without those that were taken.
   template <class Source>
@@ -89,28 +84,29 @@ struct GumbelEntries {
       max = m.selection.block_max[b] > max ? m.selection.block_max[b] : max;
     if (!in_domain<A>(static_cast<double>(max))) return false;
     for (std::int64_t b = 0; b < m.blocks; ++b) m.last_taken[b] = -1;
-    const double* uniform = job.uniform + 3 * job.k * row;
     T* const values = static_cast<T*>(job.values) + job.k * row;
     std::int64_t* const indices = job.indices + job.k * row;
     ExtSum time;  // times S_1
     double first_total = 0.0;
     std::int32_t first_exponent = 0;
     std::int64_t j = 0;
-    for (; j < job.k; ++j, uniform += 3) {
+    for (; j < job.k; ++j) {
       const BlockMasses masses(job.sums, m.blocks);
       if (!(masses.total > 0.0)) break;
       if (j == 0) {
         first_total = masses.total;
         first_exponent = masses.exponent;
       }
-      time.join(negative_log(uniform[2]) * (first_total / masses.total), 0.0,
-                first_exponent - masses.exponent);
+      const auto which = static_cast<std::uint32_t>(2 * j);
+      const Uniforms uniform = uniforms(job.random[row], which);
+      const double exponential = negative_log(open_uniform(job.random[row], which + 1));
+      time.join(exponential * (first_total / masses.total), 0.0, first_exponent - masses.exponent);
       const double log = log_of(time.hi + time.lo) + log_of_power(time.exponent);
       values[j] = static_cast<T>(-log);
 
-      const std::int64_t b = m.blocks == 1 ? 0 : masses.choose(uniform[0]);
+      const std::int64_t b = m.blocks == 1 ? 0 : masses.choose(uniform.first);
       const int count = what_is_left(m, source, job.rows.length, b, indices);
-      const int i = draw_in_block<A>(m.block, count, job.sums[b], uniform[1]);
+      const int i = draw_in_block<A>(m.block, count, job.sums[b], uniform.second);
       indices[j] = b * A::block + i;
       m.taken_before[j] = m.last_taken[b];
       m.last_taken[b] = j;
@@ -122,6 +118,20 @@ struct GumbelEntries {
     return true;
   }
 
+  static double log_of_power(std::int32_t exponent) {
+    constexpr double ln2 = 0x1.62e42fefa39efp-1;
+    return static_cast<double>(exponent) * ln2;
+  }
+};
+
+template <class Rows>
+struct GumbelEntries {
+  using A = typename Rows::A;
+
+  static std::size_t workspace_bytes(std::int64_t length, std::int64_t k) {
+    return GumbelMemory<A>(nullptr, length, k).bytes;
+  }
+
   static void rows(const GumbelJob& job) {
     const DefaultFloatEnvironment environment;
     const GumbelMemory<A> m(job.workspace, job.rows.length, job.k);
@@ -129,16 +139,11 @@ struct GumbelEntries {
       const auto run = [&](auto& source) {
         observe<A, Sums::all>(source, job.rows.length, 0, m.blocks, m.selection,
                               BlockSums<false>{nullptr, job.sums});
-        return draw_row(job, row, m, source);
+        return GumbelRow<A>::draw_row(job, row, m, source);
       };
       job.regular[row] = kIrregular;
       if (!with_scores<Rows>(job.rows, row, run)) with_shifted<Rows>(job.rows, row, run);
     }
-  }
-
-  static double log_of_power(std::int32_t exponent) {
-    constexpr double ln2 = 0x1.62e42fefa39efp-1;
-    return static_cast<double>(exponent) * ln2;
   }
 };
 

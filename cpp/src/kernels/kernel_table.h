@@ -176,7 +176,15 @@ struct StatsJob {
   void* stats;   // a RowStats for each row
 };
 
-// How a row is sampled (sampling.hpp), and its random numbers in [0, 1).
+// Where the random numbers of a row come from: Philox4x32-10 with this key and the counter (draw,
+// position, id).
+struct RandomStream {
+  std::uint32_t key[2];
+  std::uint32_t position;
+  std::uint32_t id[2];
+};
+
+// How a row is sampled (sampling.hpp).
 struct SampleRow {
   std::int64_t top_k;  // below the length of the row; 0: off
   double top_p;
@@ -184,7 +192,7 @@ struct SampleRow {
   double typical_p;
   double top_n_sigma;
   double max_surprise;
-  double uniform[2];  // of a block, of an element in it
+  RandomStream random;
 };
 struct SampleJob {
   RowsJob rows;  // where the rows are; of y, store, op, algorithm and scratch nothing is used
@@ -200,11 +208,11 @@ struct SampleJob {
 struct GumbelJob {
   RowsJob rows;  // likewise
   std::int64_t k;
-  const double* uniform;  // for each row 3 for each of the k: as in SampleRow, and one in (0, 1)
-  void* values;           // k arithmetic elements for each row
-  std::int64_t* indices;  // k for each row
-  std::int64_t* regular;  // as in TopkJob
-  void* workspace;        // gumbel_bytes, aligned to 64
+  const RandomStream* random;  // for each row
+  void* values;                // k arithmetic elements for each row
+  std::int64_t* indices;       // k for each row
+  std::int64_t* regular;       // as in TopkJob
+  void* workspace;             // gumbel_bytes, aligned to 64
   BlockSum* sums;
 };
 

@@ -3,15 +3,15 @@
 //
 //   mass = sum of e^z over elements;   order: key(z) descending, then the order of the list
 //
-// The list is partitioned around a key near the one looked for, a sample's; the mass above it tells
-// on which side to go on, and the last few are sorted. Linear for every input: where samples keep
-// misleading, the key is found bit by bit.
+// The list is split around two keys between which a sample puts the one looked for; the mass above
+// them tells on which part to go on, and the last few are sorted. Linear for every input: where
+// samples keep misleading, the key is found bit by bit.
 // Error: masses are sums in double of terms as they are everywhere (ext_exp.h).
 // Domain: no NaN and no infinity in the list; not empty.
 #pragma once
 
 #include "kernels/draw.h"
-#include "kernels/order.h"
+#include "kernels/select.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -50,79 +50,113 @@ inline double mass_of(const typename A::T* v, std::int64_t count, typename A::T 
   return mass;
 }
 
-// Of at most kCounted elements.
-template <class A, class Key>
-[[gnu::noinline]] Cut<typename A::T> cut_few(Key key, const typename A::T* v, int count,
-                                             typename A::T exponent, double target) {
+// At most kCounted elements in the order of their keys.
+template <class A>
+struct Sorted {
   using T = typename A::T;
-  T keys[kCounted + A::width];
-  T sorted[kCounted];
-  std::int64_t order[kCounted];
-  int places[kCounted];
+  int count;
+  T keys[kCounted];
   T terms[kCounted];
-  const auto rounder = A::set1(sum_rounder<A>(exponent));
-  map_block<A>(keys, count, false, [&](int i, auto part) __attribute__((always_inline)) {
-    return key(load<A>(v + i, part, A::set1(T(0))));
-  });
-  map_block<A>(terms, count, false, [&](int i, auto part) __attribute__((always_inline)) {
-    return ExtExp<A>::term(load<A>(v + i, part, A::set1(T(0))), rounder);
-  });
-  for (int i = 0; i < count; ++i) places[i] = i;
-  sort_by_counting<A>(keys, places, count, count, sorted, order);
-  Cut<T> cut;
-  double sum = 0.0;
-  for (int i = 0; i < count && !(sum >= target && i > 0); ++i) {
-    cut.equal = i > 0 && sorted[i] == cut.bound ? cut.equal + 1 : 1;
-    cut.bound = sorted[i];
-    sum += static_cast<double>(terms[order[i]]);
+
+  template <class Key>
+  Sorted(Key key, const T* v, int count_, T exponent) : count(count_) {
+    T in_order[kCounted + A::width];
+    T unsorted[kCounted];
+    int places[kCounted];
+    std::int64_t order[kCounted];
+    const auto rounder = A::set1(sum_rounder<A>(exponent));
+    const auto fill = A::set1(T(0));
+    map_block<A>(in_order, count, false, [&](int i, auto part) __attribute__((always_inline)) {
+      return key(load<A>(v + i, part, fill));
+    });
+    map_block<A>(unsorted, count, false, [&](int i, auto part) __attribute__((always_inline)) {
+      return ExtExp<A>::term(load<A>(v + i, part, fill), rounder);
+    });
+    for (int i = 0; i < count; ++i) places[i] = i;
+    sort_by_counting<A>(in_order, places, count, count, keys, order);
+    for (int i = 0; i < count; ++i) terms[i] = unsorted[order[i]];
   }
-  return cut;
+
+  // The position at which the running mass reaches the target, or the last one.
+  int reaching(double target) const {
+    double mass = 0.0;
+    for (int i = 0; i < count; ++i) {
+      mass += static_cast<double>(terms[i]);
+      if (mass >= target) return i;
+    }
+    return count - 1;
+  }
+};
+
+// Keys between which the cut lies if a sample tells right.
+template <class T>
+struct Bracket {
+  T high, low;
+};
+
+template <class A, class Key>
+inline Bracket<typename A::T> bracket_of(Key key, const typename A::T* sample,
+                                         typename A::T exponent, double share) {
+  constexpr int margin = 6;
+  const Sorted<A> sorted(key, sample, static_cast<int>(kCounted), exponent);
+  const int reached = sorted.reaching(share * mass_of<A>(sample, kCounted, exponent));
+  const int high = reached > margin ? reached - margin : 0;
+  const int low = reached + margin < kCounted ? reached + margin : static_cast<int>(kCounted) - 1;
+  return {sorted.keys[high], sorted.keys[low]};
 }
 
-// The key at which a sample reaches such a share of its mass.
-template <class A, class Key>
-inline typename A::T key_near(Key key, const typename A::T* v, std::int64_t count,
-                              typename A::T exponent, double share) {
-  typename A::T sample[kCounted];
-  for (std::int64_t i = 0; i < kCounted; ++i) sample[i] = v[(2 * i + 1) * count / (2 * kCounted)];
-  const double mass = mass_of<A>(sample, kCounted, exponent);
-  return cut_few<A>(key, sample, static_cast<int>(kCounted), exponent, share * mass).bound;
+// kCounted elements from all over a source.
+template <class A, class Source>
+inline void take_sample(Source& source, std::int64_t length, typename A::T* sample) {
+  for (std::int64_t i = 0; i < kCounted; ++i) {
+    const auto* const x = source.block((2 * i + 1) * length / (2 * kCounted), 1);
+    sample[i] = A::first(A::load(x, 1, A::set1(0)));
+  }
 }
 
-// What exceeds a key, and what equals it, side by side in `to`.
-template <class A, class Key>
-inline std::int64_t copy_above(Key key, const typename A::T* v, std::int64_t count,
-                               typename A::T bound_, typename A::T* to) {
-  const auto bound = A::set1(bound_);
-  std::int64_t copied = 0;
-  for_each_register<A>(v, count, [&](auto z, unsigned used, std::int64_t) {
-    const unsigned bits = A::above(key(z), bound) & used;
-    A::compress(to + copied, z, bits);
-    copied += count_bits<A>(bits);
+// The mass of what exceeds the bracket; what lies in it, its ends included, goes to `between`,
+// which has room for a register more.
+template <class A, class Key, class Source>
+[[gnu::noinline]] double split(Key key, Source& source, std::int64_t length,
+                               const Bracket<typename A::T>& bracket, typename A::T exponent,
+                               typename A::T* between, std::int64_t& in_between) {
+  using T = typename A::T;
+  const auto high = A::set1(bracket.high);
+  const auto low = A::set1(bracket.low);
+  T above[A::block + A::width];
+  double mass = 0.0;
+  in_between = 0;
+  for_each_block<A>(length, 0, blocks_of<A>(length), [&](std::int64_t, std::int64_t start, int n) {
+    const auto* x = source.block(start, n);
+    int in_above = 0;
+    for_each_vector<A>(n, [&](int, int i, auto part) __attribute__((always_inline)) {
+      const auto z = load<A>(x + i, part, A::set1(-infinity<T>()));
+      const auto k = key(z);
+      const unsigned exceeding = A::above(k, high) & in_use(part);
+      const unsigned inside = A::at_least(k, low) & ~exceeding & in_use(part);
+      A::compress(above + in_above, z, exceeding);
+      in_above += count_bits<A>(exceeding);
+      A::compress(between + in_between, z, inside);
+      in_between += count_bits<A>(inside);
+    });
+    const Sum2 sum = sum_of<A>(above, in_above, exponent);
+    mass += sum.hi + sum.lo;
   });
-  return copied;
+  return mass;
 }
 
-// Keeps in v what is below a key, and copies what equals it to `equal_to`.
-template <class A, class Key>
-inline std::int64_t keep_below(Key key, typename A::T* v, std::int64_t count, typename A::T bound_,
-                               typename A::T* equal_to, std::int64_t& equal) {
+// Keeps in v, in order, what exceeds a key, or what is below it.
+template <class A, bool Above, class Key>
+inline std::int64_t keep(Key key, typename A::T* v, std::int64_t count, typename A::T bound_) {
   const auto bound = A::set1(bound_);
-  std::int64_t below = 0;
-  equal = 0;
+  std::int64_t kept = 0;
   for_each_register<A>(v, count, [&](auto z, unsigned used, std::int64_t) {
     const auto k = key(z);
-    const unsigned reaching = A::at_least(k, bound);
-    const unsigned same = reaching & ~A::above(k, bound) & used;
-    const unsigned less = ~reaching & used;
-    if (same != 0) {
-      A::compress(equal_to + equal, z, same);
-      equal += count_bits<A>(same);
-    }
-    A::compress(v + below, z, less);
-    below += count_bits<A>(less);
+    const unsigned bits = (Above ? A::above(k, bound) : ~A::at_least(k, bound)) & used;
+    A::compress(v + kept, z, bits);
+    kept += count_bits<A>(bits);
   });
-  return below;
+  return kept;
 }
 
 // Bit by bit from the highest. NaN where the whole list does not reach the target.
@@ -135,8 +169,10 @@ template <class A, class Key>
   for (Ordered<T> bit = OrderedBits<T>::sign; bit != 0; bit >>= 1) {
     const T bound = next_below(from_ordered(static_cast<Ordered<T>>(found | bit)));
     if (bound != bound) continue;
-    const std::int64_t reaching = copy_above<A>(key, v, count, bound, spare);
-    if (mass_of<A>(spare, reaching, exponent) >= target) found |= bit;
+    std::int64_t none;
+    DirectSource<T> list{v};
+    if (split<A>(key, list, count, {bound, infinity<T>()}, exponent, spare, none) >= target)
+      found |= bit;
   }
   return from_ordered(found);
 }
@@ -149,33 +185,46 @@ template <class A, class Key>
                                                  typename A::T* spare, typename A::T exponent,
                                                  double target, double mass) {
   using T = typename A::T;
-  constexpr int most_partitions = 24;
+  constexpr int most_splits = 24;
   for (int round = 0; count > kCounted; ++round) {
-    const T pivot = round < most_partitions
-                        ? key_near<A>(key, v, count, exponent, target / mass)
-                        : key_by_bits<A>(key, v, count, spare, exponent, target);
-    if (pivot != pivot) return {};
-    const std::int64_t above = copy_above<A>(key, v, count, pivot, spare);
-    const double mass_above = mass_of<A>(spare, above, exponent);
-    if (mass_above >= target) {
-      T* const larger = spare;
-      spare = v;
-      v = larger;
-      count = above;
-      mass = mass_above;
+    DirectSource<T> list{v};
+    Bracket<T> bracket;
+    if (round < most_splits) {
+      T sample[kCounted];
+      take_sample<A>(list, count, sample);
+      bracket = bracket_of<A>(key, sample, exponent, target / mass);
+    } else {
+      bracket.high = bracket.low = key_by_bits<A>(key, v, count, spare, exponent, target);
+    }
+    std::int64_t in_between = 0;
+    const double above = split<A>(key, list, count, bracket, exponent, spare, in_between);
+    if (above >= target) {
+      count = keep<A, true>(key, v, count, bracket.high);
+      mass = above;
       continue;
     }
-    target -= mass_above;
-    std::int64_t equal = 0;
-    const std::int64_t below = keep_below<A>(key, v, count, pivot, spare, equal);
-    const double mass_equal = mass_of<A>(spare, equal, exponent);
-    if (mass_equal >= target || below == 0)
-      return {pivot, position<A>(spare, equal, exponent, next_below(target)) + 1};
-    target -= mass_equal;
-    mass -= mass_above + mass_equal;
-    count = below;
+    target -= above;
+    const double between = mass_of<A>(spare, in_between, exponent);
+    if (between >= target) {
+      if (bracket.high == bracket.low)
+        return {bracket.high, position<A>(spare, in_between, exponent, next_below(target)) + 1};
+      T* const inside = spare;
+      spare = v;
+      v = inside;
+      count = in_between;
+      mass = between;
+      continue;
+    }
+    target -= between;
+    mass -= above + between;
+    count = keep<A, false>(key, v, count, bracket.low);
   }
-  return cut_few<A>(key, v, static_cast<int>(count), exponent, target);
+  if (count == 0) return {};
+  const Sorted<A> sorted(key, v, static_cast<int>(count), exponent);
+  const int last = sorted.reaching(target);
+  int first = last;
+  while (first > 0 && sorted.keys[first - 1] == sorted.keys[last]) --first;
+  return {sorted.keys[last], last - first + 1};
 }
 
 }  // namespace

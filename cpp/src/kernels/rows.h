@@ -81,8 +81,10 @@ inline auto with_scores(const RowsJob& job, std::int64_t row, Body&& body) {
   if constexpr (Rows::is_memory) {
     const double temperature = temperature_of(job, row);
     if (temperature != 1.0) {
-      auto source = Rows::gathered(job, row);
-      source.temperature = static_cast<typename Rows::T>(temperature);
+      using A = typename Rows::A;
+      using Row = ScaledRow<A, typename Rows::In>;
+      const Row scaled{Rows::x(job, row), static_cast<typename A::T>(temperature)};
+      GatheredSource<A> source(Row::fetch, &scaled, 0, typename A::T(1));
       return body(source);
     }
   }

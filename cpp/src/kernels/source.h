@@ -60,6 +60,25 @@ void fetch_contiguous(const void* context, std::int64_t, std::int64_t start, int
                });
 }
 
+// The same for a row whose elements are divided by a temperature.
+template <class A, class In>
+struct ScaledRow {
+  const In* x;
+  typename A::T temperature;
+
+  static void fetch(const void* context, std::int64_t, std::int64_t start, int count,
+                    void* buffer) {
+    const auto& row = *static_cast<const ScaledRow*>(context);
+    const In* x = row.x + start;
+    const auto temperature = A::set1(row.temperature);
+    map_block<A>(static_cast<typename A::T*>(buffer), count, false,
+                 [&](int i, auto part) __attribute__((always_inline)) {
+                   prefetch(x + i, 2 * A::block * static_cast<std::int64_t>(sizeof(In)));
+                   return A::div(load<A>(x + i, part, A::set1(typename A::T(0))), temperature);
+                 });
+  }
+};
+
 template <class Out>
 struct DirectSink {
   Out* y;
