@@ -3,6 +3,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fastsoftmax/sampling.hpp"
+#include "fastsoftmax/topk.hpp"
 #include "run.h"
 
 using namespace tests;
@@ -104,4 +106,46 @@ TEST_CASE("guard pages: gathered rows and columns") {
     }
   });
   CHECK(tally.checked() == kCases * 70 * 7 * 2);
+}
+
+TEST_CASE("guard pages: selection and sampling") {
+  const Memory memory;
+  Tally tally;
+  std::array<unsigned char, 64> values{};
+  std::array<std::int64_t, 3> indices{};
+  for (const fs::DType dtype : kFloatTypes) {
+    const auto block = static_cast<std::int64_t>(block_of(dtype));
+    for (std::int64_t n = 3; n <= block + 20; n += n < 300 ? 1 : n < block - 3 ? 37 : 1) {
+      const Bytes row = make_row(kPatterns[0], dtype, static_cast<std::size_t>(n), 1);
+      for (const bool at_end : {false, true}) {
+        unsigned char* const p = at_end ? memory.x.last(row.size()) : memory.x.first(row.size());
+        std::copy(row.begin(), row.end(), p);
+        const std::int64_t item = fs::itemsize(dtype);
+        const std::array shape = {n};
+        const std::array<std::int64_t, 1> strides = {item};
+        const std::array<std::int64_t, 1> one = {1};
+        const std::array<std::int64_t, 1> three = {3};
+        const std::array<std::int64_t, 1> eight = {8};
+        const fs::ConstView x{p, dtype, shape, strides};
+        fs::softmax_topk(x, 3, 0, {values.data(), dtype, three, strides},
+                         {indices.data(), fs::DType::i64, three, eight});
+        fs::gumbel_topk(x, 3, 0, {values.data(), dtype, three, strides},
+                        {indices.data(), fs::DType::i64, three, eight});
+        for (const double temperature : {1.0, 0.5}) {
+          fs::SampleOptions options;
+          options.temperature.value = temperature;
+          const fs::View index{indices.data(), fs::DType::i64, one, eight};
+          fs::sample(x, 0, index, options);
+          options.typical_p.value = 0.5;
+          fs::sample(x, 0, index, options);
+          options.top_p.value = 0.5;
+          fs::sample(x, 0, index, options);
+          options.top_k.value = n / 2;
+          fs::sample(x, 0, index, options);
+        }
+        tally.expect(indices[0] >= 0 && indices[0] < n, [] { return "index"; });
+      }
+    }
+  }
+  CHECK(tally.checked() > 4 * 2 * 300);
 }
