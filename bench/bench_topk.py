@@ -1,51 +1,101 @@
+#!/usr/bin/env python3
 """Softmax with top-k against what else there is, in one process, interleaved.
 
-    python bench/bench_topk.py [--rounds 9] [--threads 1]
+Prints, for each shape and k that the project aims at, the median time of `softmax_topk` in
+nanoseconds per element and how often longer the others take: PyTorch's softmax and topk, NumPy's
+argpartition of our softmax, and ONNX Runtime's Softmax and TopK, where installed; and how often
+longer `softmax_topk` takes than PyTorch's amax alone, the time of one read. Then what sorted,
+constant and one-hot rows take relative to random ones, and `softmax_stats` relative to `logsumexp`.
 
-Prints, for each shape and k, the median time of `softmax_topk` in nanoseconds per element and how
-often longer the others take: PyTorch's softmax and topk, its amax alone (the time of one read),
-NumPy's argpartition of our softmax, and ONNX Runtime's Softmax and TopK, where installed. Then what
-sorted, constant and one-hot rows take relative to random ones, and `softmax_stats` relative to
-`logsumexp`.
+    python bench/bench_topk.py                            the tables, one thread
+    python bench/bench_topk.py --sweep --plot topk        times over k and over n, topk.png
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import importlib
+import json
+import os
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import fastsoftmax as fs
 import numpy as np
+from fastsoftmax._cli._contestants import Contestant
+from fastsoftmax._cli._measure import Timing, measure, ratio
+from fastsoftmax._cli.info import machine, machine_line
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-Contestants = dict[str, Callable[[], Any]]
+Calls = dict[str, Callable[[], object]]
+Normalize = Literal["full", "topk"]
 
-CASES = [
-    *(((64, 131_072), k, "full") for k in (1, 5, 50, 256, 1024)),
-    *(((64, 1024), k, "full") for k in (10, 50)),
-    ((64, 32_000), 50, "full"),
-    ((65_536, 64), 2, "topk"),
-    ((65_536, 256), 8, "topk"),
+OURS, AMAX = "fastsoftmax", "PyTorch amax"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One line: k of each row, and what it aims at."""
+
+    shape: tuple[int, int]
+    k: int
+    normalize: Normalize = "full"
+    torch: float | None = None  # aim: times as fast as PyTorch
+    amax: float | None = None  # aim: at most this many times the time of amax
+
+    @property
+    def size(self) -> int:
+        """Elements."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def label(self) -> str:
+        """The line's name, such as '64 x 1024'."""
+        text = f"{self.shape[0]} x {self.shape[1]}"
+        return text + (", over the k" if self.normalize == "topk" else "")
+
+
+AIMS = [
+    *(Work((64, 131_072), k, torch=10, amax=2.2) for k in (1, 5, 50)),
+    Work((64, 131_072), 256, torch=8),
+    Work((64, 131_072), 1024, torch=5),
+    *(Work((64, 1024), k, torch=6) for k in (10, 50)),
+    Work((64, 32_000), 50, torch=6),
+    Work((65_536, 64), 2, "topk", torch=5),
+    Work((65_536, 256), 8, "topk", torch=5),
 ]
+LIKENESS = 1.5  # aim: no kind of row takes longer than this many times what random rows take
+STATS = 1.2  # aim: softmax_stats over logsumexp, at most
+
+SWEEP_SIZE = 1 << 22
+SWEEP_LENGTHS = (100, 316, 1000, 3162, 10_000, 31_623, 100_000, 316_228, 1_000_000)
+# Title and label of the axis, and the works: over n in batches of 2^22 elements, and over k.
+SWEEPS: dict[tuple[str, str], list[Work]] = {
+    **{
+        (f"k = {k}", "row length"): [Work((max(1, SWEEP_SIZE // n), n), k) for n in SWEEP_LENGTHS]
+        for k in (5, 50)
+    },
+    ("64 rows of 131,072", "k"): [Work((64, 131_072), 1 << e) for e in range(13)],
+}
 
 
-def measure(contestants: Contestants, rounds: int) -> dict[str, float]:
-    """Median nanoseconds of each, taken in turns."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(rounds + 1):
-        for name, call in contestants.items():
-            start = time.perf_counter_ns()
-            call()
-            if turn > 0:
-                times[name].append(time.perf_counter_ns() - start)
-    return {name: statistics.median(taken) for name, taken in times.items()}
+def timed(calls: Calls, seconds: float) -> dict[str, Timing]:
+    """Measure calls in turns; nothing is checked, tests do that."""
+    contestants = [Contestant(name, call, lambda: np.empty(0)) for name, call in calls.items()]
+    return measure(contestants, time.perf_counter() + seconds)
 
 
-def of_torch(x: Array, k: int, normalize: str, threads: int) -> Contestants:
+def logits(shape: tuple[int, int]) -> Array:
+    """Draw normal ones of standard deviation 3."""
+    return 3 * np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
+
+
+def of_torch(x: Array, k: int, normalize: Normalize, threads: int) -> Calls:
     """Name PyTorch's softmax and topk, and its amax."""
     try:
         import torch
@@ -60,10 +110,10 @@ def of_torch(x: Array, k: int, normalize: str, threads: int) -> Contestants:
             values = values / values.sum(-1, keepdim=True)
         return values, indices
 
-    return {"PyTorch": softmax_topk, "PyTorch amax": lambda: torch.amax(t, -1)}
+    return {"PyTorch": softmax_topk, AMAX: lambda: torch.amax(t, -1)}
 
 
-def of_numpy(x: Array, k: int) -> Contestants:
+def of_numpy(x: Array, k: int) -> Calls:
     """Take softmax of ours, then NumPy's argpartition."""
 
     def softmax_argpartition() -> Any:
@@ -74,7 +124,7 @@ def of_numpy(x: Array, k: int) -> Contestants:
     return {"argpartition": softmax_argpartition}
 
 
-def of_onnxruntime(x: Array, k: int, threads: int) -> Contestants:
+def of_onnxruntime(x: Array, k: int, threads: int) -> Calls:
     """Make a model of Softmax and TopK."""
     try:
         import onnx
@@ -104,50 +154,162 @@ def of_onnxruntime(x: Array, k: int, threads: int) -> Contestants:
     return {"ONNX Runtime": lambda: session.run(None, {"x": x})}
 
 
-def kinds(rows: int, n: int, rng: np.random.Generator) -> Iterator[tuple[str, Array]]:
+def kinds(rows: int, n: int) -> Iterator[tuple[str, Array]]:
     """Yield rows of several kinds."""
     ramp = np.arange(n, dtype=np.float32) * np.float32(1e-3)
     one_hot = np.zeros(n, np.float32)
     one_hot[n // 3] = 5
-    yield "random", 3 * rng.standard_normal((rows, n), dtype=np.float32)
+    yield "random", logits((rows, n))
     for name, row in (("ascending", ramp), ("descending", -ramp), ("one-hot", one_hot)):
         yield name, np.tile(row, (rows, 1))
     yield "constant", np.ones((rows, n), np.float32)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
-    fs.set_num_threads(args.threads)
-    rng = np.random.default_rng(1)
-    print(f"fastsoftmax {fs.version()}, {fs.isa_in_use()}, {args.threads} thread(s)")
-    for shape, k, normalize in CASES:
-        x = 3 * rng.standard_normal(shape, dtype=np.float32)
-        ours: Contestants = {
-            "ours": lambda x=x, k=k, n=normalize: fs.softmax_topk(x, k, normalize=n)
+def contestants(work: Work, threads: int) -> Calls:
+    """Line up all that can do this work."""
+    x, k, normalize = logits(work.shape), work.k, work.normalize
+    calls: Calls = {OURS: lambda: fs.softmax_topk(x, k, normalize=normalize)}
+    calls |= of_torch(x, k, normalize, threads)
+    if normalize == "full":
+        calls |= of_onnxruntime(x, k, threads) | of_numpy(x, k)
+    return calls
+
+
+def row_of(work: Work, timings: dict[str, Timing]) -> dict[str, Any]:
+    """Give the figures of one line."""
+    figures = {
+        name: {
+            "ns_per_element": timing.median / work.size,
+            "spread": timing.spread,
+            "time_over_fastsoftmax": ratio(timing, timings[OURS]),
+            "rounds": len(timing.samples),
         }
-        others = of_torch(x, k, normalize, args.threads)
-        if normalize == "full":
-            others |= of_numpy(x, k) | of_onnxruntime(x, k, args.threads)
-        times = measure(ours | others, args.rounds)
-        own = times.pop("ours")
-        ratios = ", ".join(f"{name} {taken / own:.2f}" for name, taken in times.items())
-        print(f"{shape} k={k} {normalize}: {own / x.size:.3f} ns/element; {ratios}", flush=True)
+        for name, timing in timings.items()
+    }
+    return {**asdict(work), "contestants": figures}
+
+
+def verdict(aim: float | None, value: float | None, *, less: bool = False) -> str:
+    """Write a ratio and whether it is what was aimed at."""
+    if value is None:
+        return ""
+    if aim is None:
+        return f"{value:.2f}" if less else f"{value:.1f}"
+    met = value <= aim if less else value >= aim
+    return (f"{value:.2f}" if less else f"{value:.1f}") + f" ({'aim' if met else 'not'} {aim:g})"
+
+
+def line(work: Work, row: dict[str, Any]) -> str:
+    """Write one line of the table of aims."""
+    over = {name: f["time_over_fastsoftmax"] for name, f in row["contestants"].items()}
+    cells = [
+        work.label,
+        str(work.k),
+        f"{row['contestants'][OURS]['ns_per_element']:.3f}",
+        verdict(work.torch, over.get("PyTorch")),
+        verdict(work.amax, 1 / over[AMAX] if AMAX in over else None, less=True),
+        verdict(None, over.get("ONNX Runtime")),
+        verdict(None, over.get("argpartition")),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def measure_aims(threads: int, seconds: float) -> list[dict[str, Any]]:
+    """Print the table of aims and return its figures."""
+    print("| shape | k | ours, ns | PyTorch | ours / amax | ONNX Runtime | argpartition |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    rows = []
+    for work in AIMS:
+        rows.append(row_of(work, timed(contestants(work, threads), seconds)))
+        print(line(work, rows[-1]), flush=True)
+    return rows
+
+
+def measure_kinds(seconds: float) -> dict[int, dict[str, float]]:
+    """Print what kinds of rows take relative to random ones."""
+    names = [name for name, _ in kinds(1, 8)][1:]
+    print(f"\n| 16 x 131072, over random rows (aim {LIKENESS:g}) | " + " | ".join(names) + " |")
+    print("|---|" + "---:|" * len(names))
+    found = {}
     for k in (1, 50, 1024):
-        rows = dict(kinds(16, 131_072, rng))
-        times = measure(
-            {name: lambda x=x, k=k: fs.softmax_topk(x, k) for name, x in rows.items()}, args.rounds
+        rows = dict(kinds(16, 131_072))
+        calls: Calls = {name: partial(fs.softmax_topk, x, k) for name, x in rows.items()}
+        timings = timed(calls, seconds)
+        found[k] = {name: ratio(timings[name], timings["random"]) for name in names}
+        print(
+            f"| k = {k} | " + " | ".join(f"{v:.2f}" for v in found[k].values()) + " |", flush=True
         )
-        ratios = ", ".join(f"{name} {t / times['random']:.2f}" for name, t in times.items())
-        print(f"(16, 131072) k={k}, relative to random rows: {ratios}", flush=True)
-    x = 3 * rng.standard_normal((64, 131_072), dtype=np.float32)
-    times = measure(
-        {"stats": lambda: fs.softmax_stats(x), "logsumexp": lambda: fs.logsumexp(x)}, args.rounds
-    )
-    print(f"softmax_stats / logsumexp: {times['stats'] / times['logsumexp']:.2f}")
+    return found
+
+
+def measure_stats(seconds: float) -> float:
+    """Print what softmax_stats takes relative to logsumexp."""
+    x = logits((64, 131_072))
+    timings = timed({"stats": lambda: fs.softmax_stats(x), "lse": lambda: fs.logsumexp(x)}, seconds)
+    value = ratio(timings["stats"], timings["lse"])
+    print(f"\nsoftmax_stats over logsumexp, 64 x 131072: {verdict(STATS, value, less=True)}")
+    return value
+
+
+def measure_sweep(threads: int, seconds: float) -> dict[str, list[dict[str, Any]]]:
+    """Print times per element over the row length and over k."""
+    found = {}
+    for (title, along), works in SWEEPS.items():
+        rows = found[f"{title}, over {along}"] = [
+            row_of(work, timed(contestants(work, threads), seconds)) for work in works
+        ]
+        print(f"\n{title}")
+        for work, row in zip(works, rows, strict=True):
+            times = [f"{n} {f['ns_per_element']:.3f}" for n, f in row["contestants"].items()]
+            print(f"{work.label} k={work.k}: " + ", ".join(times), flush=True)
+    return found
+
+
+def plot(sweep: dict[str, list[dict[str, Any]]], stem: Path) -> None:
+    """Draw them as STEM.png."""
+    pyplot = importlib.import_module("matplotlib.pyplot")
+    figure, axes = pyplot.subplots(1, len(SWEEPS), figsize=(14, 4.8), sharey=True)
+    for axis, (title, along) in zip(axes, SWEEPS, strict=True):
+        rows = sweep[f"{title}, over {along}"]
+        at = [row["k"] if along == "k" else row["shape"][1] for row in rows]
+        for name in rows[0]["contestants"]:
+            ns = [row["contestants"][name]["ns_per_element"] for row in rows]
+            axis.plot(at, ns, marker="o", markersize=4, label=name)
+        axis.set(title=title, xlabel=along, xscale="log", yscale="log")
+    axes[0].set_ylabel("ns per element")
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.tight_layout()
+    figure.savefig(stem.with_suffix(".png"), dpi=80)
+
+
+def main() -> None:
+    """Measure, print, and write what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each line")
+    parser.add_argument("--sweep", action="store_true", help="times over n and k, not the tables")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--plot", type=Path, metavar="STEM", help="of a sweep; writes STEM.png")
+    arguments = parser.parse_args()
+    if arguments.plot and not arguments.sweep:
+        parser.error("--plot needs --sweep")
+
+    threads, seconds = arguments.threads, arguments.seconds
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+    fs.set_num_threads(threads)
+    facts = machine()
+    print(machine_line(facts) + "; the others' time over ours\n")
+    report: dict[str, Any] = {"machine": facts, "threads": threads}
+    if arguments.sweep:
+        report["sweep"] = measure_sweep(threads, seconds)
+    else:
+        report["aims"] = measure_aims(threads, seconds)
+        report["over_random"] = measure_kinds(seconds)
+        report["stats_over_logsumexp"] = measure_stats(seconds)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if arguments.plot:
+        plot(report["sweep"], arguments.plot)
 
 
 if __name__ == "__main__":

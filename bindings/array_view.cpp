@@ -132,6 +132,7 @@ py::dtype storage_dtype(DType dtype) {
   // Type numbers of the common results spare them the parsing of a code.
   if (dtype == DType::f32) return py::dtype::of<float>();
   if (dtype == DType::f64) return py::dtype::of<double>();
+  if (dtype == DType::i64) return py::dtype::of<std::int64_t>();
   return py::dtype(storage_code(dtype));
 }
 

@@ -14,7 +14,7 @@ namespace fastsoftmax::python {
 // A result, dense in C order, of the shape of x with `length` along the axis.
 struct AxisResult {
   ArrayView view;
-  py::array array;
+  py::object array;  // an ndarray (an empty py::array would cost an allocation)
 
   AxisResult(const Operand& x, int axis, std::int64_t length, DType dtype, bool drop_axis = false) {
     view.dtype = dtype;
@@ -45,9 +45,22 @@ void without_gil(std::int64_t elements, Run run) {
   run();
 }
 
-// A named tuple of fastsoftmax._results.
+// A named tuple of fastsoftmax._results. The module is there already, and asking for it again by an
+// import statement, or the constructor of the class, which is written in Python, would take longer
+// than a small call.
 inline py::object named(const char* name, const py::tuple& fields) {
-  return py::module_::import("fastsoftmax._results").attr(name)(*fields);
+  constexpr const char* results = "fastsoftmax._results";
+  auto module = py::reinterpret_steal<py::object>(PyImport_GetModule(py::str(results).ptr()));
+  if (!module) {
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+    module = py::module_::import(results);
+  }
+  const py::object kind = module.attr(name);
+  const py::tuple arguments = py::make_tuple(fields);
+  auto result = py::reinterpret_steal<py::object>(
+      PyTuple_Type.tp_new(reinterpret_cast<PyTypeObject*>(kind.ptr()), arguments.ptr(), nullptr));
+  if (!result) throw py::error_already_set();
+  return result;
 }
 
 }  // namespace fastsoftmax::python

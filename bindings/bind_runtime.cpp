@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <iterator>
 #include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "arguments.h"
 #include "bind.h"
 #include "fastsoftmax/runtime.hpp"
 
@@ -24,15 +26,15 @@ namespace {
 // effect only, from which the default could not be restored.
 std::atomic<int> requested_threads{0};
 
-// More threads than any limit are as good as all there may be.
-int clamped(long long n) {
-  constexpr long long most = std::numeric_limits<int>::max();
-  return static_cast<int>(std::clamp(n, -most, most));
-}
-
 int exchange_num_threads(int n) {
   set_num_threads(n);
   return requested_threads.exchange(n);
+}
+
+// Numbers that no int holds are refused as others out of range are.
+int exchange_num_threads(const py::object& n) {
+  constexpr std::int64_t most = std::numeric_limits<int>::max();
+  return exchange_num_threads(static_cast<int>(std::clamp(read_int(n.ptr(), "n"), -most, most)));
 }
 
 std::vector<std::string_view> names(const std::vector<Isa>& isas) {
@@ -41,7 +43,8 @@ std::vector<std::string_view> names(const std::vector<Isa>& isas) {
   return result;
 }
 
-void use_isa_named(std::string_view text) {
+void use_isa_named(const py::object& object) {
+  const std::string_view text = read_text(object.ptr(), "name", {});
   for (const Isa isa : {Isa::scalar, Isa::neon, Isa::avx2, Isa::avx512}) {
     if (text == name(isa)) return use_isa(isa);
   }
@@ -78,20 +81,21 @@ void register_runtime(py::module_& module) {
       "use_isa", &use_isa_named, py::arg("name"),
       "Use the instruction set 'scalar', 'avx2', 'avx512' or 'neon' in the whole process.\n\n"
       "Results keep their bits. Raises RuntimeError where it is unknown, not built or not\n"
-      "supported by this CPU.");
+      "supported by this CPU, TypeError where the name is no string.");
   module.def("caches", &caches_by_level,
              "Data cache sizes in bytes: 'l1' and 'l2' of one core, 'last_level' as a whole.");
   module.def(
       "get_num_threads", [] { return num_threads(); },
       "Number of threads a call may use, the calling one included.");
   module.def(
-      "set_num_threads", [](long long n) { exchange_num_threads(clamped(n)); }, py::arg("n"),
+      "set_num_threads", [](const py::object& n) { exchange_num_threads(n); }, py::arg("n"),
       "Let calls use up to n threads, in the whole process; 0 returns to the default.\n\n"
       "The default is FASTSOFTMAX_NUM_THREADS, then OMP_NUM_THREADS, then the CPUs that the "
       "process\n"
-      "may use. Raises ValueError for a negative n.");
-  module.def("_exchange_num_threads", &exchange_num_threads, py::arg("n"),
-             "set_num_threads that returns what was set before (0 for the default).");
+      "may use. Raises ValueError for an n outside 0 to 1024, TypeError for one that is no int.");
+  module.def(
+      "_exchange_num_threads", [](const py::object& n) { return exchange_num_threads(n); },
+      py::arg("n"), "set_num_threads that returns what was set before (0 for the default).");
 }
 
 }  // namespace fastsoftmax::python

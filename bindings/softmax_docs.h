@@ -51,17 +51,19 @@ numpy.ndarray or tensor
 Raises
 ------
 TypeError
-    For a dtype that is not supported (complex, object, strings, ...), a
-    MaskedArray, a tensor that is not on the CPU or immutable as `out`, a mask
-    that is not boolean.
+    For a dtype that is not supported (complex, object, strings, ...), an `out`
+    of another dtype than the result's, a MaskedArray, a tensor that is not on
+    the CPU or immutable as `out`, a mask that is not boolean.
 ValueError
     For a temperature that is not positive and finite, shapes that do not
-    broadcast, an `out` that is read-only, of the wrong shape or refers to an
-    element twice, unknown `empty` or `algorithm`.
+    broadcast, an axis given twice, an `out` that is read-only, of the wrong
+    shape or refers to an element twice, unknown `empty` or `algorithm`.
 numpy.exceptions.AxisError
     For an axis that `x` does not have.
 RuntimeError
-    For a tensor that requires gradients while its library records them.
+    For a tensor that requires gradients while its library records them, and
+    where FASTSOFTMAX_ISA names an instruction set that is unknown, not built or
+    not supported by this CPU.
 
 Notes
 -----

@@ -24,7 +24,9 @@ class threads(ContextDecorator):  # noqa: N801 (used like a function: ``with thr
     Raises
     ------
     ValueError
-        On entry, for a negative `n`.
+        On entry, for an `n` outside 0 to 1024.
+    TypeError
+        On entry, for an `n` that is no int.
 
     Examples
     --------

@@ -137,6 +137,23 @@ def test_bench_writes_table_and_json(tmp_path):
         assert figure["rounds"] >= 3
 
 
+def test_bench_says_what_it_leaves_out():
+    note = "bfloat16 4096x1024 left out: it needs the package ml_dtypes"
+    without = """
+import runpy, sys
+sys.modules["ml_dtypes"] = None
+runpy.run_module("fastsoftmax", run_name="__main__")
+"""
+    for rows, code in (("4096x1024", 0), ("bfloat16", 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", without,
+             "bench", "--seconds", "1", "--peers", "none", "--rows", rows],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert note in (done.stderr if code else done.stdout)
+
+
 def test_bench_with_scipy():
     pytest.importorskip("scipy")
     done = cli("bench", "--seconds", 1, "--peers", "scipy", "--rows", "float32 16x1000")

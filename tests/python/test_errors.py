@@ -293,6 +293,13 @@ def test_runtime():
     before = fs.get_num_threads()
     with pytest.raises(ValueError, match="-1"):
         fs.set_num_threads(-1)
-    with pytest.raises(TypeError):
+    with raises(TypeError, "n must be an int, not float"):
         fs.set_num_threads(1.5)
+    with raises(TypeError, "n must be an int, not NoneType"), fs.threads(None):
+        pass
+    for n in (1025, 10**30):
+        with pytest.raises(ValueError, match="between 1 and 1024"):
+            fs.set_num_threads(n)
+    with raises(TypeError, "name must be a string, not NoneType"):
+        fs.use_isa(None)
     assert fs.get_num_threads() == before

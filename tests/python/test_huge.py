@@ -113,6 +113,25 @@ def test_more_than_2_to_the_31_elements_in_one_row():
         assert np.all(x[part] == ml_dtypes.bfloat16(1 / OVER_2_31))
 
 
+@gigabytes(6)
+@pytest.mark.usefixtures("needs")
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16])
+def test_top_k_of_more_than_2_to_the_31_elements(dtype):
+    """Indices on both sides of 2^31, ties among them; probabilities are those of softmax."""
+    x = np.zeros(OVER_2_31, dtype)
+    largest = {2**31 + 7: 22, OVER_2_31 - 1: 21, 2**31 - 1: 20, 3: 19, 2**31: 19, 2**31 + 1: 19}
+    x[list(largest)] = list(largest.values())
+    found = fs.topk(x, 8)
+    np.testing.assert_array_equal(found.indices, [*largest, 0, 1])
+    np.testing.assert_array_equal(found.values, [*largest.values(), 0, 0])
+    if dtype is np.float16:
+        found = fs.softmax_topk(x, 8)
+        np.testing.assert_array_equal(found.indices, [*largest, 0, 1])
+        fs.softmax(x, out=x)
+        assert found.values[0] > 0.1
+        np.testing.assert_array_equal(found.values, x[found.indices])
+
+
 def test_a_broadcast_row_of_more_than_2_to_the_31():
     """It takes no memory: all elements are the same one."""
     for dtype in (np.float16, np.float64):

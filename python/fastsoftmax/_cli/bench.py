@@ -90,6 +90,15 @@ def _peers(text: str | None) -> list[str]:
     return asked
 
 
+def _without_missing_types(cases: list[Case]) -> tuple[list[Case], list[str]]:
+    """Drop the cases whose type is not installed, with a note for each."""
+    if importlib.util.find_spec("ml_dtypes"):
+        return cases, []
+    kept = [case for case in cases if case.dtype != "bfloat16"]
+    dropped = [case for case in cases if case.dtype == "bfloat16"]
+    return kept, [f"{case.label} left out: it needs the package ml_dtypes" for case in dropped]
+
+
 def _limit_cpus(threads: int) -> str | None:
     """Keep this process to `threads` CPUs; return a remark where that is not possible.
 
@@ -201,20 +210,17 @@ def _check_report(path: Path) -> None:
 
 def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
-    cases = [
-        case
-        for case in CASES
-        if args.rows in case.label
-        and (case.dtype != "bfloat16" or importlib.util.find_spec("ml_dtypes"))
-    ]
+    cases = [case for case in CASES if args.rows in case.label]
     if not cases:
         raise CommandError(f"no row has {args.rows!r} in its label")
+    cases, notes = _without_missing_types(cases)
+    if not cases:
+        raise CommandError(notes[0])
     peers = _peers(args.peers)
     builders = field.installed(peers)
     if args.json is not None:
         _check_report(args.json)
     threads = args.threads or fastsoftmax.get_num_threads()
-    notes: list[str] = []
     remark = _limit_cpus(threads)
     if remark is not None:
         notes.append(remark)
