@@ -6,6 +6,9 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "fastsoftmax/sampling.hpp"
+#include "fastsoftmax/stats.hpp"
+#include "fastsoftmax/topk.hpp"
 #include "run.h"
 
 using namespace tests;
@@ -68,27 +71,99 @@ std::uint64_t checksum(const Group& group, fs::Op op, fs::DType dtype, fs::Algor
   return hash;
 }
 
+// What selects and draws: results for one row.
+struct Selecting {
+  const char* name;
+  void (*run)(const fs::ConstView& x, Array& values, Array& indices);
+};
+
+constexpr std::int64_t kSelected = 5;
+
+fs::View part(Array& array, const Shape& shape, std::int64_t at = 0) {
+  return {array.bytes.data() + at * fs::itemsize(array.dtype), array.dtype, shape, array.strides};
+}
+
+const std::array kSelecting = {
+    Selecting{"softmax_topk",
+              [](const fs::ConstView& x, Array& values, Array& indices) {
+                const std::int64_t k = std::min(x.shape[0], kSelected);
+                fs::softmax_topk(x, k, 0, part(values, {k}), part(indices, {k}));
+              }},
+    Selecting{"softmax_stats",
+              [](const fs::ConstView& x, Array& values, Array&) {
+                const Shape one = {1};
+                fs::softmax_stats(x, 0,
+                                  {part(values, one), part(values, one, 1), part(values, one, 2),
+                                   part(values, one, 3), part(values, one, 4)});
+              }},
+    Selecting{"sample",
+              [](const fs::ConstView& x, Array& values, Array& indices) {
+                const Shape one = {1};
+                fs::SampleOptions options;
+                for (std::int64_t i = 0; i < kSelected; ++i) {
+                  options.random.position.value = static_cast<std::uint64_t>(i);
+                  if (i == 1) options.top_p.value = 0.7;
+                  if (i == 2) options.typical_p.value = 0.7;
+                  if (i == 3) options.top_k.value = 20;
+                  if (i == 4) options.temperature.value = 1.7;
+                  const fs::View logprobs = part(values, one, i);
+                  fs::sample(x, 0, part(indices, one, i), options, &logprobs);
+                }
+              }},
+    Selecting{"gumbel_topk", [](const fs::ConstView& x, Array& values, Array& indices) {
+                const std::int64_t k = std::min(x.shape[0], kSelected);
+                fs::gumbel_topk(x, k, 0, part(values, {k}), part(indices, {k}));
+              }}};
+
+std::uint64_t checksum(const Selecting& selecting, fs::DType dtype) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const Group& group : groups()) {
+    std::size_t turn = static_cast<std::size_t>(dtype) * 7;
+    for (const Length& length : group.lengths) {
+      if (length.of(dtype) == 0) continue;
+      for (std::size_t i = 0; i < group.patterns_per_length; ++i, ++turn) {
+        const Bytes x = make_row(kPatterns[turn % kPatterns.size()], dtype, length.of(dtype), turn);
+        const Shape shape = {static_cast<std::int64_t>(length.of(dtype))};
+        const Shape strides = {fs::itemsize(dtype)};
+        Array values = dense(dtype, {kSelected});
+        Array indices = dense(fs::DType::i64, {kSelected});
+        selecting.run({x.data(), dtype, shape, strides}, values, indices);
+        hash = add_to_hash(add_to_hash(hash, values.bytes), indices.bytes);
+      }
+    }
+  }
+  return hash;
+}
+
+void write_line(std::ofstream& file, std::string_view op, fs::DType dtype, std::string_view group,
+                std::uint64_t value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "0x%016llx", static_cast<unsigned long long>(value));
+  file << "    {\"" << op << "\", \"" << fs::name(dtype) << "\", \"" << group << "\", " << text
+       << "},\n";
+}
+
 void write_table(const char* path) {
   const UseIsa scalar(fs::Isa::scalar);
   std::ofstream file(path);
   for (const Group& group : groups()) {
     for (const fs::DType dtype : kFloatTypes) {
       for (const fs::Op op : kOps) {
-        char value[32];
-        std::snprintf(value, sizeof value, "0x%016llx",
-                      static_cast<unsigned long long>(
-                          checksum(group, op, dtype, fs::Algorithm::three_pass_recompute)));
-        file << "    {\"" << fs::name(op) << "\", \"" << fs::name(dtype) << "\", \"" << group.name
-             << "\", " << value << "},\n";
+        write_line(file, fs::name(op), dtype, group.name,
+                   checksum(group, op, dtype, fs::Algorithm::three_pass_recompute));
       }
     }
+  }
+  for (const fs::DType dtype : kFloatTypes) {
+    for (const Selecting& selecting : kSelecting)
+      write_line(file, selecting.name, dtype, "all", checksum(selecting, dtype));
   }
   REQUIRE(file.flush().good());
 }
 
-const Checksum* find(fs::Op op, fs::DType dtype, std::string_view group) {
+const Checksum* find(std::string_view op, fs::DType dtype, std::string_view group) {
   for (const Checksum& c : kChecksums) {
-    if (c.op == fs::name(op) && c.dtype == fs::name(dtype) && c.group == group) return &c;
+    if (c.op == op && c.dtype == fs::name(dtype) && c.group == group) return &c;
   }
   return nullptr;
 }
@@ -105,13 +180,21 @@ TEST_SUITE("checksums") {
     for (const Group& group : groups()) {
       for (const fs::DType dtype : kFloatTypes) {
         for (const fs::Op op : kOps) {
-          const Checksum* const expected = find(op, dtype, group.name);
+          const Checksum* const expected = find(fs::name(op), dtype, group.name);
           REQUIRE(expected != nullptr);
           for (const fs::Algorithm algorithm : kAlgorithms) {
             INFO(describe(op, dtype, algorithm) << ", " << group.name);
             CHECK(checksum(group, op, dtype, algorithm) == expected->value);
           }
         }
+      }
+    }
+    for (const fs::DType dtype : kFloatTypes) {
+      for (const Selecting& selecting : kSelecting) {
+        const Checksum* const expected = find(selecting.name, dtype, "all");
+        REQUIRE(expected != nullptr);
+        INFO(std::string(selecting.name) << " " << fs::name(dtype));
+        CHECK(checksum(selecting, dtype) == expected->value);
       }
     }
     MESSAGE("compared on " << fs::name(fs::isa_in_use()));
