@@ -23,50 +23,48 @@ class DrawRows {
   // Rows are taken through the kernel so many at a time.
   static constexpr std::int64_t kBatchRows = 64;
 
-  DrawRows(const DrawCall& draw, int max_threads)
-      : draw_(draw),
-        call_(draw.rows.call),
-        item_(call_.row_dtype == DType::f64 ? 8 : 4),
-        tile_rows_(tile_rows(call_)),
-        direct_(call_.layout == Layout::rows || tile_rows_ > 0),
-        kernels_(kernels_for(kernels_in_use().sample, call_.row_dtype, direct_)),
-        plan_(plan_for(call_, Algorithm::automatic, max_threads)),
-        blocks_((call_.row_length + plan_.block - 1) / plan_.block),
-        batch_(tile_rows_ > 0 ? tile_rows_ : kBatchRows) {}
+  DrawRows(const DrawCall& draw_call, int max_threads)
+      : draw(draw_call),
+        call(draw_call.rows.call),
+        item(call.row_dtype == DType::f64 ? 8 : 4),
+        tile(tile_rows(call)),
+        direct(call.layout == Layout::rows || tile > 0),
+        kernel(kernels_for(kernels_in_use().sample, call.row_dtype, direct)),
+        plan(plan_for(call, Algorithm::automatic, max_threads)),
+        blocks((call.row_length + plan.block - 1) / plan.block),
+        batch(tile > 0 ? tile : kBatchRows) {}
 
   // body(row, rows) for the rows of a task, a batch at a time.
   template <class Body>
   void for_each_batch(std::int64_t task, Body body) const {
-    const std::int64_t last = std::min(call_.rows, (task + 1) * plan_.rows_per_task);
-    const std::int64_t run = rows_per_run(call_);
-    for (std::int64_t row = task * plan_.rows_per_task; row < last;) {
-      const std::int64_t rows = std::min({last - row, run - row % run, batch_});
+    const std::int64_t last = std::min(call.rows, (task + 1) * plan.rows_per_task);
+    const std::int64_t run = rows_per_run(call);
+    for (std::int64_t row = task * plan.rows_per_task; row < last;) {
+      const std::int64_t rows = std::min({last - row, run - row % run, batch});
       body(row, rows);
       row += rows;
     }
   }
-  std::int64_t tasks() const {
-    return (call_.rows + plan_.rows_per_task - 1) / plan_.rows_per_task;
-  }
+  std::int64_t tasks() const { return (call.rows + plan.rows_per_task - 1) / plan.rows_per_task; }
 
   kernels::RowsJob rows(std::int64_t row, std::int64_t count, const double* temperatures,
-                        char* tile) const {
-    kernels::RowsJob job = rows_job(call_, row, count);
-    if (tile_rows_ > 0) copy_tile(call_, job, tile);
+                        char* copy) const {
+    kernels::RowsJob job = rows_job(call, row, count);
+    if (tile > 0) copy_tile(call, job, copy);
     job.temperatures = temperatures;
     job.temperature_stride = sizeof(double);
     return job;
   }
 
-  const DrawCall& draw_;
-  const Call& call_;
-  std::int64_t item_;  // bytes of an arithmetic element
-  std::int64_t tile_rows_;
-  bool direct_;
-  const kernels::SampleKernels& kernels_;
-  Plan plan_;
-  std::int64_t blocks_;
-  std::int64_t batch_;
+  const DrawCall& draw;
+  const Call& call;
+  std::int64_t item;  // bytes of an arithmetic element
+  std::int64_t tile;  // rows that are copied together, or 0
+  bool direct;
+  const kernels::SampleKernels& kernel;
+  Plan plan;
+  std::int64_t blocks;
+  std::int64_t batch;
 };
 
 // Hands out pieces of memory one behind the other; from null it counts.

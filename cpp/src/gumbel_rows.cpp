@@ -17,15 +17,15 @@ class GumbelRows : DrawRows {
   GumbelRows(const DrawCall& gumbel, int max_threads)
       : DrawRows(gumbel, max_threads), k_(gumbel.rows.k) {
     // One element after the other is drawn: there is nothing to share in a row.
-    if (plan_.share_row) plan_.rows_per_task = 1;
+    if (plan.share_row) plan.rows_per_task = 1;
     constexpr std::int64_t batch_elements = 2048;
-    if (tile_rows_ == 0) batch_ = std::clamp<std::int64_t>(batch_elements / k_, 1, batch_);
+    if (tile == 0) batch = std::clamp<std::int64_t>(batch_elements / k_, 1, batch);
   }
 
   void run() {
-    const Scratch scratch(carve(nullptr).bytes, plan_.threads);
+    const Scratch scratch(carve(nullptr).bytes, plan.threads);
     scratch_ = &scratch;
-    parallel_for(tasks(), plan_.threads, run_task, this);
+    parallel_for(tasks(), plan.threads, run_task, this);
   }
 
  private:
@@ -46,16 +46,16 @@ class GumbelRows : DrawRows {
   Memory carve(char* at) const {
     Carver carver(at);
     Memory m{};
-    m.temperatures = carver.take<double>(batch_);
-    m.random = carver.take<RandomStream>(batch_);
-    m.values = carver.take<char>(batch_ * k_ * item_);
-    m.indices = carver.take<std::int64_t>(batch_ * k_);
-    m.regular = carver.take<std::int64_t>(batch_);
+    m.temperatures = carver.take<double>(batch);
+    m.random = carver.take<RandomStream>(batch);
+    m.values = carver.take<char>(batch * k_ * item);
+    m.indices = carver.take<std::int64_t>(batch * k_);
+    m.regular = carver.take<std::int64_t>(batch);
     m.taken = carver.take<std::int64_t>(k_);
-    m.workspace = carver.take<char>(1, kernels_.gumbel_bytes(call_.row_length, k_));
-    m.sums = carver.take<BlockSum>(blocks_);
-    m.items = carver.take<KeyItem>(key_items(call_.row_length, k_));
-    m.tile = carver.take<char>(tile_rows_ * call_.row_length * item_);
+    m.workspace = carver.take<char>(1, kernel.gumbel_bytes(call.row_length, k_));
+    m.sums = carver.take<BlockSum>(blocks);
+    m.items = carver.take<KeyItem>(key_items(call.row_length, k_));
+    m.tile = carver.take<char>(tile * call.row_length * item);
     m.bytes = carver.bytes();
     return m;
   }
@@ -64,15 +64,15 @@ class GumbelRows : DrawRows {
     const auto& g = *static_cast<const GumbelRows*>(context);
     const Memory memory = g.carve(g.scratch_->of(worker));
     g.for_each_batch(task, [&](std::int64_t row, std::int64_t rows) {
-      g.kernels_.gumbel(g.job(row, rows, memory));
+      g.kernel.gumbel(g.job(row, rows, memory));
       for (std::int64_t r = 0; r < rows; ++r) g.finish(row + r, r, memory);
     });
   }
 
   GumbelJob job(std::int64_t row, std::int64_t count, const Memory& memory) const {
     for (std::int64_t r = 0; r < count; ++r) {
-      memory.temperatures[r] = draw_.temperature(row + r);
-      memory.random[r] = draw_.random(row + r);
+      memory.temperatures[r] = draw.temperature(row + r);
+      memory.random[r] = draw.random(row + r);
     }
     GumbelJob job{};
     job.rows = rows(row, count, memory.temperatures, memory.tile);
@@ -88,13 +88,13 @@ class GumbelRows : DrawRows {
 
   // What the kernel has left, and the way to the outputs.
   void finish(std::int64_t row, std::int64_t r, const Memory& memory) const {
-    const RowKeys keys(draw_.rows, row);
+    const RowKeys keys(draw.rows, row);
     std::int64_t* const indices = memory.indices + r * k_;
-    char* const values = memory.values + r * k_ * item_;
+    char* const values = memory.values + r * k_ * item;
     const std::int64_t regular = memory.regular[r];
-    const std::int64_t inner = draw_.rows.inner;
+    const std::int64_t inner = draw.rows.inner;
     const std::int64_t at = row / inner * k_ * inner + row % inner;
-    const DType dtype = draw_.rows.values_dtype;
+    const DType dtype = draw.rows.values_dtype;
     const std::int64_t item = itemsize(dtype);
     if (regular == kIrregular) {
       select_by_keys(keys, k_, memory.items, indices);
@@ -103,12 +103,12 @@ class GumbelRows : DrawRows {
       append_rest(keys, regular, indices, memory.taken);
     }
     for (std::int64_t j = 0; j < k_; ++j)
-      reinterpret_cast<std::int64_t*>(draw_.rows.indices)[at + j * inner] = indices[j];
-    store_elements(values, dtype, k_, draw_.rows.values + at * item, inner * item);
+      reinterpret_cast<std::int64_t*>(draw.rows.indices)[at + j * inner] = indices[j];
+    store_elements(values, dtype, k_, draw.rows.values + at * item, inner * item);
   }
 
   void fill_nan(char* values) const {
-    if (item_ == 8)
+    if (item == 8)
       std::fill_n(reinterpret_cast<double*>(values), k_, std::numeric_limits<double>::quiet_NaN());
     else
       std::fill_n(reinterpret_cast<float*>(values), k_, std::numeric_limits<float>::quiet_NaN());

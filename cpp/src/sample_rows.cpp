@@ -17,18 +17,18 @@ class SampleRows : DrawRows {
   SampleRows(const SampleCall& sample, int max_threads)
       : DrawRows(sample.draw, max_threads),
         sample_(sample),
-        list_length_(sample.may_filter ? call_.row_length : sample.most_k) {
-    if (plan_.share_row && tile_rows_ > 0) {
-      plan_.share_row = false;
-      plan_.rows_per_task = 1;
+        list_length_(sample.may_filter ? call.row_length : sample.most_k) {
+    if (plan.share_row && tile > 0) {
+      plan.share_row = false;
+      plan.rows_per_task = 1;
     }
   }
 
   void run() {
-    const Scratch scratch(carve(nullptr).bytes, plan_.threads);
+    const Scratch scratch(carve(nullptr).bytes, plan.threads);
     scratch_ = &scratch;
-    if (plan_.share_row) return run_shared();
-    parallel_for(tasks(), plan_.threads, run_task, this);
+    if (plan.share_row) return run_shared();
+    parallel_for(tasks(), plan.threads, run_task, this);
   }
 
  private:
@@ -47,15 +47,15 @@ class SampleRows : DrawRows {
   Memory carve(char* at) const {
     Carver carver(at);
     Memory m{};
-    m.how = carver.take<SampleRow>(batch_);
-    m.temperatures = carver.take<double>(batch_);
-    m.indices = carver.take<std::int64_t>(batch_);
-    m.logprobs = carver.take<char>(batch_ * item_);
-    m.workspace = carver.take<char>(
-        1, kernels_.workspace_bytes(call_.row_length, sample_.most_k, list_length_));
-    m.sums = carver.take<BlockSum>(blocks_);
-    m.items = carver.take<KeyItem>(key_items(call_.row_length, 1));
-    m.tile = carver.take<char>(tile_rows_ * call_.row_length * item_);
+    m.how = carver.take<SampleRow>(batch);
+    m.temperatures = carver.take<double>(batch);
+    m.indices = carver.take<std::int64_t>(batch);
+    m.logprobs = carver.take<char>(batch * item);
+    m.workspace =
+        carver.take<char>(1, kernel.workspace_bytes(call.row_length, sample_.most_k, list_length_));
+    m.sums = carver.take<BlockSum>(blocks);
+    m.items = carver.take<KeyItem>(key_items(call.row_length, 1));
+    m.tile = carver.take<char>(tile * call.row_length * item);
     m.bytes = carver.bytes();
     return m;
   }
@@ -65,17 +65,17 @@ class SampleRows : DrawRows {
     const Memory memory = s.carve(s.scratch_->of(worker));
     s.for_each_batch(task, [&](std::int64_t row, std::int64_t rows) {
       const SampleJob job = s.job(row, rows, memory);
-      s.kernels_.rows(job);
+      s.kernel.rows(job);
       s.write(row, rows, memory);
     });
   }
 
   SampleJob job(std::int64_t row, std::int64_t count, const Memory& memory) const {
     for (std::int64_t r = 0; r < count; ++r) {
-      const double temperature = draw_.temperature(row + r);
+      const double temperature = draw.temperature(row + r);
       memory.temperatures[r] = temperature == 0.0 ? 1.0 : temperature;
       memory.how[r] = temperature == 0.0 ? greedy() : filters(row + r);
-      memory.how[r].random = draw_.random(row + r);
+      memory.how[r].random = draw.random(row + r);
     }
     SampleJob job{};
     job.rows = rows(row, count, memory.temperatures, memory.tile);
@@ -90,11 +90,11 @@ class SampleRows : DrawRows {
 
   static constexpr double kInfinity = std::numeric_limits<double>::infinity();
   SampleRow greedy() const {
-    return {call_.row_length > 1 ? 1 : 0, 1.0, 0.0, 1.0, 0.0, kInfinity, {}};
+    return {call.row_length > 1 ? 1 : 0, 1.0, 0.0, 1.0, 0.0, kInfinity, {}};
   }
   SampleRow filters(std::int64_t row) const {
     const std::int64_t k = sample_.top_k(row);
-    return {k < call_.row_length ? k : 0,
+    return {k < call.row_length ? k : 0,
             sample_.top_p(row),
             sample_.min_p(row),
             sample_.typical_p(row),
@@ -106,25 +106,25 @@ class SampleRows : DrawRows {
   // A single long row, seen by all threads.
   void run_shared() {
     const Memory memory = carve(scratch_->of(0));
-    for (std::int64_t row = 0; row < call_.rows; ++row) {
+    for (std::int64_t row = 0; row < call.rows; ++row) {
       shared_ = job(row, 1, memory);
-      const std::int64_t each = plan_.rows_per_task;
-      parallel_for((blocks_ + each - 1) / each, plan_.threads, observe_task, this);
-      kernels_.finish(shared_);
+      const std::int64_t each = plan.rows_per_task;
+      parallel_for((blocks + each - 1) / each, plan.threads, observe_task, this);
+      kernel.finish(shared_);
       write(row, 1, memory);
     }
   }
   static void observe_task(void* context, std::int64_t task, int) noexcept {
     const auto& s = *static_cast<const SampleRows*>(context);
-    const std::int64_t first = task * s.plan_.rows_per_task;
-    s.kernels_.observe(s.shared_, first, std::min(s.blocks_, first + s.plan_.rows_per_task));
+    const std::int64_t first = task * s.plan.rows_per_task;
+    s.kernel.observe(s.shared_, first, std::min(s.blocks, first + s.plan.rows_per_task));
   }
 
   void write(std::int64_t row, std::int64_t count, const Memory& memory) const {
     for (std::int64_t r = 0; r < count; ++r) {
       if (memory.indices[r] != kIrregular) continue;
-      select_by_keys(RowKeys(draw_.rows, row + r), 1, memory.items, memory.indices + r);
-      put_nan(memory.logprobs + r * item_);
+      select_by_keys(RowKeys(draw.rows, row + r), 1, memory.items, memory.indices + r);
+      put_nan(memory.logprobs + r * item);
     }
     std::copy_n(memory.indices, count, sample_.indices + row);
     if (sample_.logprobs == nullptr) return;
@@ -136,7 +136,7 @@ class SampleRows : DrawRows {
   void put_nan(char* to) const {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     const float single = std::numeric_limits<float>::quiet_NaN();
-    if (item_ == 8)
+    if (item == 8)
       std::memcpy(to, &nan, sizeof nan);
     else
       std::memcpy(to, &single, sizeof single);

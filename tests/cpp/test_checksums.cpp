@@ -83,7 +83,7 @@ fs::View part(Array& array, const Shape& shape, std::int64_t at = 0) {
   return {array.bytes.data() + at * fs::itemsize(array.dtype), array.dtype, shape, array.strides};
 }
 
-const std::array kSelecting = {
+constexpr std::array kSelecting = {
     Selecting{"softmax_topk",
               [](const fs::ConstView& x, Array& values, Array& indices) {
                 const std::int64_t k = std::min(x.shape[0], kSelected);

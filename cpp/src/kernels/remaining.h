@@ -53,7 +53,6 @@ struct Membership {
     return bits;
   }
 
- private:
   typename A::reg value_bound;
   std::int64_t value_equal;  // still to come
   bool is_typical;
