@@ -1,0 +1,125 @@
+#include "per_row.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <limits>
+#include <string>
+
+#include "errors.h"
+
+namespace fastsoftmax::python {
+
+namespace {
+
+bool absent(PyObject* object) { return object == nullptr || object == Py_None; }
+
+bool is_python_int(PyObject* object) { return PyLong_Check(object) && !PyBool_Check(object); }
+
+bool is_signed(DType dtype) { return dtype >= DType::i8 && dtype <= DType::i64; }
+
+bool is_integer(DType dtype) { return !is_floating(dtype) && dtype != DType::boolean; }
+
+std::uint64_t as_unsigned(PyObject* integer, const std::string& name) {
+  const unsigned long long value = PyLong_AsUnsignedLongLong(integer);
+  if (PyErr_Occurred() == nullptr) return value;
+  if (PyErr_ExceptionMatches(PyExc_OverflowError) == 0) throw py::error_already_set();
+  PyErr_Clear();
+  throw py::value_error(name + " must be in [0, 2**64), got " +
+                        py::str(py::handle(integer)).cast<std::string>());
+}
+
+// An array of any integer type as one of `dtype`, i64 or u64, in native byte order. i64 holds the
+// nearest number it can; u64 refuses negative ones.
+void read_integers(PyObject* object, const std::string& name, DType dtype, Operand& array) {
+  read_operand(object, name.c_str(), array);
+  if (!is_integer(array.view.dtype)) {
+    const bool scalar = array.view.ndim == 0 && array.source == Source::converted;
+    throw py::type_error(
+        name + " must be an int or an array of ints, not " +
+        (scalar ? type_name(object) : "of " + std::string(fastsoftmax::name(array.view.dtype))));
+  }
+  if (dtype == DType::u64 && is_signed(array.view.dtype) && array.view.size() > 0) {
+    const auto least = array.array.attr("min")().attr("item")().cast<std::int64_t>();
+    if (least < 0)
+      throw py::value_error(name + " must not be negative, got " + std::to_string(least));
+  }
+  if (dtype == DType::i64 && array.view.dtype == DType::u64) {
+    array.array = py::module_::import("numpy").attr("minimum")(
+        array.array, py::int_(std::numeric_limits<std::int64_t>::max()));
+  }
+  array.array = array.array.attr("astype")(numpy_dtype(dtype), py::arg("copy") = false);
+  view_array(py::reinterpret_borrow<py::array>(array.array), name.c_str(), array.view);
+}
+
+py::int_ only_element(const Operand& array) { return py::int_(array.array.attr("item")()); }
+
+std::uint64_t fresh_seed() {
+  std::uint64_t seed = 0;
+  if (getentropy(&seed, sizeof seed) != 0) {
+    PyErr_SetFromErrno(PyExc_OSError);
+    throw py::error_already_set();
+  }
+  return seed;
+}
+
+}  // namespace
+
+void read_per_row(PyObject* object, const char* name, Operand& array, PerRow<double>& result) {
+  if (absent(object)) return;
+  if (read_real(object, name, result.value, array)) result.values = array.view.as_input();
+}
+
+void read_per_row(PyObject* object, const char* name, Operand& array,
+                  PerRow<std::int64_t>& result) {
+  if (absent(object)) return;
+  if (is_python_int(object)) {
+    result.value = read_int(object, name);
+    return;
+  }
+  read_integers(object, name, DType::i64, array);
+  if (array.view.ndim > 0) {
+    result.values = array.view.as_input();
+  } else {
+    result.value = read_int(only_element(array).ptr(), name);
+  }
+}
+
+void read_per_row(PyObject* object, const char* name, Operand& array,
+                  PerRow<std::uint64_t>& result) {
+  if (object == nullptr) return;
+  if (is_python_int(object)) {
+    result.value = as_unsigned(object, name);
+    return;
+  }
+  read_integers(object, name, DType::u64, array);
+  if (array.view.ndim > 0) {
+    result.values = array.view.as_input();
+  } else {
+    result.value = as_unsigned(only_element(array).ptr(), name);
+  }
+}
+
+void read_seed(PyObject* object, Operand& array, PerRow<std::uint64_t>& seed) {
+  if (absent(object)) {
+    seed.value = fresh_seed();
+    return;
+  }
+  if (is_python_int(object)) return read_per_row(object, "seed", array, seed);
+  const py::object numpy = py::module_::import("numpy");
+  if (py::isinstance(object, numpy.attr("random").attr("Generator"))) {
+    const py::int_ drawn(py::handle(object).attr("integers")(
+        0, py::int_(1).attr("__lshift__")(64), py::arg("dtype") = numpy.attr("uint64")));
+    seed.value = as_unsigned(drawn.ptr(), "seed");
+    return;
+  }
+  read_per_row(object, "seed", array, seed);
+}
+
+void read_row_ids(PyObject* object, Operand& array, std::optional<ConstView>& row_ids) {
+  if (absent(object)) return;
+  read_integers(object, "row_ids", DType::u64, array);
+  row_ids = array.view.as_input();
+}
+
+}  // namespace fastsoftmax::python
