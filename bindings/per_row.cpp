@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <cerrno>
 #include <limits>
 #include <string>
 
@@ -25,26 +24,39 @@ std::uint64_t as_unsigned(PyObject* integer, const std::string& name) {
   if (PyErr_Occurred() == nullptr) return value;
   if (PyErr_ExceptionMatches(PyExc_OverflowError) == 0) throw py::error_already_set();
   PyErr_Clear();
-  throw py::value_error(name + " must be in [0, 2**64), got " +
-                        py::str(py::handle(integer)).cast<std::string>());
+  const auto text = py::str(py::handle(integer)).cast<std::string>();
+  throw py::value_error(name + " must " + (text[0] == '-' ? "not be negative" : "be below 2**64") +
+                        ", got " + text);
+}
+
+[[noreturn]] void refuse_type(const std::string& name, const std::string& type) {
+  const char* expected = name == "seed" ? "an int, an array of ints or a numpy.random.Generator"
+                                        : "an int or an array of ints";
+  throw py::type_error(name + " must be " + expected + ", not " + type);
 }
 
 // An array of any integer type as one of `dtype`, i64 or u64, in native byte order. i64 holds the
 // nearest number it can; u64 refuses negative ones.
 void read_integers(PyObject* object, const std::string& name, DType dtype, Operand& array) {
-  read_operand(object, name.c_str(), array);
-  if (!is_integer(array.view.dtype)) {
-    const bool scalar = array.view.ndim == 0 && array.source == Source::converted;
-    throw py::type_error(
-        name + " must be an int or an array of ints, not " +
-        (scalar ? type_name(object) : "of " + std::string(fastsoftmax::name(array.view.dtype))));
+  array.source = Source::array;
+  try {
+    read_operand(object, name.c_str(), array);
+  } catch (const py::type_error&) {
+    if (array.source != Source::converted) throw;
+    refuse_type(name, type_name(object));
   }
-  if (dtype == DType::u64 && is_signed(array.view.dtype) && array.view.size() > 0) {
+  const DType given = array.view.dtype;
+  if (!is_integer(given)) {
+    const bool scalar = array.view.ndim == 0 && array.source == Source::converted;
+    refuse_type(
+        name, scalar ? type_name(object) : "an array of " + std::string(fastsoftmax::name(given)));
+  }
+  if (dtype == DType::u64 && is_signed(given) && array.view.size() > 0) {
     const auto least = array.array.attr("min")().attr("item")().cast<std::int64_t>();
     if (least < 0)
       throw py::value_error(name + " must not be negative, got " + std::to_string(least));
   }
-  if (dtype == DType::i64 && array.view.dtype == DType::u64) {
+  if (dtype == DType::i64 && given == DType::u64) {
     array.array = py::module_::import("numpy").attr("minimum")(
         array.array, py::int_(std::numeric_limits<std::int64_t>::max()));
   }
