@@ -49,12 +49,12 @@ class Sampling:
         x: Any,
         *,
         temperature: float = 1.0,
+        max_surprise: float | None = None,
         top_n_sigma: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
         min_p: float | None = None,
         typical_p: float | None = None,
-        max_surprise: float | None = None,
         where: Any = True,
     ) -> NDArray[np.float64]:
         """Probabilities that one row has after the filters; scores as the library rounds them."""
@@ -64,7 +64,6 @@ class Sampling:
         z = np.where(where, z, -np.inf)
         p = np.exp(z - z.max())
         p /= p.sum()
-        surprise = -np.log2(p, where=p > 0, out=np.full(p.shape, np.inf))
 
         def keep(mask: NDArray[np.bool_]) -> None:
             nonlocal p
@@ -76,6 +75,9 @@ class Sampling:
             count = 1 + int(np.searchsorted(np.cumsum(p[order]), mass))
             return np.isin(np.arange(p.size), order[:count])
 
+        if max_surprise is not None:
+            surprise = -np.log2(p, where=p > 0, out=np.full(p.shape, np.inf))
+            keep(surprise <= max_surprise)
         if top_n_sigma:
             keep(z >= z.max() - top_n_sigma * z[np.isfinite(z)].std())
         if top_k:
@@ -88,8 +90,6 @@ class Sampling:
             nats = -np.log(p, where=p > 0, out=np.full(p.shape, np.inf))
             entropy = (p[p > 0] * nats[p > 0]).sum()
             keep(fewest(np.argsort(np.abs(nats - entropy), kind="stable"), typical_p))
-        if max_surprise is not None:
-            keep(surprise <= max_surprise)
         return p
 
     @staticmethod

@@ -103,7 +103,7 @@ def test_a_fresh_seed_is_printed(paths, capsys):
     ("arguments", "message"),
     [
         (["--top-p", "1.5"], "top_p must be"),
-        (["--top-k", "-1"], "top_k must not be negative, got -1"),
+        (["--top-k", "-1"], "top_k must be 0 or more, got -1"),
         (["--temperature", "-1"], "temperature"),
         (["--seed", "-1"], "seed must not be negative, got -1"),
         (["--seed", str(2**64)], "seed must be below 2**64"),

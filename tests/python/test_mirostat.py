@@ -11,8 +11,12 @@ import pytest
 
 @pytest.fixture
 def zipf(rng):
-    """Logits of 3,000 tokens whose probabilities fall as the rank does, in another order per row."""
-    return rng.permuted(np.tile(-np.log(np.arange(1.0, 3001)), (4, 1)), axis=1).astype(np.float32)
+    """Probabilities like rank ** -1.2 of 3,000 tokens, in another order per row.
+
+    The most likely token has 2.2 bits of surprise, the mean over all is 6.7 bits.
+    """
+    logits = np.tile(-1.2 * np.log(np.arange(1.0, 3001)), (4, 1))
+    return rng.permuted(logits, axis=1).astype(np.float32)
 
 
 def surprise(x, indices, **options):
@@ -20,7 +24,7 @@ def surprise(x, indices, **options):
     return -np.take_along_axis(logprobs, indices[..., None], -1)[..., 0] / np.log(2)
 
 
-@pytest.mark.parametrize("tau", [2.0, 4.0, 6.0])
+@pytest.mark.parametrize("tau", [2.5, 4.0, 6.0])
 @pytest.mark.parametrize("eta", [0.1, 0.5])
 def test_surprise_approaches_tau(zipf, tau, eta):
     mirostat = fs.Mirostat(tau, eta, seed=1)
@@ -34,8 +38,6 @@ def test_surprise_approaches_tau(zipf, tau, eta):
         np.testing.assert_allclose(mirostat.mu, before - eta * (found[-1] - tau), atol=1e-4)
     means = np.mean(found[200:], axis=0)
     np.testing.assert_allclose(means, tau, atol=0.15)
-    plain = surprise(zipf, fs.sample(np.tile(zipf, (100, 1)), seed=1).reshape(100, 4).T[0][:4])
-    assert plain.shape == (4,)
 
 
 def test_without_it_surprise_is_the_entropy(zipf):
@@ -44,7 +46,7 @@ def test_without_it_surprise_is_the_entropy(zipf):
     mean = surprise(rows, fs.sample(rows, seed=1)).mean()
     entropy = float(fs.softmax_stats(zipf[0].astype(np.float64)).entropy) / np.log(2)
     assert abs(mean - entropy) < 0.2
-    assert entropy > 8
+    assert entropy > 6.5
 
 
 def test_the_set_it_draws_from(zipf, sampling):
