@@ -230,7 +230,10 @@ void register_sampling(py::module_& module) {
   for (PyMethodDef& method : methods) add_fastcall(module, method);
 
   // fastsoftmax.Mirostat keeps other threads out while one of them samples.
-  py::class_<MirostatBatch>(module, "_Mirostat", "mu of each row, and the rule that moves it.")
+  // The plain metaclass is what the type stub can name.
+  py::class_<MirostatBatch>(module, "_Mirostat",
+                            py::metaclass(reinterpret_cast<PyObject*>(&PyType_Type)),
+                            "mu of each row, and the rule that moves it.")
       .def(py::init<const py::object&, const py::object&>(), py::arg("tau"), py::arg("eta"))
       .def("sample", &MirostatBatch::sample, py::arg("logits"), py::arg("axis"), py::kw_only(),
            py::arg("temperature"), py::arg("where"), py::arg("seed"), py::arg("position"),

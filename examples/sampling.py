@@ -38,8 +38,10 @@ OPTIONS: dict[str, dict[str, float]] = {
 
 
 def tokens_of(names: list[str]) -> list[str]:
-    """Cut the help texts on these topics into words, numbers and single signs."""
-    return re.findall(r"\w+|[^\w\s]", "\n".join(topics[name] for name in names))
+    """Cut what is prose in the help texts on these topics into words and signs."""
+    paragraphs = [text for name in names for text in topics[name].split("\n\n")]
+    prose = [text for text in paragraphs if re.search(r"\w [a-z]+ [a-z]+.*[.:]\s*$", text)]
+    return re.findall(r"[\w'\u2019-]*\w(?:\.\w+)*|[.,:;?!()]", " ".join(prose))
 
 
 class Trigram:
@@ -119,7 +121,7 @@ def decode(
 
 def as_text(words: list[str]) -> str:
     """Join tokens, without a space before signs that end something."""
-    return re.sub(r" ([.,;:!?)\]}])|([(\[{]) ", r"\1\2", " ".join(words))
+    return re.sub(r" ([.,;:!?)])|([(]) ", r"\1\2", " ".join(words))
 
 
 def main() -> int:
