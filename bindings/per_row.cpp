@@ -56,15 +56,32 @@ void read_integers(PyObject* object, const std::string& name, DType dtype, Opera
     if (least < 0)
       throw py::value_error(name + " must not be negative, got " + std::to_string(least));
   }
+  const py::module_ numpy = py::module_::import("numpy");
   if (dtype == DType::i64 && given == DType::u64) {
-    array.array = py::module_::import("numpy").attr("minimum")(
-        array.array, py::int_(std::numeric_limits<std::int64_t>::max()));
+    const py::int_ most(std::numeric_limits<std::int64_t>::max());
+    array.array = numpy.attr("minimum")(array.array, most);
   }
-  array.array = array.array.attr("astype")(numpy_dtype(dtype), py::arg("copy") = false);
+  array.array = numpy.attr("asarray")(array.array, numpy_dtype(dtype));
   view_array(py::reinterpret_borrow<py::array>(array.array), name.c_str(), array.view);
 }
 
 py::int_ only_element(const Operand& array) { return py::int_(array.array.attr("item")()); }
+
+// `read` reads an int, and `dtype` is that of its result.
+template <class Int, class Read>
+void read_integer_per_row(PyObject* object, const char* name, DType dtype, Read read,
+                          Operand& array, PerRow<Int>& result) {
+  if (is_python_int(object)) {
+    result.value = read(object, name);
+    return;
+  }
+  read_integers(object, name, dtype, array);
+  if (array.view.ndim > 0) {
+    result.values = array.view.as_input();
+  } else {
+    result.value = read(only_element(array).ptr(), name);
+  }
+}
 
 std::uint64_t fresh_seed() {
   std::uint64_t seed = 0;
@@ -84,32 +101,12 @@ void read_per_row(PyObject* object, const char* name, Operand& array, PerRow<dou
 
 void read_per_row(PyObject* object, const char* name, Operand& array,
                   PerRow<std::int64_t>& result) {
-  if (absent(object)) return;
-  if (is_python_int(object)) {
-    result.value = read_int(object, name);
-    return;
-  }
-  read_integers(object, name, DType::i64, array);
-  if (array.view.ndim > 0) {
-    result.values = array.view.as_input();
-  } else {
-    result.value = read_int(only_element(array).ptr(), name);
-  }
+  if (!absent(object)) read_integer_per_row(object, name, DType::i64, read_int, array, result);
 }
 
 void read_per_row(PyObject* object, const char* name, Operand& array,
                   PerRow<std::uint64_t>& result) {
-  if (object == nullptr) return;
-  if (is_python_int(object)) {
-    result.value = as_unsigned(object, name);
-    return;
-  }
-  read_integers(object, name, DType::u64, array);
-  if (array.view.ndim > 0) {
-    result.values = array.view.as_input();
-  } else {
-    result.value = as_unsigned(only_element(array).ptr(), name);
-  }
+  if (object != nullptr) read_integer_per_row(object, name, DType::u64, as_unsigned, array, result);
 }
 
 void read_seed(PyObject* object, Operand& array, PerRow<std::uint64_t>& seed) {
