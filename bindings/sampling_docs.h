@@ -105,7 +105,7 @@ Examples
 --------
 >>> import fastsoftmax as fs
 >>> import numpy as np
->>> logits = np.log([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+>>> logits = np.array([[3.0, 3.0, -np.inf], [-np.inf, -np.inf, 5.0]])
 >>> int(fs.sample(logits, seed=1)[1])
 2
 >>> fs.sample(logits, temperature=[[0.0], [1.0]], seed=1)
