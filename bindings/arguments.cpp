@@ -26,8 +26,9 @@ void view_operand(const char* name, Operand& operand) {
 
 void refuse_masked(py::handle object, const std::string& name) {
   if (!py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray"))) return;
-  throw py::type_error(name + " is a MaskedArray, whose mask would be ignored; pass " + name +
-                       ".data" + (name == "x" ? " and where=~numpy.ma.getmaskarray(x)" : ""));
+  throw py::type_error(
+      name + " is a MaskedArray, whose mask would be ignored; pass " + name + ".data" +
+      (name == "x" || name == "logits" ? " and where=~numpy.ma.getmaskarray(" + name + ")" : ""));
 }
 
 // Sets all but the view; returns false for a tensor, whose array is not known yet.
@@ -211,7 +212,7 @@ bool read_flag(PyObject* object) {
   return truth != 0;
 }
 
-bool read_temperature(PyObject* object, double& number, Operand& array) {
+bool read_real(PyObject* object, const char* name, double& number, Operand& array) {
   if (object == nullptr) return false;
   if (PyFloat_Check(object)) {
     number = PyFloat_AS_DOUBLE(object);
@@ -225,18 +226,24 @@ bool read_temperature(PyObject* object, double& number, Operand& array) {
     }
     return false;
   }
-  if (object == Py_None) throw py::type_error("temperature must be a number or array, not None");
-  read_operand(object, "temperature", array);
+  if (object == Py_None) {
+    throw py::type_error(std::string(name) + " must be a number or array, not None");
+  }
+  read_operand(object, name, array);
   if (array.view.dtype == DType::bf16 && array.source == Source::tensor) {
     array.array = widen_bfloat16(array.array);
   }
   if (array.view.dtype != DType::f64 || array.view.byteswapped) {
     array.array = array.array.attr("astype")(numpy_dtype(DType::f64));
   }
-  view_operand("temperature", array);
+  view_operand(name, array);
   if (array.view.ndim > 0) return true;
   number = py::float_(array.array);
   return false;
+}
+
+bool read_temperature(PyObject* object, double& number, Operand& array) {
+  return read_real(object, "temperature", number, array);
 }
 
 bool read_where(PyObject* object, Operand& where) {

@@ -67,6 +67,7 @@ std::int64_t read_int(PyObject* object, const char* name);
 
 // A number goes to `number`; an array of one or more dimensions to `array`, as float64, and the
 // function returns true. Throws TypeError where the elements are not real numbers.
+bool read_real(PyObject* object, const char* name, double& number, Operand& array);
 bool read_temperature(PyObject* object, double& number, Operand& array);
 
 // Returns false for None. Throws TypeError unless the elements are booleans.

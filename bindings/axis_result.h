@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "arguments.h"
+#include "fastsoftmax/topk.hpp"
 #include "request.h"
 
 namespace fastsoftmax::python {
@@ -36,6 +37,12 @@ struct AxisResult {
                        : new_array(numpy_dtype(dtype), view, dropped);
   }
 };
+
+// Throws as topk does, before results of that size are allocated.
+inline void check_k(const Operand& x, std::int64_t k, int axis) {
+  if (k < 0 || k > x.view.dims()[static_cast<std::size_t>(axis)])
+    topk(x.view.as_input(), k, axis, {}, {});
+}
 
 // Runs work on so many elements, without the GIL where that pays.
 template <typename Run>

@@ -28,12 +28,6 @@ Normalize read_normalize(PyObject* object) {
   throw py::value_error("normalize must be 'full' or 'topk', not '" + std::string(text) + "'");
 }
 
-// Throws as topk does, before results of that size are allocated.
-void check_k(const Operand& x, std::int64_t k, int axis) {
-  if (k < 0 || k > x.view.dims()[static_cast<std::size_t>(axis)])
-    topk(x.view.as_input(), k, axis, {}, {});
-}
-
 py::object softmax_topk_of(const Arguments<9>& a) {
   Operand x;
   read_operand(a[0], "x", x);

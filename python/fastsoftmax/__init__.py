@@ -16,11 +16,13 @@ from ._core import (
     compiler,
     explain,
     get_num_threads,
+    gumbel_topk,
     isa_in_use,
     isas_built,
     isas_supported,
     log_softmax,
     logsumexp,
+    sample,
     set_num_threads,
     softmax,
     softmax_stats,
@@ -29,15 +31,26 @@ from ._core import (
     use_isa,
     version,
 )
+from ._mirostat import Mirostat
 from ._plan import Plan
-from ._results import SoftmaxStats, SoftmaxTopK, SoftmaxTopKLogsumexp, TopK
+from ._results import (
+    GumbelTopK,
+    SampleResult,
+    SoftmaxStats,
+    SoftmaxTopK,
+    SoftmaxTopKLogsumexp,
+    TopK,
+)
 from ._threads import register_threadpoolctl, threads
 from ._tune import Tuning, reset_tuning, tune
 
 __version__ = version()
 
 __all__ = [
+    "GumbelTopK",
+    "Mirostat",
     "Plan",
+    "SampleResult",
     "SoftmaxStats",
     "SoftmaxTopK",
     "SoftmaxTopKLogsumexp",
@@ -49,6 +62,7 @@ __all__ = [
     "compiler",
     "explain",
     "get_num_threads",
+    "gumbel_topk",
     "include_dir",
     "isa_in_use",
     "isas_built",
@@ -57,6 +71,7 @@ __all__ = [
     "logsumexp",
     "register_threadpoolctl",
     "reset_tuning",
+    "sample",
     "set_num_threads",
     "softmax",
     "softmax_stats",

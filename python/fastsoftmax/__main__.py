@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import fastsoftmax
 from fastsoftmax import _core
-from fastsoftmax._cli import apply, bench, info, tune
+from fastsoftmax._cli import apply, bench, info, sample, tune
 from fastsoftmax._cli._common import CommandError
 
 
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         "--cmake-dir", action="store_true", help="print the directory for CMake's fastsoftmax_DIR"
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for module in (info, apply, bench, tune):
+    for module in (info, apply, sample, bench, tune):
         module.add_parser(commands)
     return parser
 

@@ -4,7 +4,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ._plan import Plan
-from ._results import SoftmaxStats, SoftmaxTopK, SoftmaxTopKLogsumexp, TopK
+from ._results import (
+    GumbelTopK,
+    SampleResult,
+    SoftmaxStats,
+    SoftmaxTopK,
+    SoftmaxTopKLogsumexp,
+    TopK,
+)
 
 class _SupportsDLPack(Protocol):
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -41,6 +48,7 @@ _Algorithm: TypeAlias = Literal[
 ]
 _Empty: TypeAlias = Literal["nan", "zero"]
 _DType: TypeAlias = DTypeLike | _TorchDType | None
+_Seed: TypeAlias = _Array | np.random.Generator | None
 _Isa: TypeAlias = Literal["scalar", "neon", "avx2", "avx512"]
 
 def version() -> str: ...
@@ -370,3 +378,120 @@ def softmax_stats(
     temperature: _Array = 1.0,
     where: _Array | None = None,
 ) -> SoftmaxStats: ...
+@overload
+def sample(
+    logits: NDArray[Any],
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Array = 1.0,
+    top_k: _Array | None = None,
+    top_p: _Array | None = None,
+    min_p: _Array | None = None,
+    typical_p: _Array | None = None,
+    top_n_sigma: _Array | None = None,
+    where: _Array | None = None,
+    seed: _Seed = None,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    return_logprobs: Literal[False] = False,
+    top_logprobs: Literal[0] = 0,
+) -> NDArray[np.int64] | np.int64: ...
+@overload
+def sample(
+    logits: _Tensor,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Array = 1.0,
+    top_k: _Array | None = None,
+    top_p: _Array | None = None,
+    min_p: _Array | None = None,
+    typical_p: _Array | None = None,
+    top_n_sigma: _Array | None = None,
+    where: _Array | None = None,
+    seed: _Seed = None,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    return_logprobs: Literal[False] = False,
+    top_logprobs: Literal[0] = 0,
+) -> _Tensor: ...
+@overload
+def sample(
+    logits: ArrayLike,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Array = 1.0,
+    top_k: _Array | None = None,
+    top_p: _Array | None = None,
+    min_p: _Array | None = None,
+    typical_p: _Array | None = None,
+    top_n_sigma: _Array | None = None,
+    where: _Array | None = None,
+    seed: _Seed = None,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    return_logprobs: Literal[False] = False,
+    top_logprobs: Literal[0] = 0,
+) -> NDArray[np.int64] | np.int64: ...
+@overload
+def sample(
+    logits: _Array,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Array = 1.0,
+    top_k: _Array | None = None,
+    top_p: _Array | None = None,
+    min_p: _Array | None = None,
+    typical_p: _Array | None = None,
+    top_n_sigma: _Array | None = None,
+    where: _Array | None = None,
+    seed: _Seed = None,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    return_logprobs: Literal[True],
+    top_logprobs: SupportsIndex = 0,
+) -> SampleResult: ...
+@overload
+def sample(
+    logits: _Array,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Array = 1.0,
+    top_k: _Array | None = None,
+    top_p: _Array | None = None,
+    min_p: _Array | None = None,
+    typical_p: _Array | None = None,
+    top_n_sigma: _Array | None = None,
+    where: _Array | None = None,
+    seed: _Seed = None,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    return_logprobs: bool = False,
+    top_logprobs: SupportsIndex = 0,
+) -> Any: ...
+def gumbel_topk(
+    logits: _Array,
+    k: SupportsIndex,
+    axis: SupportsIndex = -1,
+    *,
+    temperature: _Array = 1.0,
+    where: _Array | None = None,
+    seed: _Seed = None,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+) -> GumbelTopK: ...
+
+class _Mirostat:
+    def __init__(self, tau: float, eta: float) -> None: ...
+    def sample(
+        self,
+        logits: _Array,
+        axis: SupportsIndex,
+        *,
+        temperature: _Array,
+        where: _Array | None,
+        seed: _Seed,
+        position: _Array,
+        row_ids: _Array | None,
+    ) -> Any: ...
+    def mu(self) -> NDArray[np.float64]: ...
+    def reset(self) -> None: ...

@@ -35,3 +35,19 @@ class SoftmaxStats(NamedTuple):
     entropy: Any
     top1: Any
     margin: Any
+
+
+class SampleResult(NamedTuple):
+    """The result of `sample` where more than indices was asked for; None for what was not."""
+
+    indices: Any
+    logprobs: Any
+    top_logprobs: Any
+    top_indices: Any
+
+
+class GumbelTopK(NamedTuple):
+    """The result of `gumbel_topk`: perturbed logarithms of probabilities, and where they are."""
+
+    values: Any
+    indices: Any

@@ -1,4 +1,4 @@
-"""The example and the README do what they say."""
+"""The examples and the README do what they say."""
 
 import os
 import re
@@ -69,6 +69,26 @@ def test_digits_fails_where_it_learns_too_little(tmp_path):
     done = run(sys.executable, "-B", "-c", script, cwd=tmp_path)
     assert done.returncode == 1
     assert "below 0.95" in done.stderr
+
+
+def test_sampling_shows_what_each_filter_does(tmp_path):
+    done = run(sys.executable, ROOT / "examples" / "sampling.py", "--tokens", "100", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = re.findall(r"^(.{16}) +([\d.]+) +([\d.]+) +(\d+) of 1600$", done.stdout, re.MULTILINE)
+    surprise, entropy = ({row[0].strip(): float(row[i]) for row in rows} for i in (1, 2))
+    different = {row[0].strip(): int(row[3]) for row in rows}
+    assert len(rows) == 10
+    # Drawn as they are, tokens are as surprising as the model says; all filters make them less so.
+    assert abs(surprise["plain"] - entropy["plain"]) < 0.3
+    hotter = "temperature 1.5"
+    for name in set(surprise) - {"plain", hotter}:
+        assert surprise["greedy"] <= surprise[name] < surprise["plain"] < surprise[hotter]
+        assert different["greedy"] <= different[name] < different[hotter]
+    assert abs(surprise["Mirostat, tau 3"] - 3) < 0.5
+    for name in surprise:
+        assert f"\n{name}: The " in done.stdout
+    again = run(sys.executable, ROOT / "examples" / "sampling.py", "--tokens", "100", cwd=tmp_path)
+    assert again.stdout == done.stdout
 
 
 def test_readme_python(tmp_path):

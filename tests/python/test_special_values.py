@@ -41,15 +41,6 @@ EDGES = [0, 1, 15, 16, 31, 32, 63, 64, 65, 127, 128, 255, 256, 257, 510, 511, 51
 LONG = {n: [p for p in EDGES if p < n - 1] + [n - 1] for n in (255, 256, 257, 511, 512, 513, 1100)}
 
 
-@pytest.fixture(params=["float16", "bfloat16", "float32", "float64"])
-def dtype(request):
-    if request.param == "bfloat16":
-        if bfloat16 is None:
-            pytest.skip("ml_dtypes is not installed")
-        return bfloat16
-    return np.dtype(request.param)
-
-
 def compute(op, rows, axis=-1, algorithm="auto", **options):
     """Reduce the last axis of `rows`, laid out so that it is `axis`; float64 rows of results."""
     if op != "logsumexp":

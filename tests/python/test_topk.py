@@ -6,24 +6,8 @@ import fastsoftmax as fs
 import numpy as np
 import pytest
 
-try:
-    import ml_dtypes
-
-    bfloat16 = np.dtype(ml_dtypes.bfloat16)
-except ImportError:
-    bfloat16 = None
-
 INF, NAN = np.inf, np.nan
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"]
-
-
-@pytest.fixture(params=["float16", "bfloat16", "float32", "float64"])
-def dtype(request):
-    if request.param == "bfloat16":
-        if bfloat16 is None:
-            pytest.skip("ml_dtypes is not installed")
-        return bfloat16
-    return np.dtype(request.param)
 
 
 def expected_order(z, admitted=None, largest=True):
