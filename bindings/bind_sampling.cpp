@@ -129,7 +129,7 @@ py::object sample_of(const Arguments<14>& a) {
     sample(draw.x.view.as_input(), draw.axis, indices.view.as_output(), options,
            logprobs ? &out : nullptr);
   });
-  const py::object drawn = draw.give(indices, DType::i64);
+  py::object drawn = draw.give(indices, DType::i64);
   if (!with_logprobs && n == 0) return drawn;
   const py::object none = py::none();
   const py::object given = with_logprobs ? draw.give(*logprobs, draw.result()) : none;
