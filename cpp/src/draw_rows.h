@@ -26,7 +26,7 @@ class DrawRows {
   DrawRows(const DrawCall& draw_call, int max_threads)
       : draw(draw_call),
         call(draw_call.rows.call),
-        item(call.row_dtype == DType::f64 ? 8 : 4),
+        item_bytes(call.row_dtype == DType::f64 ? 8 : 4),
         tile(tile_rows(call)),
         direct(call.layout == Layout::rows || tile > 0),
         kernel(kernels_for(kernels_in_use().sample, call.row_dtype, direct)),
@@ -58,8 +58,8 @@ class DrawRows {
 
   const DrawCall& draw;
   const Call& call;
-  std::int64_t item;  // bytes of an arithmetic element
-  std::int64_t tile;  // rows that are copied together, or 0
+  std::int64_t item_bytes;  // bytes of an arithmetic element
+  std::int64_t tile;        // rows that are copied together, or 0
   bool direct;
   const kernels::SampleKernels& kernel;
   Plan plan;

@@ -48,14 +48,14 @@ class GumbelRows : DrawRows {
     Memory m{};
     m.temperatures = carver.take<double>(batch);
     m.random = carver.take<RandomStream>(batch);
-    m.values = carver.take<char>(batch * k_ * item);
+    m.values = carver.take<char>(batch * k_ * item_bytes);
     m.indices = carver.take<std::int64_t>(batch * k_);
     m.regular = carver.take<std::int64_t>(batch);
     m.taken = carver.take<std::int64_t>(k_);
     m.workspace = carver.take<char>(1, kernel.gumbel_bytes(call.row_length, k_));
     m.sums = carver.take<BlockSum>(blocks);
     m.items = carver.take<KeyItem>(key_items(call.row_length, k_));
-    m.tile = carver.take<char>(tile * call.row_length * item);
+    m.tile = carver.take<char>(tile * call.row_length * item_bytes);
     m.bytes = carver.bytes();
     return m;
   }
@@ -90,7 +90,7 @@ class GumbelRows : DrawRows {
   void finish(std::int64_t row, std::int64_t r, const Memory& memory) const {
     const RowKeys keys(draw.rows, row);
     std::int64_t* const indices = memory.indices + r * k_;
-    char* const values = memory.values + r * k_ * item;
+    char* const values = memory.values + r * k_ * item_bytes;
     const std::int64_t regular = memory.regular[r];
     const std::int64_t inner = draw.rows.inner;
     const std::int64_t at = row / inner * k_ * inner + row % inner;
@@ -108,7 +108,7 @@ class GumbelRows : DrawRows {
   }
 
   void fill_nan(char* values) const {
-    if (item == 8)
+    if (item_bytes == 8)
       std::fill_n(reinterpret_cast<double*>(values), k_, std::numeric_limits<double>::quiet_NaN());
     else
       std::fill_n(reinterpret_cast<float*>(values), k_, std::numeric_limits<float>::quiet_NaN());

@@ -50,12 +50,12 @@ class SampleRows : DrawRows {
     m.how = carver.take<SampleRow>(batch);
     m.temperatures = carver.take<double>(batch);
     m.indices = carver.take<std::int64_t>(batch);
-    m.logprobs = carver.take<char>(batch * item);
+    m.logprobs = carver.take<char>(batch * item_bytes);
     m.workspace =
         carver.take<char>(1, kernel.workspace_bytes(call.row_length, sample_.most_k, list_length_));
     m.sums = carver.take<BlockSum>(blocks);
     m.items = carver.take<KeyItem>(key_items(call.row_length, 1));
-    m.tile = carver.take<char>(tile * call.row_length * item);
+    m.tile = carver.take<char>(tile * call.row_length * item_bytes);
     m.bytes = carver.bytes();
     return m;
   }
@@ -124,7 +124,7 @@ class SampleRows : DrawRows {
     for (std::int64_t r = 0; r < count; ++r) {
       if (memory.indices[r] != kIrregular) continue;
       select_by_keys(RowKeys(draw.rows, row + r), 1, memory.items, memory.indices + r);
-      put_nan(memory.logprobs + r * item);
+      put_nan(memory.logprobs + r * item_bytes);
     }
     std::copy_n(memory.indices, count, sample_.indices + row);
     if (sample_.logprobs == nullptr) return;
@@ -136,7 +136,7 @@ class SampleRows : DrawRows {
   void put_nan(char* to) const {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     const float single = std::numeric_limits<float>::quiet_NaN();
-    if (item == 8)
+    if (item_bytes == 8)
       std::memcpy(to, &nan, sizeof nan);
     else
       std::memcpy(to, &single, sizeof single);
