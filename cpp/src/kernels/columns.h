@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/columns_block.h"
+#include "kernels/columns_exceptional.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -234,62 +235,6 @@ template <class Tile>
   });
 }
 
-// One element of row `row` of column c, as a StoreFn takes it.
-template <class Tile>
-void put_column(const Tile& tile, std::int64_t row, int c, typename Tile::T value) {
-  using A = typename Tile::A;
-  using In = typename Tile::Element;
-  if (tile.gathered()) {
-    tile.job.store(tile.job.context, row, tile.job.first_column + c, 1, &value);
-  } else {
-    In* y = reinterpret_cast<In*>(static_cast<char*>(tile.job.y) + row * tile.job.y_stride) + c;
-    A::store(y, A::set1(value), 1);
-  }
-}
-
-template <class Tile>
-void fetch_column(const void* context, std::int64_t c, std::int64_t start, int count,
-                  void* buffer) {
-  using A = typename Tile::A;
-  const Tile& tile = *static_cast<const Tile*>(context);
-  auto* to = static_cast<typename A::T*>(buffer);
-  for (int i = 0; i < count; ++i) {
-    if (tile.gathered()) {
-      tile.job.fetch(tile.job.context, start + i, tile.job.first_column + c, 1, to + i);
-    } else {
-      const auto* x = reinterpret_cast<const typename Tile::Element*>(
-          static_cast<const char*>(tile.job.x) + (start + i) * tile.job.x_stride);
-      A::store(to + i, A::load(x + c, 1, A::set1(typename A::T(0))), 1);
-    }
-  }
-}
-
-template <class Tile>
-void store_column(const void* context, std::int64_t c, std::int64_t start, int count,
-                  const void* buffer) {
-  const Tile& tile = *static_cast<const Tile*>(context);
-  const auto* from = static_cast<const typename Tile::T*>(buffer);
-  for (int i = 0; i < count; ++i) put_column(tile, start + i, static_cast<int>(c), from[i]);
-}
-
-// A tile in which a column leaves the domain: one column after the other, as gathered rows.
-template <RowOp O, class Tile>
-[[gnu::noinline]] void exceptional_columns(const Tile& tile) {
-  RowsJob job{};
-  job.op = O;
-  job.algorithm = RowAlgorithm::three_pass_recompute;
-  job.rows = tile.columns;
-  job.length = tile.job.length;
-  job.fetch = fetch_column<Tile>;
-  job.store = store_column<Tile>;
-  job.context = &tile;
-  job.temperatures = tile.job.temperatures;
-  job.temperature_stride = sizeof(double);
-  job.empty_is_zero = tile.job.empty_is_zero;
-  for (int c = 0; c < tile.columns; ++c)
-    run_passes<GatheredRows<typename Tile::A>, O, RowAlgorithm::three_pass_recompute>(job, c, 1);
-}
-
 // The factors of softmax, from the totals or, in tiles of a single block, from its sums. False
 // where a column lies below the domain.
 template <class Tile>
@@ -379,11 +324,11 @@ void run_columns(const Tile& tile) {
   if constexpr (O == RowOp::softmax) {
     if (tile.job.length <= A::block) {
       if (!sum_columns<O, G>(tile, nullptr) || !normalize_columns(tile, nullptr))
-        return exceptional_columns<O>(tile);
+        return exceptional_columns<O>(tile, 0, tile.columns);
     } else {
       RowTotal<takes_log<O>> totals[kMaxTileColumns];
       if (!sum_columns<O, G>(tile, totals) || !normalize_columns(tile, totals))
-        return exceptional_columns<O>(tile);
+        return exceptional_columns<O>(tile, 0, tile.columns);
     }
     write_columns_softmax(tile, reload);
     bool any_nan = false;
@@ -395,11 +340,11 @@ void run_columns(const Tile& tile) {
     }
   } else {
     if (tile.job.length <= A::block) {
-      if (!sum_columns_block_rest(tile)) return exceptional_columns<O>(tile);
+      if (!sum_columns_block_rest(tile)) return exceptional_columns<O>(tile, 0, tile.columns);
     } else {
       RowTotal<true> totals[kMaxTileColumns];
       if (!sum_columns<O, G>(tile, totals) || !take_totals(tile, totals))
-        return exceptional_columns<O>(tile);
+        return exceptional_columns<O>(tile, 0, tile.columns);
     }
     for (int c = 0; c < tile.columns; c += A::width)
       logs_of_sums<A>(w.hi + c, w.lo + c, w.block_exponent + c, w.block_max + c, w.log_sum + c);

@@ -78,9 +78,16 @@ struct Tile {
   bool gathered() const { return job.fetch != nullptr; }
   int width() const { return segment_rows * columns; }
 
+  // Row `row`, unless it is gathered.
+  const In* x_row(std::int64_t row) const {
+    return reinterpret_cast<const In*>(static_cast<const char*>(job.x) + row * job.x_stride);
+  }
+  In* y_row(std::int64_t row) const {
+    return reinterpret_cast<In*>(static_cast<char*>(job.y) + row * job.y_stride);
+  }
+
   const In* segment(std::int64_t row, int rows) const {
-    if (!gathered())
-      return reinterpret_cast<const In*>(static_cast<const char*>(job.x) + row * job.x_stride);
+    if (!gathered()) return x_row(row);
     if constexpr (sizeof(In) == sizeof(T)) {
       for (int r = 0; r < rows; ++r)
         job.fetch(job.context, row + r, job.first_column, columns, work.segment + r * columns);
@@ -101,7 +108,7 @@ struct Tile {
     if (gathered()) {
       if constexpr (sizeof(In) == sizeof(T)) return work.output;
     }
-    return reinterpret_cast<In*>(static_cast<char*>(job.y) + row * job.y_stride);
+    return y_row(row);
   }
   void output_done(std::int64_t row, int rows) const {
     if (!gathered()) return;
@@ -120,7 +127,7 @@ struct Tile {
     if constexpr (Copied)
       return static_cast<const T*>(stored(row));
     else
-      return segment(row, 1);
+      return x_row(row);
   }
 
   // Row `row` of stored values.
