@@ -136,7 +136,7 @@ template <Without O, bool Store, bool Rescale, bool Copied, bool Single, class T
   });
 }
 
-template <bool Stored, class Tile>
+template <bool Stored, bool Stream, class Tile>
 [[gnu::noinline]] void strips_write_softmax(const Tile& tile) {
   using A = typename Tile::A;
   using T = typename A::T;
@@ -155,12 +155,16 @@ template <bool Stored, class Tile>
         const Quotient<A> quotient{inverse_hi.r[i], inverse_lo.r[i], scale.r[i]};
         typename A::reg term;
         if constexpr (Stored)
-          term = load<A>(tile.terms(row) + c + at, part, zero);
+          term = load<A>(tile.stored(row) + c + at, part, zero);
         else
           term = ExtExp<A>::term(load<A>(tile.x_row(row) + c + at, part, zero),
                                  load<A>(w.rounder + c + at, part, zero));
-        store<A>(y + at, quotient(term), part);
-        prefetch(y + at, ahead);
+        if constexpr (Stream) {
+          stream<A>(y + at, quotient(term), part);
+        } else {
+          store<A>(y + at, quotient(term), part);
+          prefetch(y + at, ahead);
+        }
       });
     }
   });

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/columns_block.h"
-#include "kernels/columns_exceptional.h"
+#include "kernels/short_columns.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -173,8 +173,11 @@ template <class Tile>
   tile.repeat(w.inverse_lo);
   tile.repeat(w.scale);
   if (!stored) tile.spread(w.rounder, [&](int c) { return sum_rounder<A>(w.block_exponent[c]); });
-  if (tile.in_strips())
-    return stored ? strips_write_softmax<true>(tile) : strips_write_softmax<false>(tile);
+  if (tile.in_strips()) {
+    if (!stored) return strips_write_softmax<false, false>(tile);
+    return tile.copied() && tile.streams() ? strips_write_softmax<true, true>(tile)
+                                           : strips_write_softmax<true, false>(tile);
+  }
   const auto zero = A::set1(T(0));
   const auto quotient = [&](int i, auto part, auto term) __attribute__((always_inline)) {
     return Quotient<A>{load<A>(w.inverse_hi + i, part, zero), load<A>(w.inverse_lo + i, part, zero),
@@ -259,10 +262,7 @@ bool sum_columns_block(const Tile& tile) {
   const int count = static_cast<int>(tile.job.length);
   columns_block_max(tile, 0, count, false, Store && tile.copied());
   if (!columns_exponents(tile)) return false;
-  if (tile.lanes_are_terms())
-    columns_block_sum<Without::nothing, false>(tile, 0, count);
-  else
-    columns_block_sum<Without::nothing, Store>(tile, 0, count);
+  columns_block_sum<Without::nothing, Store>(tile, 0, count);
   return true;
 }
 
@@ -322,6 +322,7 @@ void run_columns(const Tile& tile) {
   const T nan = static_cast<T>(__builtin_nan(""));
   auto& w = tile.work;
   if constexpr (O == RowOp::softmax) {
+    if (reload && tile.lanes_are_terms()) return short_columns_softmax(tile);
     if (tile.job.length <= A::block) {
       if (!sum_columns<O, G>(tile, nullptr) || !normalize_columns(tile, nullptr))
         return exceptional_columns<O>(tile, 0, tile.columns);
@@ -370,6 +371,7 @@ void columns_entry(const ColumnsJob& job) {
     // There is no online_reload for columns; the plan has three_pass_reload instead.
     if constexpr (c.algorithm != RowAlgorithm::online_reload) run_columns<c.op, c.algorithm>(tile);
   });
+  if (job.stream) stream_fence();
 }
 
 }  // namespace

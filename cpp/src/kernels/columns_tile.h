@@ -118,6 +118,14 @@ struct Tile {
 
   // Whether vectors run across whole rows of a tile in memory.
   bool in_strips() const { return !gathered() && segment_rows == 1; }
+  // Whether full registers of results bypass the cache.
+  bool streams() const {
+    constexpr std::uintptr_t alignment = A::width * sizeof(In);
+    return job.stream &&
+           (reinterpret_cast<std::uintptr_t>(job.y) | static_cast<std::uintptr_t>(job.y_stride)) %
+                   alignment ==
+               0;
+  }
   // Whether the lanes are the terms, none having more than one.
   bool lanes_are_terms() const { return in_strips() && job.length <= A::lanes; }
   // Whether the scores were copied to where the terms go.
@@ -134,11 +142,6 @@ struct Tile {
   T* stored(std::int64_t row) const {
     if (job.stored != nullptr) return static_cast<T*>(job.stored) + row * columns;
     return reinterpret_cast<T*>(static_cast<char*>(job.y) + row * job.y_stride);
-  }
-
-  // The terms of row `row`, once summed.
-  const T* terms(std::int64_t row) const {
-    return lanes_are_terms() ? work.sum + row * columns : stored(row);
   }
 
   // body(row, rows) for the segments of rows [start, start + count).
