@@ -230,6 +230,7 @@ struct ColumnsTask {
       job.temperatures = temperatures.data();
     }
     job.workspace = memory;
+    job.stream = plan.stream;
     if (plan.scratch_bytes > 0) job.stored = memory + aligned(table.columns_workspace);
     job.empty_is_zero = call.empty == EmptyRow::zero;
     columns_kernel(table, call)(job);

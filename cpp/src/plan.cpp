@@ -49,11 +49,17 @@ std::int64_t scratch_of_row_in_flight(const Problem& p, const Sizes& sizes) {
   return divide_up(p.row_length * sizes.arithmetic, 64) * 64 + kernels::kScratchSlack;
 }
 
-// Rows of a tile lie far apart, so that a copy is worth its while where it stays in cache.
-bool copies_tile(const Problem& p, const Sizes& sizes, const Caches& caches) {
+// A copy of a tile is worth its while where it stays in cache and either the tile's rows lie far
+// apart or its stores bypass the cache, which need another place for exponentials.
+bool copies_tile(const Problem& p, const Sizes& sizes, const Caches& caches, bool stream) {
   const std::int64_t tile = p.row_length * tile_columns(p) * sizes.arithmetic;
   return p.layout == Layout::columns && p.columns >= kernels::kDenseColumns &&
-         p.columns > tile_columns(p) && tile > caches.l1 / 2 && tile <= caches.last_level / 8;
+         (p.columns > tile_columns(p) || stream) && tile > caches.l1 / 2 &&
+         tile <= caches.last_level / 8;
+}
+
+bool is_short(const Problem& p) {
+  return p.row_length <= (is_f64(p.dtype) ? kernels::kLanesF64 : kernels::kLanesF32);
 }
 
 // What stands in for an algorithm that the problem does not allow, and why.
@@ -170,9 +176,14 @@ void choose_stores(Plan& plan, const Problem& p, const Sizes& sizes, const Machi
     plan.rows_per_task =
         std::max(plan.rows_per_task, std::min(fewest, divide_up(p.rows, plan.threads)));
   }
-  if (p.op == Op::logsumexp || p.layout != Layout::rows || p.in_place) return;
-  if (plan.rows_in_flight > 1)
-    plan.stream = 2 * p.rows * sizes.row >= here.constants.stream_bytes;
+  if (p.op == Op::logsumexp || p.layout == Layout::packed || p.in_place) return;
+  const bool outgrows_half = 2 * p.rows * sizes.row >= here.constants.stream_bytes;
+  if (p.layout == Layout::columns)
+    plan.stream = outgrows_half && p.op == Op::softmax && reloads(plan.algorithm) &&
+                  p.columns >= kernels::kDenseColumns &&
+                  (is_short(p) || copies_tile(p, sizes, here.caches, true));
+  else if (plan.rows_in_flight > 1)
+    plan.stream = outgrows_half;
   else if (!reloads(plan.algorithm) || !p.stored_row || p.row_length <= plan.block)
     plan.stream = is_from_memory(p, sizes, here.constants);
 }
@@ -246,7 +257,8 @@ Plan make_plan(const Problem& p, Algorithm requested, const Machine& machine, in
   choose_algorithm(plan, p, sizes, requested, machine);
   choose_stores(plan, p, sizes, machine);
   if (reloads(plan.algorithm) && p.op != Op::logsumexp &&
-      (!p.stored_row || (p.op == Op::softmax && copies_tile(p, sizes, machine.caches))))
+      (!p.stored_row ||
+       (p.op == Op::softmax && copies_tile(p, sizes, machine.caches, plan.stream))))
     plan.scratch_bytes = p.row_length * plan.tile_columns * sizes.arithmetic;
   if (plan.rows_in_flight > 1 && reloads(plan.algorithm))
     plan.scratch_bytes = plan.rows_in_flight * scratch_of_row_in_flight(p, sizes);

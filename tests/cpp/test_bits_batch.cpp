@@ -139,6 +139,40 @@ TEST_CASE("bits: alignment and streaming stores") {
   CHECK(tally.checked() == kCases * 10 * 17 * 2);
 }
 
+// Tiles whose lines begin where a store may bypass the cache, and tiles an element behind.
+TEST_CASE("bits: columns with streaming stores") {
+  Tally tally;
+  Random random(58);
+  const std::array axes = {1};
+  constexpr std::int64_t columns = 320;
+  for (const fs::DType dtype : kFloatTypes) {
+    for (const std::int64_t n : {2, 3, 21, 32, 64, 65, 130, 1100}) {
+      const auto length = static_cast<std::size_t>(n);
+      const Bytes x = random_rows(random, dtype, columns, length);
+      const Bytes expected = one_by_one(fs::Op::softmax, dtype, x, length);
+      Array in = matrix(dtype, columns, n, Layout::columns);
+      from_dense(in, x);
+      for (const std::size_t behind : {0, 1}) {
+        Array out = matrix(dtype, columns, n, Layout::columns);
+        out.bytes.resize(out.bytes.size() + 128);
+        const auto past = reinterpret_cast<std::uintptr_t>(out.bytes.data() + out.offset) % 64;
+        out.offset += (64 - past) % 64 + behind * item_bytes(dtype);
+        apply_planned(fs::Op::softmax, in.view(), out.out(), axes, {}, [&](fs::Plan& plan) {
+          CHECK(plan.layout == fs::Layout::columns);
+          plan.algorithm = fs::Algorithm::three_pass_reload;
+          plan.stream = true;
+          plan.scratch_bytes = n * plan.tile_columns * 8;
+        });
+        tally.same(dtype, expected, to_dense(out), [&] {
+          return text(dtype, fs::Op::softmax, fs::Algorithm::three_pass_reload, length,
+                      "behind by " + std::to_string(behind));
+        });
+      }
+    }
+  }
+  CHECK(tally.checked() == 4 * 8 * 2);
+}
+
 // Rows of several blocks, each written while the next is summed, whatever kinds they are.
 TEST_CASE("bits: two rows in flight") {
   Tally tally;

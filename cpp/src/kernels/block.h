@@ -34,6 +34,15 @@ template <class A, class Out>
 inline void store(Out* p, typename A::reg v, Part part) {
   A::store(p, v, part.n);
 }
+// Bypasses the cache, but for a part.
+template <class A, class Out>
+inline void stream(Out* p, typename A::reg v, Whole) {
+  A::stream(p, v);
+}
+template <class A, class Out>
+inline void stream(Out* p, typename A::reg v, Part part) {
+  A::store(p, v, part.n);
+}
 
 template <class A>
 struct Lanes {

@@ -63,7 +63,7 @@ template <bool WithMin, bool Copy, class Tile>
     const P part = largest.part;
     Strip<A, R, P> smallest(part, A::set1(infinity<T>()));
     for (int row = 0; row < count; ++row) {
-      const auto* x = tile.segment(start + row, 1) + c;
+      const auto* x = tile.x_row(start + row) + c;
       T* copy = Copy ? tile.stored(start + row) + c : nullptr;
       for_each_register<A, R>([&](int i, int at) __attribute__((always_inline)) {
         const auto z = load<A>(x + at, part, lowest);
@@ -136,7 +136,7 @@ template <Without O, bool Store, bool Rescale, bool Copied, bool Single, class T
   });
 }
 
-template <bool Stored, class Tile>
+template <bool Stored, bool Stream, class Tile>
 [[gnu::noinline]] void strips_write_softmax(const Tile& tile) {
   using A = typename Tile::A;
   using T = typename A::T;
@@ -150,17 +150,21 @@ template <bool Stored, class Tile>
     const Strip<A, R, P> inverse_lo(part, w.inverse_lo + c);
     const Strip<A, R, P> scale(part, w.scale + c);
     for (std::int64_t row = 0; row < tile.job.length; ++row) {
-      auto* y = tile.output(row) + c;
+      auto* y = tile.y_row(row) + c;
       for_each_register<A, R>([&](int i, int at) __attribute__((always_inline)) {
         const Quotient<A> quotient{inverse_hi.r[i], inverse_lo.r[i], scale.r[i]};
         typename A::reg term;
         if constexpr (Stored)
-          term = load<A>(tile.terms(row) + c + at, part, zero);
+          term = load<A>(tile.stored(row) + c + at, part, zero);
         else
-          term = ExtExp<A>::term(load<A>(tile.segment(row, 1) + c + at, part, zero),
+          term = ExtExp<A>::term(load<A>(tile.x_row(row) + c + at, part, zero),
                                  load<A>(w.rounder + c + at, part, zero));
-        store<A>(y + at, quotient(term), part);
-        prefetch(y + at, ahead);
+        if constexpr (Stream) {
+          stream<A>(y + at, quotient(term), part);
+        } else {
+          store<A>(y + at, quotient(term), part);
+          prefetch(y + at, ahead);
+        }
       });
     }
   });

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/columns_block.h"
+#include "kernels/short_columns.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -172,8 +173,11 @@ template <class Tile>
   tile.repeat(w.inverse_lo);
   tile.repeat(w.scale);
   if (!stored) tile.spread(w.rounder, [&](int c) { return sum_rounder<A>(w.block_exponent[c]); });
-  if (tile.in_strips())
-    return stored ? strips_write_softmax<true>(tile) : strips_write_softmax<false>(tile);
+  if (tile.in_strips()) {
+    if (!stored) return strips_write_softmax<false, false>(tile);
+    return tile.copied() && tile.streams() ? strips_write_softmax<true, true>(tile)
+                                           : strips_write_softmax<true, false>(tile);
+  }
   const auto zero = A::set1(T(0));
   const auto quotient = [&](int i, auto part, auto term) __attribute__((always_inline)) {
     return Quotient<A>{load<A>(w.inverse_hi + i, part, zero), load<A>(w.inverse_lo + i, part, zero),
@@ -234,62 +238,6 @@ template <class Tile>
   });
 }
 
-// One element of row `row` of column c, as a StoreFn takes it.
-template <class Tile>
-void put_column(const Tile& tile, std::int64_t row, int c, typename Tile::T value) {
-  using A = typename Tile::A;
-  using In = typename Tile::Element;
-  if (tile.gathered()) {
-    tile.job.store(tile.job.context, row, tile.job.first_column + c, 1, &value);
-  } else {
-    In* y = reinterpret_cast<In*>(static_cast<char*>(tile.job.y) + row * tile.job.y_stride) + c;
-    A::store(y, A::set1(value), 1);
-  }
-}
-
-template <class Tile>
-void fetch_column(const void* context, std::int64_t c, std::int64_t start, int count,
-                  void* buffer) {
-  using A = typename Tile::A;
-  const Tile& tile = *static_cast<const Tile*>(context);
-  auto* to = static_cast<typename A::T*>(buffer);
-  for (int i = 0; i < count; ++i) {
-    if (tile.gathered()) {
-      tile.job.fetch(tile.job.context, start + i, tile.job.first_column + c, 1, to + i);
-    } else {
-      const auto* x = reinterpret_cast<const typename Tile::Element*>(
-          static_cast<const char*>(tile.job.x) + (start + i) * tile.job.x_stride);
-      A::store(to + i, A::load(x + c, 1, A::set1(typename A::T(0))), 1);
-    }
-  }
-}
-
-template <class Tile>
-void store_column(const void* context, std::int64_t c, std::int64_t start, int count,
-                  const void* buffer) {
-  const Tile& tile = *static_cast<const Tile*>(context);
-  const auto* from = static_cast<const typename Tile::T*>(buffer);
-  for (int i = 0; i < count; ++i) put_column(tile, start + i, static_cast<int>(c), from[i]);
-}
-
-// A tile in which a column leaves the domain: one column after the other, as gathered rows.
-template <RowOp O, class Tile>
-[[gnu::noinline]] void exceptional_columns(const Tile& tile) {
-  RowsJob job{};
-  job.op = O;
-  job.algorithm = RowAlgorithm::three_pass_recompute;
-  job.rows = tile.columns;
-  job.length = tile.job.length;
-  job.fetch = fetch_column<Tile>;
-  job.store = store_column<Tile>;
-  job.context = &tile;
-  job.temperatures = tile.job.temperatures;
-  job.temperature_stride = sizeof(double);
-  job.empty_is_zero = tile.job.empty_is_zero;
-  for (int c = 0; c < tile.columns; ++c)
-    run_passes<GatheredRows<typename Tile::A>, O, RowAlgorithm::three_pass_recompute>(job, c, 1);
-}
-
 // The factors of softmax, from the totals or, in tiles of a single block, from its sums. False
 // where a column lies below the domain.
 template <class Tile>
@@ -314,10 +262,7 @@ bool sum_columns_block(const Tile& tile) {
   const int count = static_cast<int>(tile.job.length);
   columns_block_max(tile, 0, count, false, Store && tile.copied());
   if (!columns_exponents(tile)) return false;
-  if (tile.lanes_are_terms())
-    columns_block_sum<Without::nothing, false>(tile, 0, count);
-  else
-    columns_block_sum<Without::nothing, Store>(tile, 0, count);
+  columns_block_sum<Without::nothing, Store>(tile, 0, count);
   return true;
 }
 
@@ -377,13 +322,14 @@ void run_columns(const Tile& tile) {
   const T nan = static_cast<T>(__builtin_nan(""));
   auto& w = tile.work;
   if constexpr (O == RowOp::softmax) {
+    if (reload && tile.lanes_are_terms()) return short_columns_softmax(tile);
     if (tile.job.length <= A::block) {
       if (!sum_columns<O, G>(tile, nullptr) || !normalize_columns(tile, nullptr))
-        return exceptional_columns<O>(tile);
+        return exceptional_columns<O>(tile, 0, tile.columns);
     } else {
       RowTotal<takes_log<O>> totals[kMaxTileColumns];
       if (!sum_columns<O, G>(tile, totals) || !normalize_columns(tile, totals))
-        return exceptional_columns<O>(tile);
+        return exceptional_columns<O>(tile, 0, tile.columns);
     }
     write_columns_softmax(tile, reload);
     bool any_nan = false;
@@ -395,11 +341,11 @@ void run_columns(const Tile& tile) {
     }
   } else {
     if (tile.job.length <= A::block) {
-      if (!sum_columns_block_rest(tile)) return exceptional_columns<O>(tile);
+      if (!sum_columns_block_rest(tile)) return exceptional_columns<O>(tile, 0, tile.columns);
     } else {
       RowTotal<true> totals[kMaxTileColumns];
       if (!sum_columns<O, G>(tile, totals) || !take_totals(tile, totals))
-        return exceptional_columns<O>(tile);
+        return exceptional_columns<O>(tile, 0, tile.columns);
     }
     for (int c = 0; c < tile.columns; c += A::width)
       logs_of_sums<A>(w.hi + c, w.lo + c, w.block_exponent + c, w.block_max + c, w.log_sum + c);
@@ -425,6 +371,7 @@ void columns_entry(const ColumnsJob& job) {
     // There is no online_reload for columns; the plan has three_pass_reload instead.
     if constexpr (c.algorithm != RowAlgorithm::online_reload) run_columns<c.op, c.algorithm>(tile);
   });
+  if (job.stream) stream_fence();
 }
 
 }  // namespace

@@ -108,12 +108,7 @@ struct Joined<A, float> {
   static constexpr int columns = A::join_lanes;
   typename A::Wide sum;
 
-  static Joined of(const float* lane) {
-    constexpr int registers = columns / A::width;
-    typename A::reg r[registers];
-    for (int i = 0; i < registers; ++i) r[i] = A::load(lane + i * A::width);
-    return {A::widen(r)};
-  }
+  static Joined of(const float* lane) { return {A::widen(lane)}; }
   // The errors of four lanes that have become one.
   static Joined of_errors(const float* lane, int apart) {
     constexpr int registers = columns / A::width;
@@ -176,6 +171,14 @@ struct LaneJoin {
     }
   }
 };
+
+// Of `rows` terms, no more than there are lanes.
+template <class A>
+[[gnu::always_inline]] inline Joined<A> join_terms(const typename A::T* terms, int rows,
+                                                   int stride) {
+  if (rows <= 4) return LaneJoin<A, true, 4>{terms, nullptr, rows, stride}.template from<1>(0);
+  return LaneJoin<A, true, A::lanes>{terms, nullptr, rows, stride}.template from<1>(0);
+}
 
 template <bool Exact, int Most, class Tile>
 [[gnu::noinline]] void join_columns(const Tile& tile, int lanes) {

@@ -78,9 +78,16 @@ struct Tile {
   bool gathered() const { return job.fetch != nullptr; }
   int width() const { return segment_rows * columns; }
 
+  // Row `row`, unless it is gathered.
+  const In* x_row(std::int64_t row) const {
+    return reinterpret_cast<const In*>(static_cast<const char*>(job.x) + row * job.x_stride);
+  }
+  In* y_row(std::int64_t row) const {
+    return reinterpret_cast<In*>(static_cast<char*>(job.y) + row * job.y_stride);
+  }
+
   const In* segment(std::int64_t row, int rows) const {
-    if (!gathered())
-      return reinterpret_cast<const In*>(static_cast<const char*>(job.x) + row * job.x_stride);
+    if (!gathered()) return x_row(row);
     if constexpr (sizeof(In) == sizeof(T)) {
       for (int r = 0; r < rows; ++r)
         job.fetch(job.context, row + r, job.first_column, columns, work.segment + r * columns);
@@ -101,7 +108,7 @@ struct Tile {
     if (gathered()) {
       if constexpr (sizeof(In) == sizeof(T)) return work.output;
     }
-    return reinterpret_cast<In*>(static_cast<char*>(job.y) + row * job.y_stride);
+    return y_row(row);
   }
   void output_done(std::int64_t row, int rows) const {
     if (!gathered()) return;
@@ -111,6 +118,14 @@ struct Tile {
 
   // Whether vectors run across whole rows of a tile in memory.
   bool in_strips() const { return !gathered() && segment_rows == 1; }
+  // Whether full registers of results bypass the cache.
+  bool streams() const {
+    constexpr std::uintptr_t alignment = A::width * sizeof(In);
+    return job.stream &&
+           (reinterpret_cast<std::uintptr_t>(job.y) | static_cast<std::uintptr_t>(job.y_stride)) %
+                   alignment ==
+               0;
+  }
   // Whether the lanes are the terms, none having more than one.
   bool lanes_are_terms() const { return in_strips() && job.length <= A::lanes; }
   // Whether the scores were copied to where the terms go.
@@ -120,18 +135,13 @@ struct Tile {
     if constexpr (Copied)
       return static_cast<const T*>(stored(row));
     else
-      return segment(row, 1);
+      return x_row(row);
   }
 
   // Row `row` of stored values.
   T* stored(std::int64_t row) const {
     if (job.stored != nullptr) return static_cast<T*>(job.stored) + row * columns;
     return reinterpret_cast<T*>(static_cast<char*>(job.y) + row * job.y_stride);
-  }
-
-  // The terms of row `row`, once summed.
-  const T* terms(std::int64_t row) const {
-    return lanes_are_terms() ? work.sum + row * columns : stored(row);
   }
 
   // body(row, rows) for the segments of rows [start, start + count).

@@ -70,6 +70,11 @@ struct ExtExp {
 
   // For round: scales exponents by 2^k.
   static T rounder(T k) { return C::magic + T(16) * k; }
+  // rounder(k - n), with n of z, clamped from below.
+  static reg rounder_below(reg z, T k) {
+    const reg t = round(clamp(z), A::set1(C::magic));
+    return A::sub(A::set1(rounder(k) + C::magic), A::whole(t));
+  }
   // magic + 16 (n + k) + j.
   static reg round(reg z, reg rounder) { return A::fma(z, A::set1(C::steps), rounder); }
 

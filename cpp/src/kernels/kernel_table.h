@@ -129,6 +129,7 @@ struct ColumnsJob {
   const double* temperatures;  // `columns` of them; null: 1 for all
   void* stored;     // length * columns arithmetic elements for reload, or null: y holds them
   void* workspace;  // columns_workspace bytes, aligned to 64
+  bool stream;      // stores bypass the cache where y holds no stored values
   bool empty_is_zero;
 };
 

@@ -133,6 +133,24 @@ struct F32 : F32Contract {
     __m256d q[4];
   };
   static Wide widen(const reg* r) { return {{lower(r[0]), upper(r[0]), lower(r[1]), upper(r[1])}}; }
+  static Wide widen(const float* p) {
+    const auto at = [p](int i) { return _mm256_cvtps_pd(_mm_loadu_ps(p + i)); };
+    return {{at(0), at(4), at(8), at(12)}};
+  }
+  static void narrow(const Wide& w, reg* hi, reg* lo) {
+    __m128 rounded[4];
+    __m128 rest[4];
+    FASTSOFTMAX_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      rounded[i] = _mm256_cvtpd_ps(w.q[i]);
+      rest[i] = _mm256_cvtpd_ps(_mm256_sub_pd(w.q[i], _mm256_cvtps_pd(rounded[i])));
+    }
+    FASTSOFTMAX_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      hi[i] = _mm256_set_m128(rounded[2 * i + 1], rounded[2 * i]);
+      lo[i] = _mm256_set_m128(rest[2 * i + 1], rest[2 * i]);
+    }
+  }
   static Wide add(Wide a, Wide b) {
     return {{_mm256_add_pd(a.q[0], b.q[0]), _mm256_add_pd(a.q[1], b.q[1]),
              _mm256_add_pd(a.q[2], b.q[2]), _mm256_add_pd(a.q[3], b.q[3])}};

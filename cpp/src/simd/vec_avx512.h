@@ -134,6 +134,18 @@ struct F32 : F32Contract {
     return {_mm512_cvtps_pd(_mm512_castps512_ps256(r[0])),
             _mm512_cvtps_pd(_mm512_extractf32x8_ps(r[0], 1))};
   }
+  static Wide widen(const float* p) {
+    return {_mm512_cvtps_pd(_mm256_loadu_ps(p)), _mm512_cvtps_pd(_mm256_loadu_ps(p + 8))};
+  }
+  static void narrow(Wide w, reg* hi, reg* lo) {
+    const __m256 low = _mm512_cvtpd_ps(w.low);
+    const __m256 high = _mm512_cvtpd_ps(w.high);
+    hi[0] = _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+    const __m256 rest = _mm512_cvtpd_ps(_mm512_sub_pd(w.high, _mm512_cvtps_pd(high)));
+    lo[0] = _mm512_insertf32x8(
+        _mm512_castps256_ps512(_mm512_cvtpd_ps(_mm512_sub_pd(w.low, _mm512_cvtps_pd(low)))), rest,
+        1);
+  }
   static Wide add(Wide a, Wide b) {
     return {_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)};
   }

@@ -119,6 +119,19 @@ struct F32 : F32Contract {
     }
     return w;
   }
+  static Wide widen(const float* p) {
+    const reg r[4] = {load(p), load(p + 4), load(p + 8), load(p + 12)};
+    return widen(r);
+  }
+  static void narrow(const Wide& w, reg* hi, reg* lo) {
+    for (int i = 0; i < 4; ++i) {
+      const float64x2_t a = w.q[2 * i];
+      const float64x2_t b = w.q[2 * i + 1];
+      hi[i] = vcvt_high_f32_f64(vcvt_f32_f64(a), b);
+      lo[i] = vcvt_high_f32_f64(vcvt_f32_f64(vsubq_f64(a, vcvt_f64_f32(vget_low_f32(hi[i])))),
+                                vsubq_f64(b, vcvt_high_f64_f32(hi[i])));
+    }
+  }
   static Wide add(Wide a, Wide b) {
     for (int i = 0; i < 8; ++i) a.q[i] = vaddq_f64(a.q[i], b.q[i]);
     return a;

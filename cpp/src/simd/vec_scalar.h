@@ -25,8 +25,9 @@
 //                       that is not above the smallest normal number
 //   scale_down(v, d)    v * 2^d for integers d <= 100; where d < -126 (-1022) any value of at most
 //                       |v| * 2^-126 (2^-1022)
-//   Wide, widen(r)      (F32) 16 consecutive lanes in double; add(Wide, Wide), store(p, Wide) and
-//                       sum(Wide), by halving
+//   Wide, widen(r)      (F32) 16 consecutive lanes in double, from registers or memory;
+//                       add(Wide, Wide), store(p, Wide) and sum(Wide), by halving
+//   narrow(w, hi, lo)   w rounded to registers of floats, and what that took, rounded
 //   split(hi, lo, ..)   `width` positive normal numbers hi + lo as (m_hi + m_lo) * 2^q,
 //                       1 <= m_hi + m_lo < 2, each part rounded to T; NaN where hi is NaN
 //   summed_at_once      how many registers of lanes a sum keeps at a time, with as many for errors
@@ -117,6 +118,12 @@ struct F32 : Scalar<F32Contract> {
     Wide w;
     for (int j = 0; j < join_lanes; ++j) w.lane[j] = static_cast<double>(r[j]);
     return w;
+  }
+  static void narrow(const Wide& w, reg* hi, reg* lo) {
+    for (int j = 0; j < join_lanes; ++j) {
+      hi[j] = static_cast<float>(w.lane[j]);
+      lo[j] = static_cast<float>(w.lane[j] - static_cast<double>(hi[j]));
+    }
   }
   static Wide add(const Wide& a, const Wide& b) {
     Wide w;
