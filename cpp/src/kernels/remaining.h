@@ -64,7 +64,11 @@ struct Membership {
                          unsigned used) {
     const unsigned above = A::above(k, bound) & used;
     if (equal == 0) return above;
-    unsigned same = A::at_least(k, bound) & ~A::above(k, bound) & used;
+    unsigned same = A::at_least(k, bound) & ~above & used;
+    if (const int count = count_bits<A>(same); count <= equal) {
+      equal -= count;
+      return above | same;
+    }
     unsigned kept = 0;
     for (; same != 0 && equal > 0; same &= same - 1, --equal) kept |= same & (0u - same);
     return above | kept;

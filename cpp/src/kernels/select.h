@@ -192,10 +192,14 @@ template <class A, class Source>
 [[gnu::noinline]] void select_largest(Source& source, std::int64_t length,
                                       const SelectionMemory<A>& m, typename A::T* values,
                                       std::int64_t* indices) {
-  Reservoir<A> reservoir{m, next_below(lower_bound(m))};
+  using T = typename A::T;
+  const T least = lower_bound(m);
+  Reservoir<A> reservoir{m, next_below(least)};
   for_each_block<A>(length, 0, m.blocks, [&](std::int64_t b, std::int64_t start, int count) {
     if (m.block_max[b] <= reservoir.bound) return;
     reservoir.take_block(source.block(start, count), start, count);
+    // k elements reach `least`, so one that only equals it comes too late.
+    if (reservoir.count >= m.k && reservoir.bound < least) reservoir.bound = least;
   });
   if (m.k > kSortedByCounting || reservoir.count > kSortedByCounting) reservoir.cut();
   if (m.k > kSortedByCounting)
