@@ -13,10 +13,7 @@ with noise and topk. Then what sorted, constant and one-hot rows take relative t
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,9 +22,9 @@ from typing import Any
 
 import fastsoftmax as fs
 import numpy as np
-from bench_topk import LIKENESS, OURS, Array, Calls, kinds, timed, verdict
+from bench_topk import kinds
 from fastsoftmax._cli._measure import Timing, ratio
-from fastsoftmax._cli.info import machine, machine_line
+from tables import LIKENESS, OURS, Array, Calls, Report, figures, run, timed, verdict
 
 SWEEP_SIZE = 1 << 20
 SWEEP_LENGTHS = (100, 316, 1000, 3162, 10_000, 31_623, 100_000, 316_228, 1_000_000)
@@ -147,16 +144,7 @@ def contestants(work: Work, threads: int) -> Calls:
 def row_of(work: Work, timings: dict[str, Timing]) -> dict[str, Any]:
     """Give the figures of one line."""
     size = work.shape[0] * work.shape[1]
-    figures = {
-        name: {
-            "ns_per_element": timing.median / size,
-            "spread": timing.spread,
-            "time_over_fastsoftmax": ratio(timing, timings[OURS]),
-            "rounds": len(timing.samples),
-        }
-        for name, timing in timings.items()
-    }
-    return {**asdict(work), "contestants": figures}
+    return {**asdict(work), "contestants": figures(timings, size)}
 
 
 def measure_aims(threads: int, seconds: float) -> list[dict[str, Any]]:
@@ -226,34 +214,10 @@ def plot(sweep: dict[str, list[dict[str, Any]]], stem: Path) -> None:
     figure.savefig(stem.with_suffix(".png"), dpi=80)
 
 
-def main() -> None:
-    """Measure, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each line")
-    parser.add_argument("--sweep", action="store_true", help="times over n, not the tables")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--plot", type=Path, metavar="STEM", help="of a sweep; writes STEM.png")
-    arguments = parser.parse_args()
-    if arguments.plot and not arguments.sweep:
-        parser.error("--plot needs --sweep")
-
-    threads, seconds = arguments.threads, arguments.seconds
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
-    fs.set_num_threads(threads)
-    facts = machine()
-    print(machine_line(facts) + "; PyTorch's time over ours\n")
-    report: dict[str, Any] = {"machine": facts, "threads": threads}
-    if arguments.sweep:
-        report["sweep"] = measure_sweep(threads, seconds)
-    else:
-        report["aims"] = measure_aims(threads, seconds)
-        report["over_random"] = measure_kinds(seconds / 3)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if arguments.plot:
-        plot(report["sweep"], arguments.plot)
+def measure_tables(threads: int, seconds: float) -> Report:
+    """Print both tables."""
+    return {"aims": measure_aims(threads, seconds), "over_random": measure_kinds(seconds / 2)}
 
 
 if __name__ == "__main__":
-    main()
+    run(str(__doc__).splitlines()[0], measure_tables, measure_sweep, plot)

@@ -13,12 +13,8 @@ constant and one-hot rows take relative to random ones, and `softmax_stats` rela
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import json
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,16 +22,12 @@ from typing import Any, Literal
 
 import fastsoftmax as fs
 import numpy as np
-from fastsoftmax._cli._contestants import Contestant
-from fastsoftmax._cli._measure import Timing, measure, ratio
-from fastsoftmax._cli.info import machine, machine_line
-from numpy.typing import NDArray
+from fastsoftmax._cli._measure import Timing, ratio
+from tables import LIKENESS, OURS, Array, Calls, Report, figures, run, timed, verdict
 
-Array = NDArray[np.float32]
-Calls = dict[str, Callable[[], object]]
 Normalize = Literal["full", "topk"]
 
-OURS, AMAX = "fastsoftmax", "PyTorch amax"
+AMAX = "PyTorch amax"
 
 
 @dataclass(frozen=True)
@@ -69,7 +61,6 @@ AIMS = [
     Work((65_536, 64), 2, "topk", torch=5),
     Work((65_536, 256), 8, "topk", torch=5),
 ]
-LIKENESS = 1.5  # aim: no kind of row takes longer than this many times what random rows take
 STATS = 1.2  # aim: softmax_stats over logsumexp, at most
 
 SWEEP_SIZE = 1 << 22
@@ -82,12 +73,6 @@ SWEEPS: dict[tuple[str, str], list[Work]] = {
     },
     ("64 rows of 131,072", "k"): [Work((64, 131_072), 1 << e) for e in range(13)],
 }
-
-
-def timed(calls: Calls, seconds: float) -> dict[str, Timing]:
-    """Measure calls in turns; nothing is checked, tests do that."""
-    contestants = [Contestant(name, call, lambda: np.empty(0)) for name, call in calls.items()]
-    return measure(contestants, time.perf_counter() + seconds)
 
 
 def logits(shape: tuple[int, int]) -> Array:
@@ -177,26 +162,7 @@ def contestants(work: Work, threads: int) -> Calls:
 
 def row_of(work: Work, timings: dict[str, Timing]) -> dict[str, Any]:
     """Give the figures of one line."""
-    figures = {
-        name: {
-            "ns_per_element": timing.median / work.size,
-            "spread": timing.spread,
-            "time_over_fastsoftmax": ratio(timing, timings[OURS]),
-            "rounds": len(timing.samples),
-        }
-        for name, timing in timings.items()
-    }
-    return {**asdict(work), "contestants": figures}
-
-
-def verdict(aim: float | None, value: float | None, *, less: bool = False) -> str:
-    """Write a ratio and whether it is what was aimed at."""
-    if value is None:
-        return ""
-    if aim is None:
-        return f"{value:.2f}" if less else f"{value:.1f}"
-    met = value <= aim if less else value >= aim
-    return (f"{value:.2f}" if less else f"{value:.1f}") + f" ({'aim' if met else 'not'} {aim:g})"
+    return {**asdict(work), "contestants": figures(timings, work.size)}
 
 
 def line(work: Work, row: dict[str, Any]) -> str:
@@ -282,35 +248,14 @@ def plot(sweep: dict[str, list[dict[str, Any]]], stem: Path) -> None:
     figure.savefig(stem.with_suffix(".png"), dpi=80)
 
 
-def main() -> None:
-    """Measure, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each line")
-    parser.add_argument("--sweep", action="store_true", help="times over n and k, not the tables")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--plot", type=Path, metavar="STEM", help="of a sweep; writes STEM.png")
-    arguments = parser.parse_args()
-    if arguments.plot and not arguments.sweep:
-        parser.error("--plot needs --sweep")
-
-    threads, seconds = arguments.threads, arguments.seconds
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
-    fs.set_num_threads(threads)
-    facts = machine()
-    print(machine_line(facts) + "; the others' time over ours\n")
-    report: dict[str, Any] = {"machine": facts, "threads": threads}
-    if arguments.sweep:
-        report["sweep"] = measure_sweep(threads, seconds)
-    else:
-        report["aims"] = measure_aims(threads, seconds)
-        report["over_random"] = measure_kinds(seconds)
-        report["stats_over_logsumexp"] = measure_stats(seconds)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if arguments.plot:
-        plot(report["sweep"], arguments.plot)
+def measure_tables(threads: int, seconds: float) -> Report:
+    """Print all tables."""
+    return {
+        "aims": measure_aims(threads, seconds),
+        "over_random": measure_kinds(seconds),
+        "stats_over_logsumexp": measure_stats(seconds),
+    }
 
 
 if __name__ == "__main__":
-    main()
+    run(str(__doc__).splitlines()[0], measure_tables, measure_sweep, plot)

@@ -28,7 +28,8 @@ temperature : float or array_like, default 1.0
     (rows, 1).
 top_n_sigma : float or array_like, optional
     Scores of at least ``max - top_n_sigma * std``, where std is the standard
-    deviation of the row's finite scores. None or 0: off.
+    deviation of the row's scores without -inf and masks such as -1e9. None or
+    0: off.
 top_k : int or array_like of int, optional
     The k largest, equal ones by index. None, 0, or no less than a row has: off.
 top_p : float or array_like, optional
@@ -45,8 +46,9 @@ where : array_like of bool, optional
     Broadcastable against `logits`. Elements where it is False are not drawn.
 seed : int, array_like of int or numpy.random.Generator, optional
     In [0, 2**64). None: a fresh one from the operating system for each call.
-    A generator is asked for 64 bits once per call. An array holds one for
-    each row, as for `temperature`.
+    An int gives the same random numbers in every call with the same positions
+    and row ids. A generator is asked for 64 bits once per call. An array holds
+    one for each row, as for `temperature`.
 position : int or array_like of int, default 0
     Such as the step of a decoder: another position gives independent random
     numbers. In [0, 2**32). An array as for `temperature`.
@@ -56,9 +58,10 @@ row_ids : array_like of int, optional
     C order.
 return_logprobs : bool, default False
     Also return ``log_softmax(logits, temperature=temperature)`` at the index:
-    of the whole row, before all filters. At temperature 0 that of 1.
+    of the whole row, before all filters. At temperature 0: that at
+    temperature 1.
 top_logprobs : int, default 0
-    Also return so many of the largest of them, and where they are, as
+    How many of the largest of them to return too, with their indices, as
     `softmax_topk` does with ``log=True``.
 
 Returns
@@ -75,9 +78,9 @@ Raises
 ------
 TypeError, numpy.exceptions.AxisError, RuntimeError
     When `softmax` raises them; TypeError for several axes and where `top_k`,
-    `seed`, `position`, `row_ids` or `top_logprobs` are no integers.
+    `seed`, `position`, `row_ids` or `top_logprobs` are not integers.
 ValueError
-    For values outside of what is said above, shapes that do not broadcast, an
+    For values outside the ranges above, shapes that do not broadcast, an
     axis of length 0, `top_logprobs` larger than the axis.
 
 Notes
@@ -150,15 +153,15 @@ GumbelTopK
 Raises
 ------
 TypeError, numpy.exceptions.AxisError, RuntimeError
-    When `sample` raises them; TypeError for a `k` that is no int.
+    When `sample` raises them; TypeError for a `k` that is not an int.
 ValueError
     When `sample` raises it, for k < 0 or k larger than the axis, and for a
     temperature of 0.
 
 Notes
 -----
-What has probability 0 comes last, by index, with the value ``-inf``; of that,
-what `where` leaves out. A row without a softmax has NaN for values and the
+What has probability 0 comes last, by index, with the value ``-inf``, and after
+it what `where` leaves out. A row without a softmax has NaN for values and the
 indices of ``topk(logits, k)``.
 
 References

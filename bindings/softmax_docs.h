@@ -18,8 +18,8 @@ x : array_like of any shape
     ``numpy.asarray`` takes, or a CPU tensor of another library that speaks
     DLPack (read where it lies, without a copy).
 axis : int, tuple of ints or None, default -1
-    The axes that are reduced together; None for all of them. With ``()``
-    every element is a row of its own.
+    The axes that are reduced together; None for all of them, also where `x`
+    has none. With ``()`` every element is a row of its own.
 temperature : float or array_like, default 1.0
     Above 1 flattens the distribution, below 1 sharpens it. Positive and
     finite, also after rounding to the type the row is computed in (float32,

@@ -50,7 +50,7 @@ SoftmaxTopK or SoftmaxTopKLogsumexp
 Raises
 ------
 TypeError, numpy.exceptions.AxisError, RuntimeError
-    When `softmax` raises them; TypeError for a `k` that is no int and for
+    When `softmax` raises them; TypeError for a `k` that is not an int and for
     several axes.
 ValueError
     For k < 0 or k larger than the axis, an unknown `normalize`, and when
@@ -108,7 +108,7 @@ TopK
 Raises
 ------
 TypeError, numpy.exceptions.AxisError, RuntimeError
-    When `softmax` raises them; TypeError for a `k` that is no int and for
+    When `softmax` raises them; TypeError for a `k` that is not an int and for
     several axes.
 ValueError
     For k < 0 or k larger than the axis.

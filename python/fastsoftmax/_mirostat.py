@@ -34,7 +34,8 @@ class Mirostat:
 
     Notes
     -----
-    An object belongs to one batch of texts. Threads that share one take turns.
+    An object belongs to one batch of texts; rows of texts that have ended stay in it, and what is
+    drawn for them is ignored. Calls from several threads wait for each other.
 
     References
     ----------

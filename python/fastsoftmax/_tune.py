@@ -64,7 +64,7 @@ def tune(*, seconds: float = 10.0, save: bool = True) -> Tuning:
     Parameters
     ----------
     seconds : float
-        At most so long; at most 3600. What there is no time for keeps its default.
+        For how many seconds at most; up to 3600. What there is no time for keeps its default.
     save : bool
         Whether to store the constants for later processes.
 
@@ -77,7 +77,7 @@ def tune(*, seconds: float = 10.0, save: bool = True) -> Tuning:
     ------
     ValueError
         Where `seconds` is not positive, or where nothing may be stored: FASTSOFTMAX_TUNING is
-        "off" or names a file that is not of `tune`, or there is no home directory.
+        "off" or names a file that `tune` did not write, or there is no home directory.
     OSError
         Where the file cannot be written. This is found before anything is measured.
     MemoryError
@@ -103,7 +103,7 @@ def reset_tuning() -> bool:
     Raises
     ------
     ValueError
-        Where FASTSOFTMAX_TUNING names a file that is not of `tune`.
+        Where FASTSOFTMAX_TUNING names a file that `tune` did not write.
     OSError
         Where the file cannot be removed.
     """

@@ -3,7 +3,7 @@
 // The distribution is softmax(x / temperature) after these filters, in this order, each on what the
 // ones before it have left and renormalized; one token always stays:
 //
-//   max_surprise at most so many bits of -log2 p_i
+//   max_surprise -log2 p_i of at most max_surprise bits
 //   top_n_sigma  scores of at least max - n * (standard deviation of the row's scores)
 //   top_k        the k largest, equal ones by index
 //   top_p        the fewest of the largest whose probabilities reach p, equal ones by index

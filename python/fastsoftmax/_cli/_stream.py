@@ -45,14 +45,16 @@ class Job(NamedTuple):
 
 def add_file_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `stream` and `open_input` look at."""
-    parser.add_argument("input", metavar="IN.npy", type=Path)
-    parser.add_argument("output", metavar="OUT.npy", type=Path)
+    parser.add_argument("input", metavar="IN.npy", type=Path, help="what is read")
+    parser.add_argument("output", metavar="OUT.npy", type=Path, help="what is written")
     parser.add_argument(
         "--input-dtype",
         choices=("bfloat16",),
         help="what 2-byte elements without a type (V2, or uint16) are",
     )
-    parser.add_argument("--threads", type=positive_int, metavar="N")
+    parser.add_argument(
+        "--threads", type=positive_int, metavar="N", help="default: all CPUs of the process"
+    )
     parser.add_argument(
         "--chunk-bytes",
         type=byte_count,

@@ -42,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--op",
         choices=("softmax", "log_softmax", "logsumexp", *SELECTIONS),
         default="softmax",
-        help="%(default)s",
+        help="default: %(default)s",
     )
     parser.add_argument(
         "--k", type=positive_int, metavar="K", help="softmax_topk, topk: elements of each row"
@@ -61,7 +61,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         choices=("float16", "bfloat16", "float32", "float64"),
         help="convert the elements to this type first; default: the file's, float64 for integers",
     )
-    parser.add_argument("--algorithm", choices=_ALGORITHMS, default="auto", help="%(default)s")
+    parser.add_argument(
+        "--algorithm", choices=_ALGORITHMS, default="auto", help="default: %(default)s"
+    )
     parser.add_argument(
         "--empty",
         choices=("nan", "zero"),

@@ -64,9 +64,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "are installed. Results are checked before they are timed.",
     )
     parser.add_argument(
-        "--seconds", type=positive_int, default=60, metavar="S", help="in all, default %(default)s"
+        "--seconds",
+        type=positive_int,
+        default=60,
+        metavar="S",
+        help="for the whole table; default: %(default)s",
     )
-    parser.add_argument("--threads", type=positive_int, metavar="N", help="for every contestant")
+    parser.add_argument(
+        "--threads", type=positive_int, metavar="N", help="threads of every contestant"
+    )
     parser.add_argument(
         "--peers",
         metavar="NAMES",

@@ -15,11 +15,11 @@ from fastsoftmax._cli._npy import Array, open_input
 from fastsoftmax._cli._stream import Job, add_file_arguments, judged, stream
 
 _FILTERS: tuple[tuple[str, type, str], ...] = (
-    ("top-n-sigma", float, "keep scores up to so many standard deviations below the maximum"),
-    ("top-k", int, "keep the largest so many"),
-    ("top-p", float, "keep the fewest of the largest whose probabilities reach this"),
-    ("min-p", float, "keep probabilities of at least this times the largest"),
-    ("typical-p", float, "keep the fewest of the most typical whose probabilities reach this"),
+    ("top-n-sigma", float, "keep scores within X standard deviations of the maximum"),
+    ("top-k", int, "keep the X largest"),
+    ("top-p", float, "keep the fewest of the largest whose probabilities reach X"),
+    ("min-p", float, "keep probabilities of at least X times the largest"),
+    ("typical-p", float, "keep the fewest of the most typical whose probabilities reach X"),
 )
 
 

@@ -15,7 +15,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Measure the constants by which a call chooses its algorithm, stores and "
         "threads, and keep them for later processes. Let the machine do nothing else meanwhile.",
     )
-    parser.add_argument("--seconds", type=float, default=10.0, help="at most so long (default 10)")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="stop after this many seconds (default 10)"
+    )
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--dry-run", action="store_true", help="measure and show, store nothing")
     action.add_argument("--reset", action="store_true", help="remove what was stored")
