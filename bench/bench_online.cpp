@@ -58,7 +58,7 @@ struct Batch {
     job.outcome = kernels::TopkOutcome::softmax;
     job.k = kK;
     job.regular = regular;
-    job.workspace = memory.at_least(table.topk_f32.workspace_bytes(length, kK));
+    job.workspace = memory.at_least(table.topk.f32.workspace_bytes(length, kK));
     for (std::int64_t first = 0; first < rows; first += group) {
       const std::int64_t last = std::min(rows, first + group);
       for (std::int64_t r = first; r < last; ++r)
@@ -68,7 +68,7 @@ struct Batch {
       job.rows.rows = last - first;
       job.values = found.values.data() + first * kK;
       job.indices = found.indices.data() + first * kK;
-      table.topk_f32.rows(job);
+      table.topk.f32.rows(job);
     }
   }
 

@@ -50,8 +50,8 @@ struct Draw {
   Operand position;
   Operand row_ids;
 
-  // `Options` is SampleOptions or GumbelTopKOptions. The seed comes last, so that a bad argument
-  // does not take a number from a generator.
+  // `Options` is SampleOptions or GumbelTopKOptions. The seed comes last, so that an argument
+  // of a wrong type does not take a number from a generator.
   template <class Options>
   Draw(const DrawArguments& a, Options& options) {
     read_operand(a.logits, "logits", x);

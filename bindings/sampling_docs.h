@@ -91,7 +91,8 @@ on its values, dtype, mask, options, seed, position and id alone: not on other
 rows, instruction set, threads or layout.
 
 A row that has no softmax, for a NaN, ``+inf`` or because nothing is admitted,
-gives the index that ``topk(logits, 1)`` gives; its logprobs are NaN.
+gives the index that ``softmax_topk(logits, 1, where=where)`` gives; its
+logprobs are NaN.
 
 References
 ----------
@@ -160,9 +161,9 @@ ValueError
 
 Notes
 -----
-What has probability 0 comes last, by index, with the value ``-inf``, and after
-it what `where` leaves out. A row without a softmax has NaN for values and the
-indices of ``topk(logits, k)``.
+Scores below -90852, which have probability 0, come last with the value
+``-inf``, in the order of `softmax_topk`; what `where` leaves out is behind them. A row without a softmax has NaN for values and the
+indices of `softmax_topk`.
 
 References
 ----------

@@ -34,7 +34,7 @@ void check_axis_output(const View& out, const char* what, DType dtype, const Con
     throw InvalidType(name_of + " has dtype " + std::string(name(out.dtype)) + ", expected " +
                       std::string(name(dtype)));
   const auto ndim = x.shape.size();
-  const auto at = static_cast<std::size_t>(axis < 0 ? axis + static_cast<int>(ndim) : axis);
+  const std::size_t at = axis_of(x, axis);
   bool fits = out.shape.size() == ndim && out.strides.size() == ndim;
   std::int64_t step = itemsize(dtype);
   bool dense = !out.byteswapped;

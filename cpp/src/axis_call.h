@@ -13,6 +13,11 @@ namespace fastsoftmax {
 // packed.
 Call axis_call(const ConstView& x, int axis, const Options& options);
 
+// An axis that x has, counted from the front.
+inline std::size_t axis_of(const ConstView& x, int axis) {
+  return static_cast<std::size_t>(axis < 0 ? axis + static_cast<int>(x.shape.size()) : axis);
+}
+
 // Throws unless `out` is dense and has the shape of x with `length` along the axis, which x has.
 void check_axis_output(const View& out, const char* what, DType dtype, const ConstView& x, int axis,
                        std::int64_t length);

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
+#include <limits>
 
 #include "dispatch.h"
 #include "execute.h"
@@ -54,6 +54,15 @@ class DrawRows {
     job.temperatures = temperatures;
     job.temperature_stride = sizeof(double);
     return job;
+  }
+
+  // Of arithmetic elements.
+  void fill_nan(char* values, std::int64_t count) const {
+    if (item_bytes == 8)
+      std::fill_n(reinterpret_cast<double*>(values), count,
+                  std::numeric_limits<double>::quiet_NaN());
+    else
+      std::fill_n(reinterpret_cast<float*>(values), count, std::numeric_limits<float>::quiet_NaN());
   }
 
   const DrawCall& draw;

@@ -1,7 +1,4 @@
 // Runs of rows through the kernels that draw without replacement.
-#include <array>
-#include <limits>
-
 #include "draw_rows.h"
 
 namespace fastsoftmax {
@@ -36,6 +33,7 @@ class GumbelRows : DrawRows {
     std::int64_t* indices;
     std::int64_t* regular;
     std::int64_t* taken;
+    std::int64_t* ordered;
     char* workspace;
     BlockSum* sums;
     KeyItem* items;
@@ -52,7 +50,8 @@ class GumbelRows : DrawRows {
     m.indices = carver.take<std::int64_t>(batch * k_);
     m.regular = carver.take<std::int64_t>(batch);
     m.taken = carver.take<std::int64_t>(k_);
-    m.workspace = carver.take<char>(1, kernel.gumbel_bytes(call.row_length, k_));
+    m.ordered = carver.take<std::int64_t>(k_);
+    m.workspace = carver.take<char>(1, kernel.gumbel_bytes(call.row_length));
     m.sums = carver.take<BlockSum>(blocks);
     m.items = carver.take<KeyItem>(key_items(call.row_length, k_));
     m.tile = carver.take<char>(tile * call.row_length * item_bytes);
@@ -98,42 +97,23 @@ class GumbelRows : DrawRows {
     const std::int64_t item = itemsize(dtype);
     if (regular == kIrregular) {
       select_by_keys(keys, k_, memory.items, indices);
-      fill_nan(values);
+      fill_nan(values, k_);
     } else if (regular < k_) {
-      append_rest(keys, regular, indices, memory.taken);
+      append_rest(keys, regular, indices, memory);
     }
     for (std::int64_t j = 0; j < k_; ++j)
       reinterpret_cast<std::int64_t*>(draw.rows.indices)[at + j * inner] = indices[j];
     store_elements(values, dtype, k_, draw.rows.values + at * item, inner * item);
   }
 
-  void fill_nan(char* values) const {
-    if (item_bytes == 8)
-      std::fill_n(reinterpret_cast<double*>(values), k_, std::numeric_limits<double>::quiet_NaN());
-    else
-      std::fill_n(reinterpret_cast<float*>(values), k_, std::numeric_limits<float>::quiet_NaN());
-  }
-
-  // Those that are not among the first `count`, by index, admitted ones ahead of the others.
+  // The first of what is not among the first `count`, in the order of topk.
   void append_rest(const RowKeys& keys, std::int64_t count, std::int64_t* indices,
-                   std::int64_t* taken) const {
-    std::int64_t* const end = std::copy_n(indices, count, taken);
-    std::sort(taken, end);
-    std::array<std::uint64_t, RowKeys::kBlock> block;
-    for (const bool admitted : {true, false}) {
-      const std::int64_t* next = taken;
-      for (std::int64_t start = 0; start < keys.length() && count < k_; start += RowKeys::kBlock) {
-        const auto size =
-            static_cast<int>(std::min<std::int64_t>(RowKeys::kBlock, keys.length() - start));
-        keys.read(start, size, block.data());
-        for (int i = 0; i < size && count < k_; ++i) {
-          if (next != end && *next == start + i) {
-            ++next;
-          } else if ((block[static_cast<std::size_t>(i)] != RowKeys::kNotAdmitted) == admitted) {
-            indices[count++] = start + i;
-          }
-        }
-      }
+                   const Memory& memory) const {
+    std::int64_t* const end = std::copy_n(indices, count, memory.taken);
+    std::sort(memory.taken, end);
+    select_by_keys(keys, k_, memory.items, memory.ordered);
+    for (const std::int64_t* next = memory.ordered; count < k_; ++next) {
+      if (!std::binary_search(memory.taken, end, *next)) indices[count++] = *next;
     }
   }
 

@@ -8,6 +8,11 @@
 #include "sampling_call.h"
 
 namespace fastsoftmax {
+namespace {
+
+constexpr std::int64_t kMostRows = std::int64_t{1} << 40;
+
+}  // namespace
 
 Mirostat::Mirostat(double tau, double eta, std::int64_t rows) : tau_(tau), eta_(eta) {
   const auto check = [](double value, const char* name) {
@@ -17,7 +22,8 @@ Mirostat::Mirostat(double tau, double eta, std::int64_t rows) : tau_(tau), eta_(
   };
   check(tau, "tau");
   check(eta, "eta");
-  if (rows < 1) throw InvalidArgument("rows must be positive, got " + std::to_string(rows));
+  if (rows < 0 || rows > kMostRows)
+    throw InvalidArgument("rows must be from 0 to 2**40, got " + std::to_string(rows));
   mu_.resize(static_cast<std::size_t>(rows));
   reset();
 }
@@ -27,7 +33,7 @@ void Mirostat::reset() { mu_.assign(mu_.size(), 2.0 * tau_); }
 void Mirostat::sample(const ConstView& x, int axis, const View& indices,
                       const SampleOptions& options) {
   const auto ndim = x.shape.size();
-  const auto at = static_cast<std::size_t>(axis < 0 ? axis + static_cast<int>(ndim) : axis);
+  const std::size_t at = axis_of(x, axis);
   std::int64_t rows = 1;
   std::array<std::int64_t, kMaxDims> shape{};
   std::array<std::int64_t, kMaxDims> strides{};
@@ -57,7 +63,8 @@ void Mirostat::sample(const ConstView& x, int axis, const View& indices,
   for (std::size_t r = 0; r < mu_.size(); ++r) {
     const double surprise =
         -(single ? static_cast<double>(singles[r]) : doubles[r]) / std::numbers::ln2;
-    if (!std::isnan(surprise)) mu_[r] -= eta_ * (surprise - tau_);
+    const double next = mu_[r] - eta_ * (surprise - tau_);
+    if (!std::isnan(next)) mu_[r] = next;
   }
 }
 

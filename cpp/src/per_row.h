@@ -7,8 +7,8 @@
 #include <string>
 #include <type_traits>
 
+#include "axis_call.h"
 #include "fastsoftmax/sampling.hpp"
-#include "view_checks.h"
 
 namespace fastsoftmax {
 
@@ -37,14 +37,14 @@ class RowValues {
     const ConstView& view = *source.values;
     if (view.dtype != dtype_of_rows<T> || view.byteswapped)
       throw InvalidType(std::string(name) + " must be " +
-                        std::string(fastsoftmax::name(dtype_of_rows<T>)) + ", got " +
-                        std::string(fastsoftmax::name(view.dtype)));
+                        std::string(fastsoftmax::name(dtype_of_rows<T>)) +
+                        " in native byte order, got " + std::string(fastsoftmax::name(view.dtype)));
     std::array<std::int64_t, kMaxDims> strides{};
     broadcast(view, x.shape, name, strides);
     check_data(view, name);
     std::array<bool, kMaxDims> reduced{};
     const auto ndim = x.shape.size();
-    const auto at = static_cast<std::size_t>(axis < 0 ? axis + static_cast<int>(ndim) : axis);
+    const std::size_t at = axis_of(x, axis);
     reduced[at] = true;
     check_per_row(view, x.shape, reduced, name);
     for_each_value<T>(view, check);

@@ -1,5 +1,4 @@
 // Runs of rows through the sampling kernels.
-#include <cstring>
 #include <limits>
 
 #include "draw_rows.h"
@@ -93,8 +92,9 @@ class SampleRows : DrawRows {
     return {call.row_length > 1 ? 1 : 0, 1.0, 0.0, 1.0, 0.0, kInfinity, {}};
   }
   SampleRow filters(std::int64_t row) const {
+    // Memory is for most_k, should the array change meanwhile.
     const std::int64_t k = sample_.top_k(row);
-    return {k < call.row_length ? k : 0,
+    return {k < call.row_length ? std::clamp<std::int64_t>(k, 0, sample_.most_k) : 0,
             sample_.top_p(row),
             sample_.min_p(row),
             sample_.typical_p(row),
@@ -124,22 +124,13 @@ class SampleRows : DrawRows {
     for (std::int64_t r = 0; r < count; ++r) {
       if (memory.indices[r] != kIrregular) continue;
       select_by_keys(RowKeys(draw.rows, row + r), 1, memory.items, memory.indices + r);
-      put_nan(memory.logprobs + r * item_bytes);
+      fill_nan(memory.logprobs + r * item_bytes, 1);
     }
     std::copy_n(memory.indices, count, sample_.indices + row);
     if (sample_.logprobs == nullptr) return;
     const std::int64_t item = itemsize(sample_.logprobs_dtype);
     store_elements(memory.logprobs, sample_.logprobs_dtype, count, sample_.logprobs + row * item,
                    item);
-  }
-
-  void put_nan(char* to) const {
-    const double nan = std::numeric_limits<double>::quiet_NaN();
-    const float single = std::numeric_limits<float>::quiet_NaN();
-    if (item_bytes == 8)
-      std::memcpy(to, &nan, sizeof nan);
-    else
-      std::memcpy(to, &single, sizeof single);
   }
 
   const SampleCall& sample_;

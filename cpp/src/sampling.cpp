@@ -24,9 +24,7 @@ TopkCall rows_of(const ConstView& x, int axis, const std::optional<ConstView>& w
   if (rows.call.row_length == 0)
     throw InvalidArgument("cannot sample along an axis of length 0 (x has shape " +
                           shape_text(x.shape) + ")");
-  const auto ndim = x.shape.size();
-  const auto at = static_cast<std::size_t>(axis < 0 ? axis + static_cast<int>(ndim) : axis);
-  for (std::size_t d = at + 1; d < ndim; ++d) rows.inner *= x.shape[d];
+  for (std::size_t d = axis_of(x, axis) + 1; d < x.shape.size(); ++d) rows.inner *= x.shape[d];
   return rows;
 }
 
@@ -38,7 +36,8 @@ DrawCall draw_call(const ConstView& x, int axis, const PerRow<double>& temperatu
   const auto valid = [&](double t) {
     return (zero_allowed && t == 0.0) || is_valid_temperature(t, dtype);
   };
-  const char* const must_be = zero_allowed ? "positive and finite, or 0" : "positive and finite";
+  const char* const must_be = zero_allowed ? "positive and finite as the arithmetic type, or 0"
+                                           : "positive and finite as the arithmetic type";
   return {rows, {temperature, "temperature", x, axis, must_be, valid}, {random, x, axis}};
 }
 

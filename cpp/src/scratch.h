@@ -1,5 +1,5 @@
-// Memory of each worker, kept by the calling thread from call to call: small calls must not pay for
-// an allocation.
+// Memory of each worker, kept by the calling thread from call to call, unless it is very large:
+// small calls must not pay for an allocation.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +12,7 @@ namespace fastsoftmax {
 class Scratch {
  public:
   static constexpr std::size_t kAlignment = 64;
+  static constexpr std::size_t kKept = std::size_t{256} << 20;  // at most, between calls
 
   static std::size_t aligned(std::size_t bytes) {
     return (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -29,7 +30,15 @@ class Scratch {
       buffer.size = needed;
     }
     base_ = buffer.memory.get();
+    buffer_ = &buffer;
   }
+  ~Scratch() {
+    if (buffer_->size <= kKept) return;
+    buffer_->memory.reset();
+    buffer_->size = 0;
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
 
   // Null where no bytes were asked for.
   char* of(int worker) const {
@@ -47,6 +56,7 @@ class Scratch {
 
   std::size_t stride_;
   char* base_;
+  Buffer* buffer_;
 };
 
 }  // namespace fastsoftmax

@@ -9,10 +9,7 @@
 namespace fastsoftmax {
 namespace {
 
-std::int64_t length_of(const ConstView& x, int axis) {
-  return x
-      .shape[static_cast<std::size_t>(axis < 0 ? axis + static_cast<int>(x.shape.size()) : axis)];
-}
+std::int64_t length_of(const ConstView& x, int axis) { return x.shape[axis_of(x, axis)]; }
 
 void check_k(std::int64_t k, std::int64_t length) {
   if (k < 0) throw InvalidArgument("k must not be negative, got " + std::to_string(k));
@@ -30,9 +27,7 @@ TopkCall topk_call(const ConstView& x, std::int64_t k, int axis, const View& val
   topk.values_dtype = values.dtype;
   topk.values = static_cast<char*>(values.data);
   topk.indices = static_cast<char*>(indices.data);
-  const auto at =
-      static_cast<std::size_t>(axis < 0 ? axis + static_cast<int>(x.shape.size()) : axis);
-  for (std::size_t d = at + 1; d < x.shape.size(); ++d) topk.inner *= x.shape[d];
+  for (std::size_t d = axis_of(x, axis) + 1; d < x.shape.size(); ++d) topk.inner *= x.shape[d];
   return topk;
 }
 

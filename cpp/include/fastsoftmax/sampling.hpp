@@ -4,7 +4,8 @@
 // ones before it have left and renormalized; one token always stays:
 //
 //   max_surprise -log2 p_i of at most max_surprise bits
-//   top_n_sigma  scores of at least max - n * (standard deviation of the row's scores)
+//   top_n_sigma  scores of at least max - n * (standard deviation of the row's scores, without -inf
+//                and masks such as -1e9: what is below -2^18 ln 2)
 //   top_k        the k largest, equal ones by index
 //   top_p        the fewest of the largest whose probabilities reach p, equal ones by index
 //   min_p        probabilities of at least min_p times the largest
@@ -12,7 +13,8 @@
 //                |-log p_i - entropy| ascending, equal ones by index
 //
 // temperature 0 is the argmax (the first of equal ones), whatever the filters are. A row that has
-// no softmax, for a NaN, a +inf or because nothing is admitted, gives what topk finds first in it.
+// no softmax, for a NaN, a +inf or because nothing is admitted, gives what softmax_topk puts first
+// under the same mask.
 //
 // Randomness: Philox4x32-10 with the key `seed` and the counter (draw, position, row id). A row's
 // sample depends on that row's values, dtype, mask, filters, seed, position and id alone: not on
@@ -88,8 +90,10 @@ struct GumbelTopKOptions {
 // what is left; values are -log T, descending.
 //
 // values: result_dtype(x.dtype); indices: i64, valid and distinct. Both are dense with length k
-// along the axis. What has probability 0 comes last with -inf, by index, and of it what `where`
-// leaves out; all values of a row without a softmax are NaN and its indices those of topk.
+// along the axis. Scores outside the domain of the exponential (below -90852, or so far below a
+// maximum outside it) are not drawn: they come last in the order of softmax_topk, -inf and what
+// `where` leaves out behind them, with -inf for values. All values of a row without a softmax are
+// NaN, and its indices those of softmax_topk.
 // Throws as sample() does, and where k is not in [0, length].
 // Sources: Yellott (1977); Kool et al., Stochastic Beams and Where to Find Them (2019).
 void gumbel_topk(const ConstView& x, std::int64_t k, int axis, const View& values,
@@ -100,7 +104,8 @@ void gumbel_topk(const ConstView& x, std::int64_t k, int axis, const View& value
 // several threads at a time.
 class Mirostat {
  public:
-  // Throws InvalidArgument unless tau and eta are positive and finite and rows is positive.
+  // Throws InvalidArgument unless tau and eta are positive and finite and rows is in [0, 2^40],
+  // std::bad_alloc.
   Mirostat(double tau, double eta, std::int64_t rows = 1);
 
   // One token for each row of x, as many rows as given, under `options`, whose max_surprise is not

@@ -59,18 +59,15 @@ template <class A, class In>
   return start + last;
 }
 
-// A block's sum under its own exponent. False where it has no place in the domain.
+// A block's sum under its own exponent; its maximum is not above the domain.
 template <class A, class In>
-inline bool sum_block(BlockSum& out, const In* x, int count, typename A::T max) {
-  using T = typename A::T;
-  const T exponent = ExtExp<A>::exponent(max);
-  if (!(exponent <= static_cast<T>(kMaxExponent))) return false;
+inline void sum_block(BlockSum& out, const In* x, int count, typename A::T max) {
+  const auto exponent = ExtExp<A>::exponent(max);
   const Sum2 sum = sum_of<A>(x, count, exponent);
   out = {};
   out.hi = sum.hi;
   out.lo = sum.lo;
   out.exponent = static_cast<std::int32_t>(exponent);
-  return true;
 }
 
 // Sums of blocks under the largest of their exponents.

@@ -81,6 +81,7 @@ struct Filtered {
   T* spare;
   Remaining<A> remaining{};
   T exponent = ExtExp<A>::exponent(max);
+  std::int64_t last_equal = -1;  // of the elements that equal the bound by value and remain
 
   // The mass of the source where nothing was left out before; else 0.
   void apply(const SampleRow& how, double mass) {
@@ -96,7 +97,7 @@ struct Filtered {
     constexpr std::uint32_t attempts = 8;
     for (std::uint32_t i = 0; i < attempts; ++i) {
       const Drawn<T> drawn = draw<A>(source, length, masses, uniforms(random, 2 * i));
-      if (contains<A>(source, length, block_max, remaining, drawn.index, drawn.score)) return drawn;
+      if (is_inside(drawn)) return drawn;
     }
     return draw_listed(uniforms(random, 2 * attempts), sums);
   }
@@ -117,6 +118,15 @@ struct Filtered {
   }
 
  private:
+  bool is_inside(const Drawn<T>& drawn) {
+    const Cut<T>& cut = remaining.by_value;
+    if (remaining.is_typical || drawn.score != cut.bound || cut.equal == 0)
+      return contains<A>(source, length, block_max, remaining, drawn.index, drawn.score);
+    if (last_equal < 0)
+      last_equal = find_equal<A>(source, length, block_max, cut.bound, cut.equal - 1);
+    return drawn.index <= last_equal;
+  }
+
   Cut<T> nucleus(double p, double mass) {
     if (p == 0.0) return {max, 1};
     Remaining<A> candidates = remaining;
@@ -147,6 +157,10 @@ struct Filtered {
     const double between = mass_of<A>(list, count, exponent);
     const double target = p * mass - above;
     if (!(target > 0.0) || between < target) return false;
+    if (bracket.high == bracket.low) {
+      cut = {bracket.high, position<A>(list, count, exponent, next_below(target)) + 1};
+      return true;
+    }
     cut = cut_by_mass<A>(ByValue<A>{}, list, count, spare, exponent, target, between);
     return true;
   }

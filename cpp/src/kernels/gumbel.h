@@ -37,20 +37,17 @@ struct GumbelMemory {
   using T = typename A::T;
   std::int64_t blocks;
   SelectionMemory<A> selection;
-  std::int64_t* last_taken;    // of each block: which of the k, or -1
-  std::int64_t* taken_before;  // of each of the k: the one before it in its block
-  T* block;
+  T* left;       // scores of the blocks that were drawn from, -inf in place of what was taken
+  bool* copied;  // of each block: whether they are there
   std::size_t bytes;
 
-  GumbelMemory(void* memory, std::int64_t length, std::int64_t k)
+  GumbelMemory(void* memory, std::int64_t length)
       : blocks(blocks_of<A>(length)), selection(memory, length, 1) {
     char* const begin = static_cast<char*>(memory);
-    last_taken = reinterpret_cast<std::int64_t*>(begin + selection.bytes);
-    taken_before = last_taken + blocks;
-    const std::size_t counts = static_cast<std::size_t>(blocks + k) * sizeof(std::int64_t);
-    const std::size_t at = selection.bytes + (counts + 63) / 64 * 64;
-    block = reinterpret_cast<T*>(begin + at);
-    bytes = at + A::block * sizeof(T);
+    left = reinterpret_cast<T*>(begin + selection.bytes);
+    const std::size_t scores = static_cast<std::size_t>(blocks) * A::block * sizeof(T);
+    copied = reinterpret_cast<bool*>(begin + selection.bytes + scores);
+    bytes = selection.bytes + scores + static_cast<std::size_t>(blocks);
   }
 };
 
@@ -58,21 +55,17 @@ template <class A>
 struct GumbelRow {
   using T = typename A::T;
 
-  // The scores of a block without those that were taken.
+  // The scores that are left of a block.
   template <class Source>
-  static int what_is_left(const GumbelMemory<A>& m, Source& source, std::int64_t length,
-                          std::int64_t b, const std::int64_t* indices) {
-    int size = 0;
-    for_each_block<A>(length, b, b + 1, [&](std::int64_t, std::int64_t start, int count) {
-      const auto* x = source.block(start, count);
-      map_block<A>(m.block, count, false, [&](int i, auto part) __attribute__((always_inline)) {
-        return load<A>(x + i, part, A::set1(T(0)));
-      });
-      for (std::int64_t j = m.last_taken[b]; j >= 0; j = m.taken_before[j])
-        m.block[indices[j] - start] = -infinity<T>();
-      size = count;
+  static T* what_is_left(const GumbelMemory<A>& m, Source& source, std::int64_t b, int count) {
+    T* const left = m.left + b * A::block;
+    if (m.copied[b]) return left;
+    m.copied[b] = true;
+    const auto* x = source.block(b * A::block, count);
+    map_block<A>(left, count, false, [&](int i, auto part) __attribute__((always_inline)) {
+      return load<A>(x + i, part, A::set1(T(0)));
     });
-    return size;
+    return left;
   }
 
   template <class Source>
@@ -83,7 +76,7 @@ struct GumbelRow {
     for (std::int64_t b = 0; b < m.blocks; ++b)
       max = m.selection.block_max[b] > max ? m.selection.block_max[b] : max;
     if (!in_domain<A>(static_cast<double>(max))) return false;
-    for (std::int64_t b = 0; b < m.blocks; ++b) m.last_taken[b] = -1;
+    for (std::int64_t b = 0; b < m.blocks; ++b) m.copied[b] = false;
     T* const values = static_cast<T*>(job.values) + job.k * row;
     std::int64_t* const indices = job.indices + job.k * row;
     ExtSum time;  // times S_1
@@ -92,7 +85,8 @@ struct GumbelRow {
     std::int64_t j = 0;
     for (; j < job.k; ++j) {
       const BlockMasses masses(job.sums, m.blocks);
-      if (!(masses.total > 0.0)) break;
+      // Below the domain nothing weighs anything.
+      if (masses.exponent < -static_cast<std::int32_t>(kMaxExponent)) break;
       if (j == 0) {
         first_total = masses.total;
         first_exponent = masses.exponent;
@@ -105,13 +99,13 @@ struct GumbelRow {
       values[j] = static_cast<T>(-log);
 
       const std::int64_t b = m.blocks == 1 ? 0 : masses.choose(uniform.first);
-      const int count = what_is_left(m, source, job.rows.length, b, indices);
-      const int i = draw_in_block<A>(m.block, count, job.sums[b], uniform.second);
+      const std::int64_t rest = job.rows.length - b * A::block;
+      const int count = rest < A::block ? static_cast<int>(rest) : A::block;
+      T* const left = what_is_left(m, source, b, count);
+      const int i = draw_in_block<A>(left, count, job.sums[b], uniform.second);
       indices[j] = b * A::block + i;
-      m.taken_before[j] = m.last_taken[b];
-      m.last_taken[b] = j;
-      m.block[i] = -infinity<T>();
-      sum_block<A>(job.sums[b], m.block, count, block_max<A>(m.block, count));
+      left[i] = -infinity<T>();
+      sum_block<A>(job.sums[b], left, count, block_max<A>(left, count));
     }
     job.regular[row] = j;
     for (; j < job.k; ++j) values[j] = -infinity<T>();
@@ -128,13 +122,13 @@ template <class Rows>
 struct GumbelEntries {
   using A = typename Rows::A;
 
-  static std::size_t workspace_bytes(std::int64_t length, std::int64_t k) {
-    return GumbelMemory<A>(nullptr, length, k).bytes;
+  static std::size_t workspace_bytes(std::int64_t length) {
+    return GumbelMemory<A>(nullptr, length).bytes;
   }
 
   static void rows(const GumbelJob& job) {
     const DefaultFloatEnvironment environment;
-    const GumbelMemory<A> m(job.workspace, job.rows.length, job.k);
+    const GumbelMemory<A> m(job.workspace, job.rows.length);
     for (std::int64_t row = 0; row < job.rows.rows; ++row) {
       const auto run = [&](auto& source) {
         observe<A, Sums::all>(source, job.rows.length, 0, m.blocks, m.selection,

@@ -212,8 +212,10 @@ struct GumbelJob {
   const RandomStream* random;  // for each row
   void* values;                // k arithmetic elements for each row
   std::int64_t* indices;       // k for each row
-  std::int64_t* regular;       // as in TopkJob
-  void* workspace;             // gumbel_bytes, aligned to 64
+  // For each row how many of the k were drawn, those in the domain of the exponential; or
+  // kIrregular.
+  std::int64_t* regular;
+  void* workspace;  // gumbel_bytes, aligned to 64
   BlockSum* sums;
 };
 
@@ -224,7 +226,7 @@ struct SampleKernels {
   // One row shared by several threads: `observe` reads a range of blocks; `finish` does the rest.
   void (*observe)(const SampleJob& job, std::int64_t first_block, std::int64_t last_block);
   void (*finish)(const SampleJob& job);
-  std::size_t (*gumbel_bytes)(std::int64_t length, std::int64_t k);
+  std::size_t (*gumbel_bytes)(std::int64_t length);
   void (*gumbel)(const GumbelJob& job);
 };
 

@@ -186,10 +186,11 @@ template <class A, class Key>
                                                  double target, double mass) {
   using T = typename A::T;
   constexpr int most_splits = 24;
+  bool by_bits = false;
   for (int round = 0; count > kCounted; ++round) {
     DirectSource<T> list{v};
     Bracket<T> bracket;
-    if (round < most_splits) {
+    if (round < most_splits && !by_bits) {
       T sample[kCounted];
       take_sample<A>(list, count, sample);
       bracket = bracket_of<A>(key, sample, exponent, target / mass);
@@ -208,6 +209,7 @@ template <class A, class Key>
     if (between >= target) {
       if (bracket.high == bracket.low)
         return {bracket.high, position<A>(spare, in_between, exponent, next_below(target)) + 1};
+      by_bits = in_between == count;
       T* const inside = spare;
       spare = v;
       v = inside;

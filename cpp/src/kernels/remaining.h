@@ -169,8 +169,12 @@ template <class A, class Source>
         const auto z = left < A::width ? load<A>(x + i, Part{left}, lowest) : A::load(x + i);
         unsigned same = A::at_least(z, wanted) & ~A::above(z, wanted);
         if (left < A::width) same &= in_use(Part{left});
-        for (; same != 0 && ahead > 0; same &= same - 1) --ahead;
-        if (same != 0) found = start + i + __builtin_ctz(same);
+        if (const int equal = count_bits<A>(same); equal <= ahead) {
+          ahead -= equal;
+          continue;
+        }
+        for (; ahead > 0; same &= same - 1) --ahead;
+        found = start + i + __builtin_ctz(same);
       }
     });
   }

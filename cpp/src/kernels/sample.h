@@ -1,6 +1,5 @@
 // Sampling from rows: each is read once as softmax_topk reads it (topk.h), and the filters choose
 // from what that read has left. An unfiltered draw looks at one more block.
-//
 #pragma once
 
 #include "kernels/filters.h"
@@ -104,6 +103,13 @@ struct RowSampler {
     select_largest<A>(source, row.length, m.selection, m.values, m.indices);
     std::int64_t count = how.top_k;
     while (m.values[count - 1] == -infinity<T>()) --count;
+    if (how.typical_p < 1.0) {
+      // Elements as near to the mean on both sides of it are taken by index, not by value.
+      const T least = m.values[count - 1];
+      row.remaining.shorten({least, count_equal<A>(m.values, count, least)});
+      row.apply(how, 0.0);
+      return row.draw_listed(uniforms(how.random, 0), job.sums);
+    }
     DirectSource<T> values{m.values};
     Filtered<A, DirectSource<T>> largest{values, count,   nullptr,      max,
                                          m.list, m.spare, row.remaining};

@@ -36,13 +36,16 @@ class Selection:
 
     def check(self, x: Array) -> None:
         """Refuse more elements than rows have."""
+        if not -x.ndim <= self.axis < x.ndim:
+            return  # the operation itself says so
         length = x.shape[self.axis]
         if self.k > length:
             raise CommandError(f"--k is {self.k}, but rows have only {length} elements")
 
     def __call__(self, x: Array, out: Array | None = None) -> Array:
         """Select from `x`; an array without elements tells the dtype alone."""
-        k = min(self.k, x.shape[self.axis])
+        inside = -x.ndim <= self.axis < x.ndim
+        k = min(self.k, x.shape[self.axis]) if inside else 0
         values, indices = self.function(x, k, self.axis, **self.options)
         if out is None:
             out = np.empty(values.shape, [("values", values.dtype), ("indices", indices.dtype)])
