@@ -34,17 +34,6 @@ class DrawRows {
         blocks((call.row_length + plan.block - 1) / plan.block),
         batch(tile > 0 ? tile : kBatchRows) {}
 
-  // body(row, rows) for the rows of a task, a batch at a time.
-  template <class Body>
-  void for_each_batch(std::int64_t task, Body body) const {
-    const std::int64_t last = std::min(call.rows, (task + 1) * plan.rows_per_task);
-    const std::int64_t run = rows_per_run(call);
-    for (std::int64_t row = task * plan.rows_per_task; row < last;) {
-      const std::int64_t rows = std::min({last - row, run - row % run, batch});
-      body(row, rows);
-      row += rows;
-    }
-  }
   std::int64_t tasks() const { return (call.rows + plan.rows_per_task - 1) / plan.rows_per_task; }
 
   kernels::RowsJob rows(std::int64_t row, std::int64_t count, const double* temperatures,
@@ -74,24 +63,6 @@ class DrawRows {
   Plan plan;
   std::int64_t blocks;
   std::int64_t batch;
-};
-
-// Hands out pieces of memory one behind the other; from null it counts.
-class Carver {
- public:
-  explicit Carver(char* begin) : begin_(begin), at_(begin) {}
-
-  template <class T>
-  T* take(std::int64_t count, std::size_t bytes_each = sizeof(T)) {
-    char* const here = at_;
-    at_ += Scratch::aligned(static_cast<std::size_t>(count) * bytes_each);
-    return reinterpret_cast<T*>(here);
-  }
-  std::size_t bytes() const { return static_cast<std::size_t>(at_ - begin_); }
-
- private:
-  char* begin_;
-  char* at_;
 };
 
 }  // namespace fastsoftmax

@@ -62,10 +62,11 @@ class GumbelRows : DrawRows {
   static void run_task(void* context, std::int64_t task, int worker) noexcept {
     const auto& g = *static_cast<const GumbelRows*>(context);
     const Memory memory = g.carve(g.scratch_->of(worker));
-    g.for_each_batch(task, [&](std::int64_t row, std::int64_t rows) {
-      g.kernel.gumbel(g.job(row, rows, memory));
-      for (std::int64_t r = 0; r < rows; ++r) g.finish(row + r, r, memory);
-    });
+    for_each_batch(g.call, g.plan.rows_per_task, task, g.batch,
+                   [&](std::int64_t row, std::int64_t rows) {
+                     g.kernel.gumbel(g.job(row, rows, memory));
+                     for (std::int64_t r = 0; r < rows; ++r) g.finish(row + r, r, memory);
+                   });
   }
 
   GumbelJob job(std::int64_t row, std::int64_t count, const Memory& memory) const {

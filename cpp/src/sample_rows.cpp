@@ -62,11 +62,12 @@ class SampleRows : DrawRows {
   static void run_task(void* context, std::int64_t task, int worker) noexcept {
     const auto& s = *static_cast<const SampleRows*>(context);
     const Memory memory = s.carve(s.scratch_->of(worker));
-    s.for_each_batch(task, [&](std::int64_t row, std::int64_t rows) {
-      const SampleJob job = s.job(row, rows, memory);
-      s.kernel.rows(job);
-      s.write(row, rows, memory);
-    });
+    for_each_batch(s.call, s.plan.rows_per_task, task, s.batch,
+                   [&](std::int64_t row, std::int64_t rows) {
+                     const SampleJob job = s.job(row, rows, memory);
+                     s.kernel.rows(job);
+                     s.write(row, rows, memory);
+                   });
   }
 
   SampleJob job(std::int64_t row, std::int64_t count, const Memory& memory) const {

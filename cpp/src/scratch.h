@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -57,6 +58,24 @@ class Scratch {
   std::size_t stride_;
   char* base_;
   Buffer* buffer_;
+};
+
+// Hands out pieces of memory one behind the other; from null it counts.
+class Carver {
+ public:
+  explicit Carver(char* begin) : begin_(begin), at_(begin) {}
+
+  template <class T>
+  T* take(std::int64_t count, std::size_t bytes_each = sizeof(T)) {
+    char* const here = at_;
+    at_ += Scratch::aligned(static_cast<std::size_t>(count) * bytes_each);
+    return reinterpret_cast<T*>(here);
+  }
+  std::size_t bytes() const { return static_cast<std::size_t>(at_ - begin_); }
+
+ private:
+  char* begin_;
+  char* at_;
 };
 
 }  // namespace fastsoftmax

@@ -28,16 +28,13 @@ struct StatsTask {
 
   static void run(void* context, std::int64_t task, int) noexcept {
     const auto& t = *static_cast<const StatsTask*>(context);
-    const std::int64_t last = std::min(t.call.rows, (task + 1) * t.plan.rows_per_task);
-    const std::int64_t run = rows_per_run(t.call);
-    for (std::int64_t row = task * t.plan.rows_per_task; row < last;) {
-      const std::int64_t rows = std::min({last - row, run - row % run, kBatchRows});
-      if (t.call.row_dtype == DType::f64)
-        t.run_rows<double>(row, rows);
-      else
-        t.run_rows<float>(row, rows);
-      row += rows;
-    }
+    for_each_batch(t.call, t.plan.rows_per_task, task, kBatchRows,
+                   [&](std::int64_t row, std::int64_t rows) {
+                     if (t.call.row_dtype == DType::f64)
+                       t.run_rows<double>(row, rows);
+                     else
+                       t.run_rows<float>(row, rows);
+                   });
   }
 
   template <class T>

@@ -80,23 +80,16 @@ class TopkRows {
   };
 
   Memory carve(char* at) const {
-    char* const begin = at;
-    const auto take = [&](std::int64_t count, std::size_t size) {
-      char* const here = at;
-      at += Scratch::aligned(static_cast<std::size_t>(count) * size);
-      return here;
-    };
-    const auto item = static_cast<std::size_t>(item_);
+    Carver carver(at);
     Memory m{};
-    m.values = take(batch_ * topk_.k, item);
-    m.indices = reinterpret_cast<std::int64_t*>(take(batch_ * topk_.k, sizeof(std::int64_t)));
-    m.logsumexp = take(batch_, item);
-    m.regular = reinterpret_cast<std::int64_t*>(take(batch_, sizeof(std::int64_t)));
-    m.workspace = take(1, kernel_.workspace_bytes(call_.row_length, topk_.k));
-    m.items =
-        reinterpret_cast<KeyItem*>(take(key_items(call_.row_length, topk_.k), sizeof(KeyItem)));
-    m.tile = take(tile_rows_ * call_.row_length, item);
-    m.bytes = static_cast<std::size_t>(at - begin);
+    m.values = carver.take<char>(batch_ * topk_.k * item_);
+    m.indices = carver.take<std::int64_t>(batch_ * topk_.k);
+    m.logsumexp = carver.take<char>(batch_ * item_);
+    m.regular = carver.take<std::int64_t>(batch_);
+    m.workspace = carver.take<char>(1, kernel_.workspace_bytes(call_.row_length, topk_.k));
+    m.items = carver.take<KeyItem>(key_items(call_.row_length, topk_.k));
+    m.tile = carver.take<char>(tile_rows_ * call_.row_length * item_);
+    m.bytes = carver.bytes();
     return m;
   }
   std::size_t bytes() const { return carve(nullptr).bytes; }
@@ -104,13 +97,8 @@ class TopkRows {
   static void run_task(void* context, std::int64_t task, int worker) noexcept {
     const auto& t = *static_cast<const TopkRows*>(context);
     const Memory memory = t.carve(t.scratch_->of(worker));
-    const std::int64_t last = std::min(t.call_.rows, (task + 1) * t.plan_.rows_per_task);
-    const std::int64_t run = rows_per_run(t.call_);
-    for (std::int64_t row = task * t.plan_.rows_per_task; row < last;) {
-      const std::int64_t rows = std::min({last - row, run - row % run, t.batch_});
-      t.run_batch(row, rows, memory);
-      row += rows;
-    }
+    for_each_batch(t.call_, t.plan_.rows_per_task, task, t.batch_,
+                   [&](std::int64_t row, std::int64_t rows) { t.run_batch(row, rows, memory); });
   }
 
   TopkJob job(std::int64_t row, std::int64_t rows, const Memory& memory) const {
