@@ -21,10 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import fastsoftmax as fs
-import numpy as np
-from bench_topk import kinds
-from fastsoftmax._cli._measure import Timing, ratio
-from tables import LIKENESS, OURS, Array, Calls, Report, figures, run, timed, verdict
+from fastsoftmax._cli._measure import Timing
+from tables import (
+    OURS,
+    SIGMA,
+    Array,
+    Calls,
+    Report,
+    figures,
+    logits,
+    over_random,
+    run,
+    timed,
+    verdict,
+)
 
 SWEEP_SIZE = 1 << 20
 SWEEP_LENGTHS = (100, 316, 1000, 3162, 10_000, 31_623, 100_000, 316_228, 1_000_000)
@@ -36,17 +46,21 @@ class Work:
 
     shape: tuple[int, int]
     filters: dict[str, Any]
-    sigma: float = 3  # standard deviation of the normal logits
+    sigma: float = SIGMA  # standard deviation of the normal logits
     aims: dict[str, float] = field(default_factory=dict)
     without_replacement: int = 0  # gumbel_topk of so many
 
     @property
-    def label(self) -> str:
-        """The line's name, such as '8 x 131072, top_p=0.9'."""
-        what = ", ".join(f"{name}={value}" for name, value in self.filters.items()) or "plain"
+    def filter_label(self) -> str:
+        """What is done, such as 'top_p=0.9'."""
         if self.without_replacement:
-            what = f"gumbel_topk of {self.without_replacement}"
-        return f"{self.shape[0]} x {self.shape[1]}, sigma {self.sigma:g}, {what}"
+            return f"gumbel_topk of {self.without_replacement}"
+        return ", ".join(f"{name}={value}" for name, value in self.filters.items()) or "plain"
+
+    @property
+    def label(self) -> str:
+        """The line's name, such as '8 x 131072, sigma 3, top_p=0.9'."""
+        return f"{self.shape[0]} x {self.shape[1]}, sigma {self.sigma:g}, {self.filter_label}"
 
 
 WIDE = (64, 131_072)
@@ -66,12 +80,6 @@ AIMS = [
     Work((65_536, 64), {}),
     Work(WIDE, {}, without_replacement=50),
 ]
-
-
-def logits(shape: tuple[int, int], sigma: float) -> Array:
-    """Draw normal ones."""
-    normal = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
-    return np.float32(sigma) * normal
 
 
 def of_torch(x: Array, work: Work, threads: int) -> Calls:
@@ -164,23 +172,14 @@ def measure_aims(threads: int, seconds: float) -> list[dict[str, Any]]:
     return rows
 
 
-def measure_kinds(seconds: float) -> dict[str, dict[str, float]]:
+def measure_kinds(seconds: float) -> Report:
     """Print what kinds of rows take relative to random ones."""
-    names = [name for name, _ in kinds(1, 8)][1:]
-    print(f"\n| 16 x 131072, over random rows (aim {LIKENESS:g}) | " + " | ".join(names) + " |")
-    print("|---|" + "---:|" * len(names))
-    found = {}
-    for work in AIMS:
-        if work.shape != WIDE or work.without_replacement:
-            continue
-        calls: Calls = {
-            name: partial(fs.sample, x, seed=1, **work.filters) for name, x in kinds(16, WIDE[1])
-        }
-        timings = timed(calls, seconds)
-        label = work.label.split(", ", 2)[2]
-        found[label] = {name: ratio(timings[name], timings["random"]) for name in names}
-        print(f"| {label} | " + " | ".join(f"{v:.2f}" for v in found[label].values()) + " |")
-    return found
+    cases = {
+        work.filter_label: partial(fs.sample, seed=1, **work.filters)
+        for work in AIMS
+        if work.shape[1] == WIDE[1] and work.sigma == SIGMA and not work.without_replacement
+    }
+    return over_random(cases, seconds)
 
 
 def measure_sweep(threads: int, seconds: float) -> dict[str, list[dict[str, Any]]]:

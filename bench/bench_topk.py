@@ -14,7 +14,6 @@ constant and one-hot rows take relative to random ones, and `softmax_stats` rela
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any, Literal
 import fastsoftmax as fs
 import numpy as np
 from fastsoftmax._cli._measure import Timing, ratio
-from tables import LIKENESS, OURS, Array, Calls, Report, figures, run, timed, verdict
+from tables import OURS, Array, Calls, Report, figures, logits, over_random, run, timed, verdict
 
 Normalize = Literal["full", "topk"]
 
@@ -73,11 +72,6 @@ SWEEPS: dict[tuple[str, str], list[Work]] = {
     },
     ("64 rows of 131,072", "k"): [Work((64, 131_072), 1 << e) for e in range(13)],
 }
-
-
-def logits(shape: tuple[int, int]) -> Array:
-    """Draw normal ones of standard deviation 3."""
-    return 3 * np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
 
 
 def of_torch(x: Array, k: int, normalize: Normalize, threads: int) -> Calls:
@@ -139,17 +133,6 @@ def of_onnxruntime(x: Array, k: int, threads: int) -> Calls:
     return {"ONNX Runtime": lambda: session.run(None, {"x": x})}
 
 
-def kinds(rows: int, n: int) -> Iterator[tuple[str, Array]]:
-    """Yield rows of several kinds."""
-    ramp = np.arange(n, dtype=np.float32) * np.float32(1e-3)
-    one_hot = np.zeros(n, np.float32)
-    one_hot[n // 3] = 5
-    yield "random", logits((rows, n))
-    for name, row in (("ascending", ramp), ("descending", -ramp), ("one-hot", one_hot)):
-        yield name, np.tile(row, (rows, 1))
-    yield "constant", np.ones((rows, n), np.float32)
-
-
 def contestants(work: Work, threads: int) -> Calls:
     """Line up all that can do this work."""
     x, k, normalize = logits(work.shape), work.k, work.normalize
@@ -191,21 +174,9 @@ def measure_aims(threads: int, seconds: float) -> list[dict[str, Any]]:
     return rows
 
 
-def measure_kinds(seconds: float) -> dict[int, dict[str, float]]:
+def measure_kinds(seconds: float) -> Report:
     """Print what kinds of rows take relative to random ones."""
-    names = [name for name, _ in kinds(1, 8)][1:]
-    print(f"\n| 16 x 131072, over random rows (aim {LIKENESS:g}) | " + " | ".join(names) + " |")
-    print("|---|" + "---:|" * len(names))
-    found = {}
-    for k in (1, 50, 1024):
-        rows = dict(kinds(16, 131_072))
-        calls: Calls = {name: partial(fs.softmax_topk, x, k) for name, x in rows.items()}
-        timings = timed(calls, seconds)
-        found[k] = {name: ratio(timings[name], timings["random"]) for name in names}
-        print(
-            f"| k = {k} | " + " | ".join(f"{v:.2f}" for v in found[k].values()) + " |", flush=True
-        )
-    return found
+    return over_random({f"k = {k}": partial(fs.softmax_topk, k=k) for k in (1, 50, 1024)}, seconds)
 
 
 def measure_stats(seconds: float) -> float:

@@ -6,7 +6,8 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ Calls = dict[str, Callable[[], object]]
 Report = dict[str, Any]
 
 OURS = "fastsoftmax"
+SIGMA = 3.0  # standard deviation of normal logits
 LIKENESS = 1.5  # aim: no kind of row takes longer than this many times what random rows take
 
 
@@ -29,6 +31,36 @@ def timed(calls: Calls, seconds: float) -> dict[str, Timing]:
     """Measure calls in turns; nothing is checked, tests do that."""
     contestants = [Contestant(name, call, lambda: np.empty(0)) for name, call in calls.items()]
     return measure(contestants, time.perf_counter() + seconds)
+
+
+def logits(shape: tuple[int, int], sigma: float = SIGMA) -> Array:
+    """Draw normal ones."""
+    return np.float32(sigma) * np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
+
+
+def kinds(rows: int, n: int) -> Iterator[tuple[str, Array]]:
+    """Yield rows of several kinds."""
+    ramp = np.arange(n, dtype=np.float32) * np.float32(1e-3)
+    one_hot = np.zeros(n, np.float32)
+    one_hot[n // 3] = 5
+    yield "random", logits((rows, n))
+    for name, row in (("ascending", ramp), ("descending", -ramp), ("one-hot", one_hot)):
+        yield name, np.tile(row, (rows, 1))
+    yield "constant", np.ones((rows, n), np.float32)
+
+
+def over_random(cases: dict[str, Callable[[Array], object]], seconds: float) -> Report:
+    """Print what kinds of rows take relative to random ones, and return it by case."""
+    rows = dict(kinds(16, 131_072))
+    names = [name for name in rows if name != "random"]
+    print(f"\n| 16 x 131072, over random rows (aim {LIKENESS:g}) | " + " | ".join(names) + " |")
+    print("|---|" + "---:|" * len(names))
+    found = {}
+    for label, call in cases.items():
+        timings = timed({name: partial(call, x) for name, x in rows.items()}, seconds)
+        found[label] = {name: ratio(timings[name], timings["random"]) for name in names}
+        print(f"| {label} | " + " | ".join(f"{v:.2f}" for v in found[label].values()) + " |")
+    return found
 
 
 def figures(timings: dict[str, Timing], elements: int) -> Report:
