@@ -82,13 +82,12 @@ bool is_multiple(const void* data, std::span<const std::int64_t> strides, std::i
                      [item](std::int64_t stride) { return stride % item == 0; });
 }
 
-void choose_layout(Call& call, const ConstView& x, const View& out) {
+void choose_layout(Call& call, const ConstView& x, const View& out, bool columns) {
   const std::int64_t item = itemsize(call.row_dtype);
-  const bool plain = call.x_dtype == call.row_dtype && !call.x_swapped && !call.y_swapped &&
-                     is_multiple(x.data, x.strides, item) &&
-                     is_multiple(out.data, out.strides, item);
-  call.plain =
-      plain && call.where == nullptr && call.temperatures == nullptr && call.temperature == 1.0;
+  call.aligned = call.x_dtype == call.row_dtype && !call.x_swapped && !call.y_swapped &&
+                 is_multiple(x.data, x.strides, item) && is_multiple(out.data, out.strides, item);
+  call.plain = call.aligned && call.where == nullptr && call.temperatures == nullptr &&
+               call.temperature == 1.0;
   call.direct = call.plain;
   const bool keeps_axis = call.op != Op::logsumexp;
   const auto contiguous = [&](const Dim& dim) {
@@ -100,7 +99,7 @@ void choose_layout(Call& call, const ConstView& x, const View& out) {
     if (call.direct) call.layout = Layout::rows;
     return;
   }
-  const int inner = plain ? find_inner(call, item) : -1;
+  const int inner = call.aligned && columns ? find_inner(call, item) : -1;
   if (inner < 0) return;
   call.layout = Layout::columns;
   const auto at = call.outer.dims.begin() + inner;
@@ -145,7 +144,7 @@ void check_options(const Options& options) {
 }
 
 Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> axes,
-               const Options& options) {
+               const Options& options, bool columns) {
   check_view(x, "x");
   check_data(x, "x");
   check_view(as_input(out), "out");
@@ -217,7 +216,7 @@ Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> 
     }
   }
   call.in_place = op != Op::logsumexp && x.data == out.data;
-  choose_layout(call, x, out);
+  choose_layout(call, x, out, columns);
   if (call.layout == Layout::packed) call.direct = false;
   return call;
 }

@@ -47,8 +47,9 @@ struct Call {
   DimList outer;    // Layout::columns: without the inner axis
   Dim inner;        // Layout::columns: the contiguous axis
   Layout layout;
-  bool plain;  // x and y hold aligned elements of row_dtype in native order; no mask, temperature 1
-  bool direct;  // kernels may read x and write y as they lie in memory
+  bool aligned;  // x and y hold aligned elements of row_dtype in native order
+  bool plain;    // the same, and there is no mask, and the temperature is 1
+  bool direct;   // kernels may read x and write y as they lie in memory
   std::int64_t rows;
   std::int64_t row_length;
   bool in_place;
@@ -56,9 +57,9 @@ struct Call {
   Problem problem() const;
 };
 
-// Throws as softmax.hpp says.
+// Throws as softmax.hpp says. Without columns the layout is rows or packed.
 Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> axes,
-               const Options& options);
+               const Options& options, bool columns = true);
 
 // Whether a temperature is positive and finite, also once rounded to the arithmetic type.
 bool is_valid_temperature(double temperature, DType row_dtype) noexcept;

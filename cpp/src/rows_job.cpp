@@ -42,10 +42,10 @@ RowsJob rows_job(const Call& call, std::int64_t row, std::int64_t rows) {
     job.store = store_row;
     job.context = &call;
     job.first_row = row;
-    job.temperatures = call.temperatures == nullptr ? static_cast<const void*>(&call.temperature)
-                                                    : call.temperatures + at.temperature;
-    job.temperature_stride = call.temperatures == nullptr ? 0 : step.temperature;
   }
+  job.temperatures = call.temperatures == nullptr ? static_cast<const void*>(&call.temperature)
+                                                  : call.temperatures + at.temperature;
+  job.temperature_stride = call.temperatures == nullptr ? 0 : step.temperature;
   job.empty_is_zero = call.empty == EmptyRow::zero;
   return job;
 }

@@ -1,4 +1,5 @@
 // Compiles every kernel for the instruction set that FASTSOFTMAX_ISA names, and defines its table.
+#include "kernels/backward.h"
 #include "kernels/columns.h"
 #include "kernels/gumbel.h"
 #include "kernels/stats.h"
@@ -59,6 +60,7 @@ constexpr kernels::KernelTable kTable = {
     stats_entry<GatheredRows<F32>>,
     stats_entry<GatheredRows<F64>>,
     for_rows<SampleTable, SampleKernels>(),
+    for_rows<BackwardEntries, BackwardKernels>(),
 };
 
 }  // namespace

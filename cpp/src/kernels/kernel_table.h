@@ -177,6 +177,30 @@ struct StatsJob {
   void* stats;   // a RowStats for each row
 };
 
+// Gradients: job.rows.x holds rows of the gradient of softmax's or log_softmax's output (op says
+// whose), job.rows.y gets those of the gradient of the scores. Temperatures are there for
+// contiguous rows too; algorithm and scratch are not used.
+struct BackwardJob {
+  RowsJob rows;
+  const void* output;  // rows of what the operation gave, laid out as x may be
+  std::int64_t output_stride;
+  const void* output_context;  // with rows.fetch
+};
+// The sum of a row, or of some of its blocks, is hi + lo.
+struct SumPair {
+  double hi, lo;
+};
+struct BackwardKernels {
+  void (*rows)(const BackwardJob& job);
+  // One row shared by several threads: sums[first .. last) of its blocks, their join in order, and
+  // the output of a range of blocks.
+  void (*sum)(const BackwardJob& job, std::int64_t first_block, std::int64_t last_block,
+              SumPair* sums);
+  SumPair (*join)(const SumPair* sums, std::int64_t blocks);
+  void (*write)(const BackwardJob& job, const SumPair& sum, std::int64_t first_block,
+                std::int64_t last_block);
+};
+
 // Where the random numbers of a row come from: Philox4x32-10 with this key and the counter (draw,
 // position, id).
 struct RandomStream {
@@ -257,6 +281,7 @@ struct KernelTable {
   void (*stats_gathered_f32)(const StatsJob& job);
   void (*stats_gathered_f64)(const StatsJob& job);
   ForRows<SampleKernels> sample;
+  ForRows<BackwardKernels> backward;
 };
 
 const KernelTable& scalar_table() noexcept;

@@ -155,6 +155,10 @@ struct F32 : F32Contract {
     return {{_mm256_add_pd(a.q[0], b.q[0]), _mm256_add_pd(a.q[1], b.q[1]),
              _mm256_add_pd(a.q[2], b.q[2]), _mm256_add_pd(a.q[3], b.q[3])}};
   }
+  static Wide fma(Wide a, Wide b, Wide c) {
+    const auto at = [&](int i) { return _mm256_fmadd_pd(a.q[i], b.q[i], c.q[i]); };
+    return {{at(0), at(1), at(2), at(3)}};
+  }
   static void store(double* p, const Wide& v) {
     for (int i = 0; i < 4; ++i) _mm256_storeu_pd(p + 4 * i, v.q[i]);
   }

@@ -149,6 +149,9 @@ struct F32 : F32Contract {
   static Wide add(Wide a, Wide b) {
     return {_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)};
   }
+  static Wide fma(Wide a, Wide b, Wide c) {
+    return {_mm512_fmadd_pd(a.low, b.low, c.low), _mm512_fmadd_pd(a.high, b.high, c.high)};
+  }
   static void store(double* p, const Wide& v) {
     _mm512_storeu_pd(p, v.low);
     _mm512_storeu_pd(p + 8, v.high);

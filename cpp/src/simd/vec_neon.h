@@ -136,6 +136,10 @@ struct F32 : F32Contract {
     for (int i = 0; i < 8; ++i) a.q[i] = vaddq_f64(a.q[i], b.q[i]);
     return a;
   }
+  static Wide fma(const Wide& a, const Wide& b, Wide c) {
+    for (int i = 0; i < 8; ++i) c.q[i] = vfmaq_f64(c.q[i], a.q[i], b.q[i]);
+    return c;
+  }
   static void store(double* p, const Wide& v) {
     for (int i = 0; i < 8; ++i) vst1q_f64(p + 2 * i, v.q[i]);
   }

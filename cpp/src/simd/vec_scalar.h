@@ -26,7 +26,8 @@
 //   scale_down(v, d)    v * 2^d for integers d <= 100; where d < -126 (-1022) any value of at most
 //                       |v| * 2^-126 (2^-1022)
 //   Wide, widen(r)      (F32) 16 consecutive lanes in double, from registers or memory;
-//                       add(Wide, Wide), store(p, Wide) and sum(Wide), by halving
+//                       add(Wide, Wide), store(p, Wide) and sum(Wide), by halving;
+//                       fma(a, b, c) of Wides where a*b is exact, as of widened lanes
 //   narrow(w, hi, lo)   w rounded to registers of floats, and what that took, rounded
 //   split(hi, lo, ..)   `width` positive normal numbers hi + lo as (m_hi + m_lo) * 2^q,
 //                       1 <= m_hi + m_lo < 2, each part rounded to T; NaN where hi is NaN
@@ -131,6 +132,12 @@ struct F32 : Scalar<F32Contract> {
     return w;
   }
   using Scalar<F32Contract>::add;
+  static Wide fma(const Wide& a, const Wide& b, const Wide& c) {
+    Wide w;
+    for (int j = 0; j < join_lanes; ++j) w.lane[j] = a.lane[j] * b.lane[j] + c.lane[j];
+    return w;
+  }
+  using Scalar<F32Contract>::fma;
   static void store(double* p, const Wide& v) { __builtin_memcpy(p, v.lane, sizeof v.lane); }
   static double sum(Wide v) {
     for (int h = join_lanes / 2; h > 0; h /= 2)

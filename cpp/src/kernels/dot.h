@@ -1,0 +1,131 @@
+// Sums of numbers of either sign, and of products: sum_i x_i, or sum_i x_i y_i (Products).
+//
+// Lanes and their join are those of block.h. In f32 lanes are doubles, in which a product of two
+// elements is exact; in f64 they carry the errors of products and sums along.
+//
+// Error: of a block, relative to the sum of |x_i| or |x_i y_i|: 22 * 2^-53 in f32, where nothing
+// over- or underflows; 2^10 * 2^-106 in f64, as long as no product or sum does.
+// Special values: the first part of the sum is that of plain additions; the errors beside it may be
+// NaN where it is not finite.
+//
+// Source: Ogita, Rump and Oishi, Accurate Sum and Dot Product (2005).
+#pragma once
+
+#include "kernels/block.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+// Elements of a Wide.
+template <class A, class In>
+[[gnu::always_inline]] inline typename A::Wide load_wide(const In* p, Whole) {
+  typename A::reg r[A::join_lanes / A::width];
+  FASTSOFTMAX_UNROLL
+  for (int k = 0; k * A::width < A::join_lanes; ++k) r[k] = A::load(p + k * A::width);
+  return A::widen(r);
+}
+template <class A, class In>
+[[gnu::always_inline]] inline typename A::Wide load_wide(const In* p, Part part) {
+  typename A::reg r[A::join_lanes / A::width];
+  FASTSOFTMAX_UNROLL
+  for (int k = 0; k * A::width < A::join_lanes; ++k) {
+    const int left = part.n - k * A::width;
+    r[k] = A::set1(0);
+    if (left > 0) r[k] = A::load(p + k * A::width, left < A::width ? left : A::width, r[k]);
+  }
+  return A::widen(r);
+}
+
+// The lanes of an f32 block in double, some of them at a time.
+template <class A, bool Products, int First = 0, class In>
+[[gnu::always_inline]] inline void sum_wide(typename A::Wide* lanes, const In* x, const In* y,
+                                            int count) {
+  using Wide = typename A::Wide;
+  constexpr int width = A::join_lanes;
+  constexpr int at_once = A::summed_at_once * A::width / width;
+  constexpr std::int64_t kAhead = 2 * A::block * sizeof(In);
+  const typename A::reg zeros[width / A::width] = {};
+  Wide sum[at_once];
+  FASTSOFTMAX_UNROLL
+  for (int v = 0; v < at_once; ++v) sum[v] = A::widen(zeros);
+  const auto take = [&](int v, int i, auto part) __attribute__((always_inline)) {
+    const Wide term = load_wide<A>(x + i, part);
+    if constexpr (Products)
+      sum[v] = A::fma(term, load_wide<A>(y + i, part), sum[v]);
+    else
+      sum[v] = A::add(term, sum[v]);
+  };
+  int i = First * width;
+  for (; i - First * width + A::lanes <= count; i += A::lanes) {
+    if constexpr (First == 0) {
+      prefetch(x + i, kAhead);
+      if constexpr (Products) prefetch(y + i, kAhead);
+    }
+    FASTSOFTMAX_UNROLL
+    for (int v = 0; v < at_once; ++v) take(v, i + v * width, Whole{});
+  }
+  for (int v = 0; v < at_once; ++v, i += width) {
+    if (i + width <= count)
+      take(v, i, Whole{});
+    else if (i < count)
+      take(v, i, Part{count - i});
+  }
+  FASTSOFTMAX_UNROLL
+  for (int v = 0; v < at_once; ++v) lanes[First + v] = sum[v];
+  if constexpr ((First + at_once) * width < A::lanes)
+    sum_wide<A, Products, First + at_once>(lanes, x, y, count);
+}
+
+// Those of an f64 block with their errors. Any of a sum and a term may be the larger.
+template <class A, bool Products, int First = 0>
+[[gnu::always_inline]] inline void sum_carried(LaneSums<A>& lanes, const double* x, const double* y,
+                                               int count) {
+  constexpr int at_once = A::summed_at_once;
+  const auto zero = A::set1(0);
+  typename A::reg sum[at_once];
+  typename A::reg error[at_once];
+  FASTSOFTMAX_UNROLL
+  for (int v = 0; v < at_once; ++v) sum[v] = error[v] = zero;
+  for_each_vector<A, First, at_once>(
+      count, [&](int v, int i, auto part) __attribute__((always_inline)) {
+        auto& s = sum[v - First];
+        auto& e = error[v - First];
+        auto term = load<A>(x + i, part, zero);
+        if constexpr (Products) {
+          const auto a = term;
+          const auto b = load<A>(y + i, part, zero);
+          term = A::mul(a, b);
+          e = A::sub(e, A::fnma(a, b, term));
+        }
+        const auto larger = A::add(s, term);
+        const auto other = A::sub(larger, s);
+        e = A::add(e, A::add(A::sub(s, A::sub(larger, other)), A::sub(term, other)));
+        s = larger;
+      });
+  FASTSOFTMAX_UNROLL
+  for (int v = 0; v < at_once; ++v) {
+    lanes.sum.r[First + v] = sum[v];
+    lanes.error.r[First + v] = error[v];
+  }
+  if constexpr (First + at_once < Lanes<A>::count)
+    sum_carried<A, Products, First + at_once>(lanes, x, y, count);
+}
+
+template <class A, bool Products, class In>
+[[gnu::noinline]] Sum2 sum_of_block(const In* x, const In* y, int count) {
+  if constexpr (sizeof(typename A::T) == sizeof(float)) {
+    static_assert(A::lanes == 4 * A::join_lanes);
+    typename A::Wide lanes[4];
+    sum_wide<A, Products>(lanes, x, y, count);
+    return {A::sum(A::add(A::add(lanes[0], lanes[2]), A::add(lanes[1], lanes[3]))), 0.0};
+  } else {
+    LaneSums<A> lanes;
+    sum_carried<A, Products>(lanes, x, y, count);
+    return join<A>(lanes);
+  }
+}
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax
