@@ -16,6 +16,23 @@ py::object hand_back(const Operand& x, const py::object& result, DType dtype, bo
   return scalar ? py::object(result[py::tuple()]) : result;
 }
 
+py::array new_result(const Operand& x, ArrayView& result, std::span<const bool> dropped) {
+  if (x.source == Source::tensor) {
+    return new_aligned_array(storage_dtype(result.dtype), result, dropped);
+  }
+  const bool same_type = result.dtype == x.view.dtype && !x.view.byteswapped;
+  const py::dtype dtype =
+      same_type ? py::reinterpret_borrow<py::array>(x.array).dtype() : numpy_dtype(result.dtype);
+  return new_array(dtype, result, dropped);
+}
+
+py::object hand_back_output(const Operand& output) {
+  if (output.source == Source::tensor) {
+    py::module_::import("fastsoftmax._interop").attr("written")(output.object);
+  }
+  return py::reinterpret_borrow<py::object>(output.object);
+}
+
 Request::Request(Op op, const RawArguments& arguments, bool out_may_keep_dims)
     : op_(op), keepdims_(read_flag(arguments.keepdims)) {
   read_operand(arguments.x, "x", x_);
@@ -92,19 +109,6 @@ void Request::separate_inputs() {
   }
 }
 
-py::array Request::allocate() {
-  const bool drops = op_ == Op::logsumexp && !keepdims_;
-  const std::span<const bool> dropped =
-      drops ? std::span<const bool>(axes_.reduced) : std::span<const bool>();
-  if (x_.source == Source::tensor) {
-    return new_aligned_array(storage_dtype(result_.dtype), result_, dropped);
-  }
-  const bool same_type = result_.dtype == x_.view.dtype && !x_.view.byteswapped;
-  const py::dtype dtype =
-      same_type ? py::reinterpret_borrow<py::array>(x_.array).dtype() : numpy_dtype(result_.dtype);
-  return new_array(dtype, result_, dropped);
-}
-
 void Request::run() const {
   switch (op_) {
     case Op::softmax:
@@ -118,7 +122,11 @@ void Request::run() const {
 
 py::object Request::compute() {
   py::object result;
-  if (!has_output_) result = allocate();
+  if (!has_output_) {
+    const bool drops = op_ == Op::logsumexp && !keepdims_;
+    result = new_result(x_, result_,
+                        drops ? std::span<const bool>(axes_.reduced) : std::span<const bool>());
+  }
   if (x_.view.size() < gil_threshold) {
     run();
   } else {
@@ -129,12 +137,7 @@ py::object Request::compute() {
 }
 
 py::object Request::give(const py::object& result) const {
-  if (has_output_) {
-    if (output_.source == Source::tensor) {
-      py::module_::import("fastsoftmax._interop").attr("written")(output_.object);
-    }
-    return py::reinterpret_borrow<py::object>(output_.object);
-  }
+  if (has_output_) return hand_back_output(output_);
   const bool scalar =
       op_ == Op::logsumexp && !keepdims_ && axes_.count == static_cast<std::size_t>(result_.ndim);
   return hand_back(x_, result, result_.dtype, scalar);

@@ -17,6 +17,13 @@ inline constexpr std::int64_t gil_threshold = 1 << 15;
 // `scalar` and x is no tensor or subclass.
 py::object hand_back(const Operand& x, const py::object& result, DType dtype, bool scalar = false);
 
+// A new array for a result for the operand x that is laid out as `result`, without the axes marked
+// in `dropped`; sets result.data.
+py::array new_result(const Operand& x, ArrayView& result, std::span<const bool> dropped = {});
+
+// The caller's output, now that it has been written.
+py::object hand_back_output(const Operand& output);
+
 // Borrowed from the caller; nullptr where not passed.
 struct RawArguments {
   PyObject* x = nullptr;
@@ -54,7 +61,6 @@ class Request {
   void lay_out_result();
   void take_output(PyObject* out, bool may_keep_dims);
   void separate_inputs();
-  py::array allocate();
   void run() const;
   py::object give(const py::object& result) const;
 

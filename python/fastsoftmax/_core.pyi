@@ -330,6 +330,96 @@ def logsumexp(
     dtype: _DType = None,
 ) -> Any: ...
 @overload
+def softmax_backward(
+    grad: _Array,
+    y: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    out: _Out,
+) -> _Out: ...
+@overload
+def softmax_backward(
+    grad: NDArray[_Floating],
+    y: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    out: None = None,
+) -> NDArray[_Floating]: ...
+@overload
+def softmax_backward(
+    grad: NDArray[Any],
+    y: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    out: None = None,
+) -> NDArray[Any]: ...
+@overload
+def softmax_backward(
+    grad: _Tensor,
+    y: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    out: None = None,
+) -> _Tensor: ...
+@overload
+def softmax_backward(
+    grad: ArrayLike,
+    y: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    out: None = None,
+) -> NDArray[Any]: ...
+@overload
+def log_softmax_backward(
+    grad: _Array,
+    y: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    out: _Out,
+) -> _Out: ...
+@overload
+def log_softmax_backward(
+    grad: NDArray[_Floating],
+    y: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    out: None = None,
+) -> NDArray[_Floating]: ...
+@overload
+def log_softmax_backward(
+    grad: NDArray[Any],
+    y: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    out: None = None,
+) -> NDArray[Any]: ...
+@overload
+def log_softmax_backward(
+    grad: _Tensor,
+    y: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    out: None = None,
+) -> _Tensor: ...
+@overload
+def log_softmax_backward(
+    grad: ArrayLike,
+    y: _Array,
+    axis: _Axis = -1,
+    *,
+    temperature: _Array = 1.0,
+    out: None = None,
+) -> NDArray[Any]: ...
+@overload
 def softmax_topk(
     x: _Array,
     k: SupportsIndex,

@@ -27,6 +27,8 @@ SIGNATURES = {
         "(x, axis=-1, *, op='softmax', temperature=1.0, where=None, empty='nan', out=None, "
         "dtype=None, algorithm='auto')"
     ),
+    "softmax_backward": "(grad, y, axis=-1, *, temperature=1.0, out=None)",
+    "log_softmax_backward": "(grad, y, axis=-1, *, temperature=1.0, out=None)",
     "softmax_topk": (
         "(x, k, axis=-1, *, temperature=1.0, where=None, normalize='full', log=False, "
         "empty='nan', return_logsumexp=False)"
@@ -56,6 +58,8 @@ def test_functions_accept_the_parameters_of_their_signatures(name):
     defaults = {p.name: p.default for p in inspect.signature(function).parameters.values()}
     if "k" in defaults:
         defaults["k"] = 1
+    if "y" in defaults:
+        defaults["y"] = [1.0]
     function(**(defaults | {next(iter(defaults)): [1.0]}))
 
 
@@ -132,6 +136,8 @@ k: NDArray[np.int64] | np.int64 = fs.sample([1.0, 2.0], seed=np.random.default_r
 m: fs.SampleResult = fs.sample(half, return_logprobs=True, top_logprobs=3)
 n: fs.GumbelTopK = fs.gumbel_topk(half, 2, row_ids=[3])
 o: NDArray[np.float64] = fs.Mirostat(3.0, seed=1).mu
+p: NDArray[np.float16] = fs.softmax_backward(half, half, None, temperature=[2.0])
+q: NDArray[np.float16] = fs.log_softmax_backward([1.0], [0.0], out=half)
 with fs.threads(2):
     pass
 """
@@ -155,12 +161,14 @@ fs.sample([1.0], seed=object())
 fs.sample([1.0]).logprobs
 fs.gumbel_topk([1.0])
 fs.Mirostat("high")
+fs.softmax_backward([1.0])
+fs.log_softmax_backward([1.0], [0.0], where=[True])
 """
 
 
 def test_a_type_checker_accepts_good_calls_and_refuses_bad_ones(tmp_path):
     api = pytest.importorskip("mypy.api")
-    for name, text, wrong in (("use.py", USE, []), ("misuse.py", MISUSE, list(range(4, 21)))):
+    for name, text, wrong in (("use.py", USE, []), ("misuse.py", MISUSE, list(range(4, 23)))):
         path = tmp_path / name
         path.write_text(text)
         cache = str(tmp_path / "cache")
