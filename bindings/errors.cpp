@@ -45,6 +45,8 @@ void set_python_error() noexcept {
     error.set_error();
   } catch (const InvalidAxis& error) {
     set_axis_error(error.what());
+  } catch (const InvalidIndex& error) {
+    PyErr_SetString(PyExc_IndexError, error.what());
   } catch (const InvalidType& error) {
     PyErr_SetString(PyExc_TypeError, error.what());
   } catch (const InvalidArgument& error) {

@@ -14,6 +14,7 @@ from . import _core
 from ._core import (
     caches,
     compiler,
+    cross_entropy,
     explain,
     get_num_threads,
     gumbel_topk,
@@ -36,6 +37,7 @@ from ._core import (
 from ._mirostat import Mirostat
 from ._plan import Plan
 from ._results import (
+    CrossEntropy,
     GumbelTopK,
     SampleResult,
     SoftmaxStats,
@@ -49,6 +51,7 @@ from ._tune import Tuning, reset_tuning, tune
 __version__ = version()
 
 __all__ = [
+    "CrossEntropy",
     "GumbelTopK",
     "Mirostat",
     "Plan",
@@ -62,6 +65,7 @@ __all__ = [
     "caches",
     "cmake_dir",
     "compiler",
+    "cross_entropy",
     "explain",
     "get_num_threads",
     "gumbel_topk",

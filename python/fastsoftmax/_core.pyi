@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ._plan import Plan
 from ._results import (
+    CrossEntropy,
     GumbelTopK,
     SampleResult,
     SoftmaxStats,
@@ -46,6 +47,7 @@ _Axis: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...] | None
 _Algorithm: TypeAlias = Literal[
     "auto", "three_pass_reload", "three_pass_recompute", "two_pass", "online", "online_reload"
 ]
+_Reduction: TypeAlias = Literal["mean", "sum", "none"]
 _Empty: TypeAlias = Literal["nan", "zero"]
 _DType: TypeAlias = DTypeLike | _TorchDType | None
 _Seed: TypeAlias = _Array | np.random.Generator | None
@@ -419,6 +421,70 @@ def log_softmax_backward(
     temperature: _Array = 1.0,
     out: None = None,
 ) -> NDArray[Any]: ...
+@overload
+def cross_entropy(
+    logits: _Array,
+    targets: _Array,
+    axis: SupportsIndex = -1,
+    *,
+    weight: _Array | None = None,
+    ignore_index: SupportsIndex = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    reduction: _Reduction = "mean",
+    grad_out: _Array | None = None,
+    need_grad: Literal[True],
+    inplace_grad: bool = False,
+) -> CrossEntropy: ...
+@overload
+def cross_entropy(
+    logits: _Array,
+    targets: _Array,
+    axis: SupportsIndex = -1,
+    *,
+    weight: _Array | None = None,
+    ignore_index: SupportsIndex = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    reduction: _Reduction = "mean",
+    grad_out: _Array | None = None,
+    need_grad: bool = False,
+    inplace_grad: Literal[True],
+) -> CrossEntropy: ...
+@overload
+def cross_entropy(
+    logits: _Array,
+    targets: _Array,
+    axis: SupportsIndex = -1,
+    *,
+    weight: _Array | None = None,
+    ignore_index: SupportsIndex = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    reduction: _Reduction = "mean",
+    grad_out: _Array | None = None,
+    need_grad: Literal[False] = False,
+    inplace_grad: Literal[False] = False,
+) -> Any: ...
+@overload
+def cross_entropy(
+    logits: _Array,
+    targets: _Array,
+    axis: SupportsIndex = -1,
+    *,
+    weight: _Array | None = None,
+    ignore_index: SupportsIndex = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    reduction: _Reduction = "mean",
+    grad_out: _Array | None = None,
+    need_grad: bool = False,
+    inplace_grad: bool = False,
+) -> Any: ...
 @overload
 def softmax_topk(
     x: _Array,

@@ -51,3 +51,11 @@ class GumbelTopK(NamedTuple):
 
     values: Any
     indices: Any
+
+
+class CrossEntropy(NamedTuple):
+    """The result of `cross_entropy` with a gradient."""
+
+    loss: Any
+    grad: Any
+    logsumexp: Any

@@ -70,6 +70,11 @@ class InvalidAxis : public InvalidArgument {
   using InvalidArgument::InvalidArgument;
 };
 
+// An element that an axis does not have.
+class InvalidIndex : public InvalidArgument {
+  using InvalidArgument::InvalidArgument;
+};
+
 // A dtype that the operation does not support.
 class InvalidType : public InvalidArgument {
   using InvalidArgument::InvalidArgument;

@@ -2,6 +2,7 @@
 #include "kernels/backward.h"
 #include "kernels/columns.h"
 #include "kernels/gumbel.h"
+#include "kernels/loss_gradient.h"
 #include "kernels/stats.h"
 #include "kernels/topk.h"
 
@@ -61,6 +62,7 @@ constexpr kernels::KernelTable kTable = {
     stats_entry<GatheredRows<F64>>,
     for_rows<SampleTable, SampleKernels>(),
     for_rows<BackwardEntries, BackwardKernels>(),
+    for_rows<LossEntries, LossKernels>(),
 };
 
 }  // namespace

@@ -201,6 +201,60 @@ struct BackwardKernels {
                 std::int64_t last_block);
 };
 
+// Losses of rows: with M the maximum, L the log of the sum of e^(z - M), t the target and k_i the
+// coefficients of the other terms, a row's loss is made of L, z_t - M and sum_i k_i (M - z_i).
+enum class Coefficients : int { none, ones, given };
+
+struct LossJob {
+  RowsJob rows;  // scores; y and store are for the gradient; op, algorithm, scratch are not used
+  Coefficients coefficients;
+  FetchFn fetch_coefficients;  // given: as arithmetic elements
+  const void* coefficients_context;
+  double softcap;               // scores are softcap * tanh(z / softcap); 0: as they are
+  const std::int64_t* targets;  // for each row its element, or one outside of the row: none
+  bool in_parts;                // add: other elements of the rows come in other jobs
+};
+
+// What is known of a row, whose elements may come in several jobs: all but the last end with a
+// block.
+struct LossTotals {
+  static constexpr std::int32_t kNothing = -(1 << 28);
+  double all_hi = 0, all_lo = 0;    // as those of BlockSum
+  double rest_hi = 0, rest_lo = 0;  // without the first maximum
+  double max = -__builtin_inf();
+  std::int32_t all_exponent = kNothing, rest_exponent = kNothing;
+  bool out_of_domain = false;
+  double target = 0;        // its score
+  SumPair scores{};         // sum of k_i z_i
+  double coefficients = 0;  // sum of k_i
+};
+
+struct RowLoss {
+  // irregular: the row has no softmax, or its maximum is outside the domain of the exponential.
+  enum Kind : int { regular, irregular } kind;
+  double max;
+  double log_sum;       // L
+  double target;        // z_t - M
+  double coefficients;  // sum of k_i
+  double distance;      // sum of k_i (M - z_i)
+};
+
+// dz_i = softmax * p_i + coefficient * k_i, and `target` more at the target.
+struct LossGradient {
+  enum Kind : int { regular, zero, nan } kind;
+  double max, log_sum;
+  double softmax, coefficient, target;
+};
+
+struct LossKernels {
+  void (*add)(const LossJob& job, LossTotals* totals);
+  void (*finish)(const LossTotals* totals, std::int64_t rows, RowLoss* losses);
+  // A row of the job that holds all of its elements, whatever they are; NaN where it has no
+  // softmax.
+  RowLoss (*irregular)(const LossJob& job, std::int64_t row);
+  void (*gradient)(const LossJob& job, const LossGradient* gradients);
+};
+
 // Where the random numbers of a row come from: Philox4x32-10 with this key and the counter (draw,
 // position, id).
 struct RandomStream {
@@ -282,6 +336,7 @@ struct KernelTable {
   void (*stats_gathered_f64)(const StatsJob& job);
   ForRows<SampleKernels> sample;
   ForRows<BackwardKernels> backward;
+  ForRows<LossKernels> loss;
 };
 
 const KernelTable& scalar_table() noexcept;

@@ -56,6 +56,7 @@ template <bool Log>
 struct BlockSums {
   RowTotal<Log>* total;
   BlockSum* array;
+  bool in_parts = false;  // other blocks of the row come in other calls
 
   [[gnu::always_inline]] void operator()(std::int64_t block, const BlockSum& sum) const {
     if (total != nullptr)
@@ -205,7 +206,7 @@ template <class A, bool Log, RowAlgorithm G, class Source>
       max = block_largest;
       sum_rest<A>(out, x, count, max, exponent);
     }
-    if (!summed && (!Log || length > A::block)) {
+    if (!summed && (!Log || length > A::block || emit.in_parts)) {
       Sum2 sum;
       if constexpr (G == RowAlgorithm::online_reload && !Log) {
         if (stored.exponents != nullptr) stored.exponents[b] = exponent;

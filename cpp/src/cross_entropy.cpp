@@ -1,0 +1,224 @@
+#include "fastsoftmax/cross_entropy.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "axis_call.h"
+#include "gather.h"
+#include "loss_rows.h"
+#include "view_checks.h"
+
+namespace fastsoftmax {
+namespace {
+
+using kernels::Coefficients;
+
+std::string position_text(std::int64_t row, std::span<const std::int64_t> shape) {
+  std::vector<std::int64_t> at(shape.size());
+  for (std::size_t d = shape.size(); d-- > 0;) {
+    at[d] = row % shape[d];
+    row /= shape[d];
+  }
+  return shape_text(at);
+}
+
+std::vector<std::int64_t> without_axis(const ConstView& logits, int axis) {
+  std::vector<std::int64_t> shape(logits.shape.begin(), logits.shape.end());
+  shape.erase(shape.begin() + static_cast<std::ptrdiff_t>(axis_of(logits, axis)));
+  return shape;
+}
+
+// The elements of a view in C order.
+template <class T>
+std::vector<T> elements_of(const ConstView& view, std::span<const std::int64_t> shape,
+                           const char* what) {
+  std::array<std::int64_t, kMaxDims> strides{};
+  broadcast(view, shape, what, strides);
+  check_data(view, what);
+  std::int64_t count = 1;
+  for (const std::int64_t n : shape) count *= n;
+  std::vector<T> values(static_cast<std::size_t>(count));
+  for (std::int64_t i = 0; i < count; ++i) {
+    const char* p = static_cast<const char*>(view.data);
+    std::int64_t rest = i;
+    for (std::size_t d = shape.size(); d-- > 0; rest /= shape[d]) p += rest % shape[d] * strides[d];
+    std::copy_n(p, sizeof(T), reinterpret_cast<char*>(&values[static_cast<std::size_t>(i)]));
+  }
+  return values;
+}
+
+void check_dtype(const ConstView& view, DType dtype, const char* what) {
+  if (view.dtype != dtype || view.byteswapped)
+    throw InvalidType(std::string(what) + " must be " + std::string(name(dtype)) + ", got " +
+                      std::string(name(view.dtype)));
+}
+
+void check_options(const CrossEntropyOptions& o) {
+  if (!(o.label_smoothing >= 0.0 && o.label_smoothing <= 1.0))
+    throw InvalidArgument("label_smoothing must be between 0 and 1, got " +
+                          number_text(o.label_smoothing));
+  if (!(o.z_loss >= 0.0 && std::isfinite(o.z_loss)))
+    throw InvalidArgument("z_loss must be finite and not negative, got " + number_text(o.z_loss));
+  if (!(o.softcap >= 0.0 && std::isfinite(o.softcap)))
+    throw InvalidArgument("softcap must be positive and finite, got " + number_text(o.softcap));
+}
+
+struct CrossEntropy {
+  const ConstView& logits;
+  int axis;
+  const CrossEntropyOptions& options;
+  std::vector<std::int64_t> row_shape = without_axis(logits, axis);
+  std::int64_t classes = logits.shape[axis_of(logits, axis)];
+  double divisor = 1.0;
+  std::vector<double> class_weights{};
+
+  double weight_of(std::int64_t c) const {
+    return class_weights.empty() ? 1.0 : class_weights[static_cast<std::size_t>(c)];
+  }
+
+  void read_class_weights() {
+    if (!options.weight) return;
+    const ConstView& weight = *options.weight;
+    check_view(weight, "weight");
+    check_dtype(weight, DType::f64, "weight");
+    const std::int64_t expected[] = {classes};
+    if (!std::ranges::equal(weight.shape, expected))
+      throw InvalidArgument("weight has shape " + shape_text(weight.shape) + ", expected " +
+                            shape_text(expected));
+    class_weights = elements_of<double>(weight, expected, "weight");
+  }
+
+  void read_targets(const ConstView& targets, LossRows& rows) {
+    if (!std::ranges::equal(targets.shape, row_shape))
+      throw InvalidArgument("targets have shape " + shape_text(targets.shape) + ", expected " +
+                            shape_text(row_shape) + " for classes or " + shape_text(logits.shape) +
+                            " for probabilities");
+    check_dtype(targets, DType::i64, "targets");
+    rows.targets = elements_of<std::int64_t>(targets, row_shape, "targets");
+    divisor = 0.0;
+    const double smoothing = options.label_smoothing;
+    rows.weights.resize(rows.targets.size());
+    for (std::size_t r = 0; r < rows.targets.size(); ++r) {
+      std::int64_t& target = rows.targets[r];
+      if (target == options.ignore_index) {
+        target = kIgnored;
+        continue;
+      }
+      if (target < 0 || target >= classes)
+        throw InvalidIndex("target " + std::to_string(target) + " of row " +
+                           (row_shape.size() == 1
+                                ? std::to_string(r)
+                                : position_text(static_cast<std::int64_t>(r), row_shape)) +
+                           " is out of bounds for " + std::to_string(classes) + " classes");
+      const double weight = weight_of(target);
+      divisor += weight;
+      rows.weights[r].target = weight * (1.0 - smoothing);
+      rows.weights[r].coefficients = smoothing / static_cast<double>(classes);
+      rows.weights[r].z = options.z_loss * weight;
+    }
+    if (smoothing > 0.0)
+      rows.coefficients.kind = class_weights.empty() ? Coefficients::ones : Coefficients::given;
+  }
+
+  void read_probabilities(const ConstView& targets, LossRows& rows, Call& probabilities) {
+    Options core;
+    core.dtype = rows.call.row_dtype == DType::f64 ? DType::f64 : DType::f32;
+    probabilities = axis_call(targets, axis, core);
+    rows.targets.assign(static_cast<std::size_t>(rows.call.rows), kNoTarget);
+    rows.weights.assign(static_cast<std::size_t>(rows.call.rows), {0.0, 1.0, options.z_loss, 1.0});
+    LossCoefficients& k = rows.coefficients;
+    k.kind = Coefficients::given;
+    k.probabilities = &probabilities;
+    k.keep = 1.0 - options.label_smoothing;
+    k.spread = options.label_smoothing / static_cast<double>(std::max<std::int64_t>(classes, 1));
+    divisor = static_cast<double>(rows.call.rows);
+  }
+
+  void read_upstream(LossRows& rows) const {
+    std::vector<double> upstream;
+    if (options.grad_out) {
+      check_view(*options.grad_out, "grad_out");
+      check_dtype(*options.grad_out, DType::f64, "grad_out");
+      const bool each = options.reduction == Reduction::none;
+      upstream = elements_of<double>(
+          *options.grad_out,
+          each ? std::span<const std::int64_t>(row_shape) : std::span<const std::int64_t>(),
+          "grad_out");
+    }
+    const double scale = options.reduction == Reduction::mean ? 1.0 / divisor : 1.0;
+    for (std::size_t r = 0; r < rows.weights.size(); ++r)
+      rows.weights[r].upstream =
+          upstream.empty() ? scale : scale * upstream[upstream.size() == 1 ? 0 : r];
+  }
+};
+
+void put(const View& to, const std::vector<double>& values) {
+  const std::int64_t item = itemsize(to.dtype);
+  char* at = static_cast<char*>(to.data);
+  for (const double v : values) {
+    const auto single = static_cast<float>(v);
+    if (to.dtype == DType::f64)
+      std::copy_n(reinterpret_cast<const char*>(&v), item, at);
+    else
+      std::copy_n(reinterpret_cast<const char*>(&single), item, at);
+    at += item;
+  }
+}
+
+void check_scalar(const View& loss, DType dtype) {
+  if (loss.dtype != dtype)
+    throw InvalidType("loss has dtype " + std::string(name(loss.dtype)) + ", expected " +
+                      std::string(name(dtype)));
+  if (!loss.shape.empty() || loss.byteswapped)
+    throw InvalidArgument("loss must have no axes with this reduction");
+}
+
+}  // namespace
+
+void cross_entropy(const ConstView& logits, const ConstView& targets, int axis,
+                   const CrossEntropyOutputs& out, const CrossEntropyOptions& options) {
+  check_view(targets, "targets");
+  check_options(options);
+  Options core;
+  core.max_threads = options.max_threads;
+  LossRows rows;
+  rows.with_gradient = out.grad.data != nullptr;
+  const int axes[] = {axis};
+  rows.call = rows.with_gradient ? make_call(Op::softmax, logits, out.grad, axes, core, false)
+                                 : axis_call(logits, axis, core);
+  rows.softcap = options.softcap;
+  const DType dtype = rows.call.row_dtype == DType::f64 ? DType::f64 : DType::f32;
+  CrossEntropy loss{logits, axis, options};
+  if (loss.classes == 0 && rows.call.rows > 0) throw InvalidArgument("logits have no classes");
+  loss.read_class_weights();
+  Call probabilities;
+  const bool soft = is_floating(targets.dtype) && std::ranges::equal(targets.shape, logits.shape);
+  if (soft)
+    loss.read_probabilities(targets, rows, probabilities);
+  else
+    loss.read_targets(targets, rows);
+  rows.coefficients.class_weights = loss.class_weights;
+  loss.read_upstream(rows);
+  if (out.loss.data == nullptr) throw InvalidArgument("loss has no data");
+  if (options.reduction == Reduction::none)
+    check_axis_output(out.loss, "loss", dtype, logits, axis, 1);
+  else
+    check_scalar(out.loss, dtype);
+  check_apart(out.loss, "loss", {&logits, &targets});
+  if (out.logsumexp.data != nullptr) {
+    check_axis_output(out.logsumexp, "logsumexp", dtype, logits, axis, 1);
+    check_apart(out.logsumexp, "logsumexp", {&logits, &targets});
+    rows.logsumexps.assign(static_cast<std::size_t>(rows.call.rows), 0.0);
+  }
+  if (rows.with_gradient) check_apart(out.grad, "grad", {&targets});
+  execute(rows, options.max_threads);
+  if (out.logsumexp.data != nullptr) put(out.logsumexp, rows.logsumexps);
+  if (options.reduction == Reduction::none) return put(out.loss, rows.losses);
+  const double sum = sum_in_order(rows.losses);
+  put(out.loss, {options.reduction == Reduction::mean ? sum / loss.divisor : sum});
+}
+
+}  // namespace fastsoftmax

@@ -1,0 +1,192 @@
+#include "loss_rows.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "dispatch.h"
+#include "gather.h"
+#include "rows_job.h"
+#include "threads.h"
+
+#define FASTSOFTMAX_ISA baseline
+#include "simd/vec_common.h"
+
+namespace fastsoftmax {
+namespace {
+
+using kernels::Coefficients;
+using kernels::LossGradient;
+using kernels::LossJob;
+using kernels::LossKernels;
+using kernels::LossTotals;
+using kernels::RowLoss;
+
+constexpr std::int64_t kBatchRows = 64;
+constexpr std::int64_t kBatchElements = 16384;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+bool is_finite(const LossGradient& g) {
+  return std::isfinite(g.softmax) && std::isfinite(g.coefficient) && std::isfinite(g.target);
+}
+
+template <class T>
+void weigh(const LossCoefficients& c, std::int64_t start, int count, T* k) {
+  if (c.keep != 1.0 || c.spread != 0.0) {
+    const T keep = static_cast<T>(c.keep);
+    const T spread = static_cast<T>(c.spread);
+    for (int i = 0; i < count; ++i) k[i] = k[i] * keep + spread;
+  }
+  if (c.class_weights.empty()) return;
+  const double* const w = c.class_weights.data() + start;
+  for (int i = 0; i < count; ++i) k[i] = k[i] * static_cast<T>(w[i]);
+}
+
+// A FetchFn of coefficients.
+void fetch_coefficients(const void* context, std::int64_t row, std::int64_t start, int count,
+                        void* buffer) {
+  const auto& c = *static_cast<const LossCoefficients*>(context);
+  const bool f64 = c.row_dtype == DType::f64;
+  if (c.probabilities != nullptr)
+    fetch_row(c.probabilities, row, start, count, buffer);
+  else if (f64)
+    std::fill_n(static_cast<double*>(buffer), count, 1.0);
+  else
+    std::fill_n(static_cast<float*>(buffer), count, 1.0F);
+  if (f64)
+    weigh(c, start, count, static_cast<double*>(buffer));
+  else
+    weigh(c, start, count, static_cast<float*>(buffer));
+}
+
+struct LossTask {
+  LossRows& rows;
+  const Plan& plan;
+  const LossKernels& kernels;
+
+  static void run(void* context, std::int64_t task, int) noexcept {
+    const auto& t = *static_cast<const LossTask*>(context);
+    const std::int64_t length = std::max<std::int64_t>(t.rows.call.row_length, 1);
+    const std::int64_t batch = std::clamp<std::int64_t>(kBatchElements / length, 1, kBatchRows);
+    for_each_batch(t.rows.call, t.plan.rows_per_task, task, batch,
+                   [&](std::int64_t row, std::int64_t count) { t.run_batch(row, count); });
+  }
+
+  // Whether the scores of a row are of no interest.
+  bool skips(std::int64_t row) const {
+    return rows.logsumexps.empty() && rows.targets[static_cast<std::size_t>(row)] == kIgnored;
+  }
+
+  // Runs of rows that are skipped, or not.
+  void run_batch(std::int64_t row, std::int64_t count) const {
+    const baseline::DefaultFloatEnvironment environment;
+    for (const std::int64_t end = row + count; row < end;) {
+      std::int64_t last = row + 1;
+      while (last < end && skips(last) == skips(row)) ++last;
+      run_rows(row, last - row);
+      row = last;
+    }
+  }
+
+  LossJob job(std::int64_t row, std::int64_t count) const {
+    LossJob job{};
+    job.rows = rows_job(rows.call, row, count);
+    job.rows.first_row = row;
+    job.rows.stream = plan.stream;
+    job.coefficients = rows.coefficients.kind;
+    job.fetch_coefficients = fetch_coefficients;
+    job.coefficients_context = &rows.coefficients;
+    job.softcap = rows.softcap;
+    job.targets = rows.targets.data() + row;
+    return job;
+  }
+
+  void run_rows(std::int64_t row, std::int64_t count) const {
+    const LossJob batch = job(row, count);
+    std::array<RowLoss, kBatchRows> found;
+    if (!skips(row)) find(batch, count, found.data());
+    std::array<LossGradient, kBatchRows> gradients;
+    for (std::int64_t r = 0; r < count; ++r) {
+      const auto at = static_cast<std::size_t>(row + r);
+      const RowLoss& loss = found[static_cast<std::size_t>(r)];
+      LossGradient& gradient = gradients[static_cast<std::size_t>(r)];
+      const bool ignored = rows.targets[at] == kIgnored;
+      rows.losses[at] = ignored ? 0.0 : loss_of(rows.weights[at], loss);
+      if (!rows.logsumexps.empty()) rows.logsumexps[at] = logsumexp_of(loss);
+      gradient = {};
+      if (ignored)
+        gradient.kind = LossGradient::zero;
+      else if (rows.with_gradient)
+        gradient = gradient_of(rows.weights[at], loss);
+    }
+    if (rows.with_gradient) kernels.gradient(batch, gradients.data());
+  }
+
+  void find(const LossJob& batch, std::int64_t count, RowLoss* found) const {
+    std::array<LossTotals, kBatchRows> totals;
+    std::fill_n(totals.begin(), count, LossTotals{});
+    kernels.add(batch, totals.data());
+    kernels.finish(totals.data(), count, found);
+    for (std::int64_t r = 0; r < count; ++r) {
+      if (found[r].kind == RowLoss::irregular) found[r] = kernels.irregular(batch, r);
+    }
+  }
+};
+
+}  // namespace
+
+double loss_of(const LossWeights& w, const RowLoss& row) {
+  const double sum = logsumexp_of(row);
+  double loss = w.target * (w.target == 0.0 ? row.log_sum : row.log_sum - row.target);
+  if (w.coefficients != 0.0)
+    loss += w.coefficients * (row.coefficients * row.log_sum + row.distance);
+  if (w.z != 0.0) loss += w.z * sum * sum;
+  return loss == loss ? loss : kNan;
+}
+
+double logsumexp_of(const RowLoss& row) {
+  return std::isinf(row.max) ? row.max : row.max + row.log_sum;
+}
+
+LossGradient gradient_of(const LossWeights& w, const RowLoss& row) {
+  LossGradient g{LossGradient::regular, row.max, row.log_sum, 0.0, 0.0, 0.0};
+  double softmax = w.target;
+  if (w.coefficients != 0.0) softmax += w.coefficients * row.coefficients;
+  if (w.z != 0.0) softmax += 2.0 * w.z * logsumexp_of(row);
+  g.softmax = w.upstream * softmax;
+  g.coefficient = -w.upstream * w.coefficients;
+  g.target = -w.upstream * w.target;
+  if (row.log_sum != row.log_sum || !is_finite(g)) g.kind = LossGradient::nan;
+  return g;
+}
+
+double sum_in_order(const std::vector<double>& values) {
+  double sum = 0.0;
+  double error = 0.0;
+  for (const double v : values) {
+    const double next = sum + v;
+    const double other = next - sum;
+    error += (sum - (next - other)) + (v - other);
+    sum = next;
+  }
+  return std::isfinite(sum) ? sum + error : sum;
+}
+
+void execute(LossRows& rows, int max_threads) {
+  Call& call = rows.call;
+  const auto count = static_cast<std::size_t>(call.rows);
+  rows.losses.assign(count, 0.0);
+  if (call.rows == 0) return;
+  rows.coefficients.row_dtype = call.row_dtype;
+  call.direct = call.layout == Layout::rows;
+  Plan plan = plan_for(call, Algorithm::online, max_threads);
+  if (plan.share_row) plan.rows_per_task = 1;
+  const LossKernels& kernels = kernels_for(kernels_in_use().loss, call.row_dtype, call.direct);
+  LossTask task{rows, plan, kernels};
+  const std::int64_t tasks = (call.rows + plan.rows_per_task - 1) / plan.rows_per_task;
+  parallel_for(tasks, plan.threads, LossTask::run, &task);
+}
+
+}  // namespace fastsoftmax
