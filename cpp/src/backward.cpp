@@ -1,7 +1,6 @@
 #include "fastsoftmax/backward.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -9,6 +8,7 @@
 #include "dispatch.h"
 #include "execute.h"
 #include "fastsoftmax/tune.hpp"
+#include "row_tiles.h"
 #include "rows_job.h"
 #include "scratch.h"
 #include "threads.h"
@@ -20,31 +20,10 @@ namespace {
 using kernels::BackwardJob;
 using kernels::BackwardKernels;
 using kernels::RowOp;
+using kernels::RowsJob;
 using kernels::SumPair;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-constexpr std::int64_t kTileLine = 64;
-constexpr std::int64_t kLargestTile = 8 << 20;  // bytes
-
-// Rows along a strided axis, and their elements side by side.
-template <class Element>
-void to_rows(const void* x, std::int64_t step, const kernels::RowsJob& rows, char* tile,
-             std::int64_t row_bytes) {
-  const char* from = static_cast<const char*>(x);
-  constexpr std::int64_t item = sizeof(Element);
-  for (std::int64_t i = 0; i < rows.length; ++i, from += step, tile += item)
-    for (std::int64_t r = 0; r < rows.rows; ++r)
-      std::memcpy(tile + r * row_bytes, from + r * item, sizeof(Element));
-}
-template <class Element>
-void from_rows(const char* tile, std::int64_t row_bytes, const kernels::RowsJob& rows, char* to,
-               std::int64_t step) {
-  constexpr std::int64_t item = sizeof(Element);
-  for (std::int64_t i = 0; i < rows.length; ++i, to += step, tile += item)
-    for (std::int64_t r = 0; r < rows.rows; ++r)
-      std::memcpy(to + r * item, tile + r * row_bytes, sizeof(Element));
-}
 
 // Two calls with one result: their rows and elements are numbered alike.
 struct Backward {
@@ -53,7 +32,7 @@ struct Backward {
   RowOp op;
   Plan plan;
   const BackwardKernels* kernels;
-  std::int64_t tile_rows;  // 0: rows are not copied
+  RowTiles tiles;
   const Scratch* scratch;
 
   // Of the rows from `row` on, how many lie in one run of both.
@@ -64,69 +43,36 @@ struct Backward {
   }
 
   BackwardJob job(std::int64_t row, std::int64_t rows) const {
-    const kernels::RowsJob factors = rows_job(output, row, rows);
-    BackwardJob job{rows_job(grad, row, rows), factors.x, factors.x_stride, factors.context};
+    return job_of(rows_job(grad, row, rows), rows_job(output, row, rows));
+  }
+  BackwardJob job_of(const RowsJob& rows, const RowsJob& factors) const {
+    BackwardJob job{rows, factors.x, factors.x_stride, factors.context};
     job.rows.op = op;
     job.rows.stream = plan.stream;
     return job;
   }
 
-  // An odd number of lines, so that rows do not compete for the same places in the cache.
-  std::int64_t tile_row_bytes() const {
-    return (grad.row_length * itemsize(grad.row_dtype) / kTileLine / 2 * 2 + 3) * kTileLine;
-  }
-  std::int64_t tile_bytes() const { return 2 * tile_rows * tile_row_bytes(); }
-
-  // As many rows as share cache lines, where rows lie next to each other in all three arrays.
-  std::int64_t fitting_tile_rows() const {
-    const auto strided = [](const Call& call) {
-      return call.aligned && call.reduced.count == 1 && call.outer.count > 0;
-    };
-    if (grad.direct || !strided(grad) || !strided(output)) return 0;
-    const std::int64_t item = itemsize(grad.row_dtype);
-    const Dim& along_grad = grad.outer.view().back();
-    const Dim& along_output = output.outer.view().back();
-    if (along_grad.x != item || along_grad.y != item || along_output.x != item) return 0;
-    const std::int64_t fitting = kLargestTile / (2 * tile_row_bytes());
-    const std::int64_t rows =
-        std::min({kTileLine / item, fitting, along_grad.size, along_output.size});
-    return rows > 1 ? rows : 0;
-  }
-
   // Rows of a tile, computed in place.
-  template <class Element>
-  void run_tile(BackwardJob job, char* tile) const {
-    kernels::RowsJob& rows = job.rows;
-    const std::int64_t row_bytes = tile_row_bytes();
-    char* const factors = tile + tile_rows * row_bytes;
-    char* const to = static_cast<char*>(rows.y);
-    to_rows<Element>(rows.x, grad.reduced.dims[0].x, rows, tile, row_bytes);
-    to_rows<Element>(job.output, output.reduced.dims[0].x, rows, factors, row_bytes);
-    rows.x = rows.y = tile;
-    job.output = factors;
-    rows.x_stride = rows.y_stride = job.output_stride = row_bytes;
-    kernels->rows(job);
-    from_rows<Element>(tile, row_bytes, rows, to, grad.reduced.dims[0].y);
+  void run_tile(std::int64_t row, std::int64_t rows, char* memory) const {
+    const RowsJob lying = rows_job(grad, row, rows);
+    RowsJob result = lying;
+    RowsJob factors = rows_job(output, row, rows);
+    tiles.load(grad, result, memory);
+    tiles.load(output, factors, memory + tiles.bytes());
+    result.y = memory;
+    result.y_stride = result.x_stride;
+    kernels->rows(job_of(result, factors));
+    tiles.store(grad, lying, memory);
   }
 
   void run_rows(std::int64_t first, std::int64_t last, int worker) const {
     for (std::int64_t row = first; row < last;) {
       std::int64_t rows = std::min(last - row, rows_in_run(row));
-      if (tile_rows == 0) {
-        kernels->rows(job(row, rows));
+      if (tiles) {
+        rows = std::min(rows, tiles.rows());
+        run_tile(row, rows, scratch->of(worker));
       } else {
-        rows = std::min(rows, tile_rows);
-        char* const tile = scratch->of(worker);
-        switch (itemsize(grad.row_dtype)) {
-          case 8:
-            run_tile<double>(job(row, rows), tile);
-            break;
-          case 4:
-            run_tile<float>(job(row, rows), tile);
-            break;
-          default:
-            run_tile<std::uint16_t>(job(row, rows), tile);
-        }
+        kernels->rows(job(row, rows));
       }
       row += rows;
     }
@@ -197,7 +143,7 @@ void run(Op op, const ConstView& grad, const ConstView& y, const View& out,
                     static_cast<RowOp>(op),
                     {},
                     nullptr,
-                    0,
+                    {},
                     nullptr};
   Call& call = backward.grad;
   if (call.rows == 0 || call.row_length == 0) return;
@@ -212,12 +158,11 @@ void run(Op op, const ConstView& grad, const ConstView& y, const View& out,
   // Of three arrays, as where two rows are in flight.
   const std::int64_t bytes = call.rows * call.row_length * itemsize(call.row_dtype);
   plan.stream = direct && !call.in_place && 2 * bytes >= machine().constants.stream_bytes;
-  if (!plan.share_row) backward.tile_rows = backward.fitting_tile_rows();
-  if (backward.tile_rows > 0)
-    plan.rows_per_task = divide_up(plan.rows_per_task, backward.tile_rows) * backward.tile_rows;
-  const Scratch scratch(static_cast<std::size_t>(backward.tile_bytes()), plan.threads);
+  if (!plan.share_row) backward.tiles = RowTiles({{call, true}, {backward.output, false}});
+  backward.tiles.fit_tasks(plan, call.rows);
+  const Scratch scratch(static_cast<std::size_t>(2 * backward.tiles.bytes()), plan.threads);
   backward.scratch = &scratch;
-  const bool contiguous = direct || backward.tile_rows > 0;
+  const bool contiguous = direct || backward.tiles;
   backward.kernels = &kernels_for(kernels_in_use().backward, call.row_dtype, contiguous);
   if (plan.share_row) {
     const std::int64_t blocks = divide_up(call.row_length, plan.block);

@@ -27,19 +27,21 @@ class DrawRows {
       : draw(draw_call),
         call(draw_call.rows.call),
         item_bytes(call.row_dtype == DType::f64 ? 8 : 4),
-        tile(tile_rows(call)),
-        direct(call.layout == Layout::rows || tile > 0),
+        tiles(call.plain ? RowTiles({{call, false}}) : RowTiles()),
+        direct(call.layout == Layout::rows || tiles),
         kernel(kernels_for(kernels_in_use().sample, call.row_dtype, direct)),
         plan(plan_for(call, Algorithm::automatic, max_threads)),
         blocks((call.row_length + plan.block - 1) / plan.block),
-        batch(tile > 0 ? tile : kBatchRows) {}
+        batch(tiles ? tiles.rows() : kBatchRows) {
+    tiles.fit_tasks(plan, call.rows);
+  }
 
   std::int64_t tasks() const { return (call.rows + plan.rows_per_task - 1) / plan.rows_per_task; }
 
   kernels::RowsJob rows(std::int64_t row, std::int64_t count, const double* temperatures,
                         char* copy) const {
     kernels::RowsJob job = rows_job(call, row, count);
-    if (tile > 0) copy_tile(call, job, copy);
+    if (tiles) tiles.load(call, job, copy);
     job.temperatures = temperatures;
     job.temperature_stride = sizeof(double);
     return job;
@@ -57,7 +59,7 @@ class DrawRows {
   const DrawCall& draw;
   const Call& call;
   std::int64_t item_bytes;  // bytes of an arithmetic element
-  std::int64_t tile;        // rows that are copied together, or 0
+  RowTiles tiles;
   bool direct;
   const kernels::SampleKernels& kernel;
   Plan plan;

@@ -16,7 +16,7 @@ class GumbelRows : DrawRows {
     // One element after the other is drawn: there is nothing to share in a row.
     if (plan.share_row) plan.rows_per_task = 1;
     constexpr std::int64_t batch_elements = 2048;
-    if (tile == 0) batch = std::clamp<std::int64_t>(batch_elements / k_, 1, batch);
+    if (!tiles) batch = std::clamp<std::int64_t>(batch_elements / k_, 1, batch);
   }
 
   void run() {
@@ -54,7 +54,7 @@ class GumbelRows : DrawRows {
     m.workspace = carver.take<char>(1, kernel.gumbel_bytes(call.row_length));
     m.sums = carver.take<BlockSum>(blocks);
     m.items = carver.take<KeyItem>(key_items(call.row_length, k_));
-    m.tile = carver.take<char>(tile * call.row_length * item_bytes);
+    m.tile = carver.take<char>(tiles.bytes());
     m.bytes = carver.bytes();
     return m;
   }

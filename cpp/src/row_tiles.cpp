@@ -6,43 +6,94 @@
 namespace fastsoftmax {
 namespace {
 
-constexpr std::int64_t kTileLine = 64;
-constexpr std::int64_t kLargestTile = 8 << 20;  // bytes
+constexpr std::int64_t kLine = 64;
+constexpr std::int64_t kLargestTiles = 8 << 20;  // bytes of those of all calls
 
-template <class Element>
-void transpose(const char* x, std::int64_t x_step, std::int64_t length, std::int64_t rows,
-               char* tile) {
-  for (std::int64_t i = 0; i < length; ++i, x += x_step) {
-    for (std::int64_t r = 0; r < rows; ++r)
-      std::memcpy(tile + (r * length + i) * static_cast<std::int64_t>(sizeof(Element)),
-                  x + r * static_cast<std::int64_t>(sizeof(Element)), sizeof(Element));
+// Lines asked for ahead: the hardware does not follow elements that lie pages apart. Sources in L2,
+// because lines a power of two apart share few places in L1.
+constexpr int kSourcesAhead = 24;
+constexpr int kTargetsAhead = 16;
+
+// Element i of vector v becomes element v of vector i, `from_stride` and `to_stride` bytes from
+// vector to vector, Group vectors at a time: as many as fill a line of a target, but few where each
+// is a line of its own, because lines that lie pages apart evict each other.
+template <class Element, int Group, bool GathersLines>
+void transpose(const char* from, std::int64_t from_stride, std::int64_t vectors,
+               std::int64_t length, char* to, std::int64_t to_stride) {
+  constexpr std::int64_t item = sizeof(Element);
+  std::int64_t v = 0;
+  for (; v + Group <= vectors; v += Group, from += Group * from_stride, to += Group * item) {
+    if (GathersLines && v + kSourcesAhead + Group <= vectors) {
+      for (int k = 0; k < Group; ++k)
+        __builtin_prefetch(from + (k + kSourcesAhead) * from_stride, 0, 2);
+    }
+    for (std::int64_t i = 0; i < length; ++i) {
+      if (!GathersLines && i + kTargetsAhead < length)
+        __builtin_prefetch(to + (i + kTargetsAhead) * to_stride, 1);
+      Element group[Group];
+      for (int k = 0; k < Group; ++k)
+        std::memcpy(&group[k], from + k * from_stride + i * item, sizeof(Element));
+      std::memcpy(to + i * to_stride, group, sizeof group);
+    }
   }
+  for (std::int64_t i = 0; i < length; ++i) {
+    for (std::int64_t k = 0; k < vectors - v; ++k)
+      std::memcpy(to + i * to_stride + k * item, from + k * from_stride + i * item,
+                  sizeof(Element));
+  }
+}
+
+// f(element) with an element of that size.
+template <class F>
+void with_element(std::int64_t item, F&& f) {
+  if (item == 8)
+    f(std::uint64_t{});
+  else if (item == 4)
+    f(std::uint32_t{});
+  else
+    f(std::uint16_t{});
 }
 
 }  // namespace
 
-std::int64_t tile_rows(const Call& call) {
-  if (!call.plain || call.layout == Layout::rows || call.reduced.count != 1) return 0;
-  const auto outer = call.outer.view();
-  const std::int64_t item = itemsize(call.x_dtype);
-  if (outer.empty() || outer.back().x != item) return 0;
-  const std::int64_t fitting = kLargestTile / (call.row_length * item);
-  const std::int64_t rows = std::min({kTileLine / item, fitting, outer.back().size});
-  return rows > 1 ? rows : 0;
+RowTiles::RowTiles(std::initializer_list<TiledCall> calls) {
+  const Call& first = calls.begin()->call;
+  const std::int64_t item = itemsize(first.row_dtype);
+  // An odd number of lines, so that rows do not compete for the same places in the cache.
+  const std::int64_t stride = ((first.row_length * item + kLine - 1) / kLine | 1) * kLine;
+  std::int64_t rows =
+      std::min(kLine / item, kLargestTiles / (static_cast<std::int64_t>(calls.size()) * stride));
+  for (const auto& [call, writes_y] : calls) {
+    if (call.direct || !call.aligned || call.reduced.count != 1 || call.outer.count == 0) return;
+    const Dim& along = call.outer.view().back();
+    if (along.x != item || (writes_y && along.y != item)) return;
+    rows = std::min(rows, along.size);
+  }
+  if (rows < 2) return;
+  rows_ = rows;
+  stride_ = stride;
 }
 
-void copy_tile(const Call& call, kernels::RowsJob& rows, char* tile) {
-  const char* const x = static_cast<const char*>(rows.x);
-  const std::int64_t step = call.reduced.dims[0].x;
-  const std::int64_t item = itemsize(call.x_dtype);
-  if (item == 8)
-    transpose<double>(x, step, rows.length, rows.rows, tile);
-  else if (item == 4)
-    transpose<float>(x, step, rows.length, rows.rows, tile);
-  else
-    transpose<std::uint16_t>(x, step, rows.length, rows.rows, tile);
-  rows.x = tile;
-  rows.x_stride = rows.length * item;
+void RowTiles::fit_tasks(Plan& plan, std::int64_t rows) const {
+  if (rows_ == 0 || plan.threads * rows_ > rows) return;
+  plan.rows_per_task = (plan.rows_per_task + rows_ - 1) / rows_ * rows_;
+}
+
+void RowTiles::load(const Call& call, kernels::RowsJob& job, char* tile) const {
+  with_element(itemsize(call.row_dtype), [&](auto element) {
+    transpose<decltype(element), 8, true>(static_cast<const char*>(job.x), call.reduced.dims[0].x,
+                                          job.length, job.rows, tile, stride_);
+  });
+  job.x = tile;
+  job.x_stride = stride_;
+}
+
+void RowTiles::store(const Call& call, const kernels::RowsJob& job, const char* tile) const {
+  with_element(itemsize(call.row_dtype), [&](auto element) {
+    constexpr int in_line = kLine / sizeof element;
+    transpose<decltype(element), in_line, false>(tile, stride_, job.rows, job.length,
+                                                 static_cast<char*>(job.y), call.reduced.dims[0].y);
+  });
 }
 
 }  // namespace fastsoftmax

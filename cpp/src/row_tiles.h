@@ -1,18 +1,44 @@
-// Rows along a strided axis, copied side by side so that kernels can read them as they lie.
+// Rows along a strided axis, copied side by side so that kernels can use them as they lie, and
+// back.
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "call.h"
 #include "kernels/kernel_table.h"
 
 namespace fastsoftmax {
 
-// How many neighbouring rows are copied at a time: as many as share cache lines, if the copy stays
-// small enough; 0 where rows lie as they are wanted or are not next to each other.
-std::int64_t tile_rows(const Call& call);
+struct TiledCall {
+  const Call& call;
+  bool writes_y;  // else where y lies is of no concern
+};
 
-// Copies the rows of a job to `tile`, which has room for them, and points the job there.
-void copy_tile(const Call& call, kernels::RowsJob& rows, char* tile);
+// Tiles of as many rows as share cache lines.
+class RowTiles {
+ public:
+  // None: rows are used as they lie.
+  RowTiles() = default;
+  // One tile for each of several calls, whose rows are numbered alike. None where a call is direct,
+  // rows of an array are not aligned or not next to each other, or tiles were too large.
+  explicit RowTiles(std::initializer_list<TiledCall> calls);
+
+  explicit operator bool() const { return rows_ > 0; }
+  std::int64_t rows() const { return rows_; }             // of a tile, at most
+  std::int64_t bytes() const { return rows_ * stride_; }  // of a tile
+
+  // Makes tasks of whole tiles, if there is at least one for each thread.
+  void fit_tasks(Plan& plan, std::int64_t rows) const;
+
+  // Copies x of a job, rows of `call`, to `tile` and points the job there.
+  void load(const Call& call, kernels::RowsJob& job, char* tile) const;
+  // Copies `tile` to y of a job.
+  void store(const Call& call, const kernels::RowsJob& job, const char* tile) const;
+
+ private:
+  std::int64_t rows_ = 0;
+  std::int64_t stride_ = 0;  // bytes from row to row
+};
 
 }  // namespace fastsoftmax

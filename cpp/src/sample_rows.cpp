@@ -17,7 +17,7 @@ class SampleRows : DrawRows {
       : DrawRows(sample.draw, max_threads),
         sample_(sample),
         list_length_(sample.may_filter ? call.row_length : sample.most_k) {
-    if (plan.share_row && tile > 0) {
+    if (plan.share_row && tiles) {
       plan.share_row = false;
       plan.rows_per_task = 1;
     }
@@ -54,7 +54,7 @@ class SampleRows : DrawRows {
         carver.take<char>(1, kernel.workspace_bytes(call.row_length, sample_.most_k, list_length_));
     m.sums = carver.take<BlockSum>(blocks);
     m.items = carver.take<KeyItem>(key_items(call.row_length, 1));
-    m.tile = carver.take<char>(tile * call.row_length * item_bytes);
+    m.tile = carver.take<char>(tiles.bytes());
     m.bytes = carver.bytes();
     return m;
   }

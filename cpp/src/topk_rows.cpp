@@ -44,15 +44,16 @@ class TopkRows {
         table_(kernels_in_use()),
         by_keys_(topk.selection && !is_floating(call_.x_dtype)),
         item_(call_.row_dtype == DType::f64 ? 8 : 4),
-        tile_rows_(topk.smallest || by_keys_ ? 0 : tile_rows(call_)),
-        direct_(!topk.smallest && (call_.layout == Layout::rows || tile_rows_ > 0)),
+        tiles_(topk.smallest || by_keys_ || !call_.plain ? RowTiles() : RowTiles({{call_, false}})),
+        direct_(!topk.smallest && (call_.layout == Layout::rows || tiles_)),
         kernel_(kernels_for(table_.topk, call_.row_dtype, direct_)) {
     plan_ = plan_for(call_, Algorithm::automatic, max_threads);
-    if (plan_.share_row && (by_keys_ || tile_rows_ > 0)) {
+    if (plan_.share_row && (by_keys_ || tiles_)) {
       plan_.share_row = false;
       plan_.rows_per_task = 1;
     }
-    const std::int64_t run = tile_rows_ > 0 ? tile_rows_ : kBatchRows;
+    tiles_.fit_tasks(plan_, call_.rows);
+    const std::int64_t run = tiles_ ? tiles_.rows() : kBatchRows;
     batch_ = std::clamp<std::int64_t>(kBatchElements / topk.k, 1, run);
     outcome_ = topk.selection || topk.normalize == Normalize::topk ? TopkOutcome::scores
                : topk.log                                          ? TopkOutcome::log_softmax
@@ -88,7 +89,7 @@ class TopkRows {
     m.regular = carver.take<std::int64_t>(batch_);
     m.workspace = carver.take<char>(1, kernel_.workspace_bytes(call_.row_length, topk_.k));
     m.items = carver.take<KeyItem>(key_items(call_.row_length, topk_.k));
-    m.tile = carver.take<char>(tile_rows_ * call_.row_length * item_);
+    m.tile = carver.take<char>(tiles_.bytes());
     m.bytes = carver.bytes();
     return m;
   }
@@ -125,7 +126,7 @@ class TopkRows {
       std::fill_n(memory.regular, rows, kIrregular);
     } else {
       TopkJob batch = job(row, rows, memory);
-      if (tile_rows_ > 0) copy_tile(call_, batch.rows, memory.tile);
+      if (tiles_) tiles_.load(call_, batch.rows, memory.tile);
       kernel_.rows(batch);
     }
     finish_batch(row, rows, memory);
@@ -260,7 +261,7 @@ class TopkRows {
   const KernelTable& table_;
   bool by_keys_;
   std::int64_t item_;  // bytes of an arithmetic element
-  std::int64_t tile_rows_;
+  RowTiles tiles_;
   bool direct_;
   const TopkKernels& kernel_;
   Plan plan_;

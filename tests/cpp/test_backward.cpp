@@ -177,6 +177,19 @@ TEST_CASE("backward: the same bits from every layout as from single rows of the 
   CHECK(tally.failed() == 0);
 }
 
+TEST_CASE("backward: the same bits from tiles of a strided axis, whole and in part") {
+  Tally tally;
+  for (const fs::DType dtype : kFloatTypes) {
+    for (const fs::Op op : kBackward) {
+      for (const std::int64_t n : {2, 7, 8, 41, 64, 1030})
+        check_layouts(tally, op, make_rows(op, dtype, 70, n, static_cast<std::uint64_t>(n)),
+                      n % 2 == 1);
+    }
+  }
+  CHECK(tally.checked() > 1'000);
+  CHECK(tally.failed() == 0);
+}
+
 TEST_CASE("backward: the same bits from any number of threads and with streaming stores") {
   const int before = fs::num_threads();
   Tally tally;

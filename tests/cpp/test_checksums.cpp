@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "fastsoftmax/backward.hpp"
 #include "fastsoftmax/sampling.hpp"
 #include "fastsoftmax/stats.hpp"
 #include "fastsoftmax/topk.hpp"
@@ -135,6 +136,42 @@ std::uint64_t checksum(const Selecting& selecting, fs::DType dtype) {
   return hash;
 }
 
+// Gradients of one row, with the next one as the gradient of the output.
+struct Gradient {
+  const char* name;
+  fs::Op op;
+  void (*run)(const fs::ConstView& grad, const fs::ConstView& y, const fs::View& out,
+              std::span<const int> axes, const fs::BackwardOptions& options);
+};
+
+constexpr std::array kGradients = {
+    Gradient{"softmax_backward", fs::Op::softmax, fs::softmax_backward},
+    Gradient{"log_softmax_backward", fs::Op::log_softmax, fs::log_softmax_backward}};
+
+std::uint64_t checksum(const Gradient& gradient, fs::DType dtype) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  const std::array axes = {0};
+  for (const Group& group : groups()) {
+    std::size_t turn = static_cast<std::size_t>(dtype) * 7;
+    for (const Length& length : group.lengths) {
+      const std::size_t n = length.of(dtype);
+      for (std::size_t i = 0; i < group.patterns_per_length; ++i, ++turn) {
+        const auto row = [&](std::size_t at) {
+          return make_row(kPatterns[at % kPatterns.size()], dtype, n, at);
+        };
+        const Array grad = dense(dtype, {static_cast<std::int64_t>(n)}, row(turn + 1));
+        const Array y = dense(dtype, grad.shape, run_row(gradient.op, dtype, row(turn)));
+        Array out = dense(dtype, grad.shape);
+        fs::BackwardOptions options;
+        if (i % 2 == 1) options.temperature = 0.7;
+        gradient.run(grad.view(), y.view(), out.out(), axes, options);
+        hash = add_to_hash(hash, out.bytes);
+      }
+    }
+  }
+  return hash;
+}
+
 void write_line(std::ofstream& file, std::string_view op, fs::DType dtype, std::string_view group,
                 std::uint64_t value) {
   char text[32];
@@ -157,6 +194,10 @@ void write_table(const char* path) {
   for (const fs::DType dtype : kFloatTypes) {
     for (const Selecting& selecting : kSelecting)
       write_line(file, selecting.name, dtype, "all", checksum(selecting, dtype));
+  }
+  for (const fs::DType dtype : kFloatTypes) {
+    for (const Gradient& gradient : kGradients)
+      write_line(file, gradient.name, dtype, "all", checksum(gradient, dtype));
   }
   REQUIRE(file.flush().good());
 }
@@ -195,6 +236,12 @@ TEST_SUITE("checksums") {
         REQUIRE(expected != nullptr);
         INFO(std::string(selecting.name) << " " << fs::name(dtype));
         CHECK(checksum(selecting, dtype) == expected->value);
+      }
+      for (const Gradient& gradient : kGradients) {
+        const Checksum* const expected = find(gradient.name, dtype, "all");
+        REQUIRE(expected != nullptr);
+        INFO(std::string(gradient.name) << " " << fs::name(dtype));
+        CHECK(checksum(gradient, dtype) == expected->value);
       }
     }
     MESSAGE("compared on " << fs::name(fs::isa_in_use()));

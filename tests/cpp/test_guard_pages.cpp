@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fastsoftmax/backward.hpp"
 #include "fastsoftmax/sampling.hpp"
 #include "fastsoftmax/topk.hpp"
 #include "run.h"
@@ -106,6 +107,48 @@ TEST_CASE("guard pages: gathered rows and columns") {
     }
   });
   CHECK(tally.checked() == kCases * 70 * 7 * 2);
+}
+
+TEST_CASE("guard pages: gradients") {
+  const Fenced of_grad{32768};
+  const Fenced of_y{32768};
+  const Fenced of_out{32768};
+  Tally tally;
+  const std::array axes = {1};
+  const auto check = [&](fs::DType dtype, std::int64_t rows, std::int64_t n, Layout layout) {
+    Array a = matrix(dtype, rows, n, layout);
+    from_dense(a, make_row(kPatterns[0], dtype, static_cast<std::size_t>(rows * n), 1));
+    for (const bool at_end : {false, true}) {
+      const auto place = [&](const Fenced& fenced) {
+        unsigned char* const p =
+            at_end ? fenced.last(a.bytes.size()) : fenced.first(a.bytes.size());
+        std::copy(a.bytes.begin(), a.bytes.end(), p);
+        return p;
+      };
+      const fs::ConstView grad{place(of_grad), dtype, a.shape, a.strides};
+      const fs::ConstView y{place(of_y), dtype, a.shape, a.strides};
+      const fs::View out{place(of_out), dtype, a.shape, a.strides};
+      fs::softmax_backward(grad, y, out, axes);
+      fs::log_softmax_backward(grad, y, out, axes);
+      const Array expected = a;
+      std::copy_n(static_cast<unsigned char*>(out.data), a.bytes.size(), a.bytes.begin());
+      tally.expect(a.bytes != expected.bytes, [] { return "nothing was written"; });
+      a = expected;
+    }
+  };
+  for (const fs::DType dtype : kFloatTypes) {
+    const auto block = static_cast<std::int64_t>(block_of(dtype));
+    for (std::int64_t n = 1; n <= 300; ++n) check(dtype, 1, n, Layout::rows);
+    for (std::int64_t n = block - 2; n <= block + 17; ++n) check(dtype, 1, n, Layout::rows);
+    for (std::int64_t n = 1; n <= 70; ++n) {
+      for (const std::int64_t rows : {2, 17}) check(dtype, rows, n, Layout::rows);
+      for (const std::int64_t rows : {2, 8, 19, 37}) check(dtype, rows, n, Layout::columns);
+      check(dtype, 9, n, Layout::every_second);
+      check(dtype, 7, n, Layout::padded_columns);
+    }
+  }
+  CHECK(tally.checked() == kFloatTypes.size() * (300 + 20 + 70 * 8) * 2);
+  CHECK(tally.failed() == 0);
 }
 
 TEST_CASE("guard pages: selection and sampling") {
