@@ -7,7 +7,9 @@
 
 #include "dispatch.h"
 #include "gather.h"
+#include "row_tiles.h"
 #include "rows_job.h"
+#include "scratch.h"
 #include "threads.h"
 
 #define FASTSOFTMAX_ISA baseline
@@ -65,13 +67,17 @@ struct LossTask {
   LossRows& rows;
   const Plan& plan;
   const LossKernels& kernels;
+  const RowTiles& tiles;
+  const Scratch& scratch;
 
-  static void run(void* context, std::int64_t task, int) noexcept {
+  static void run(void* context, std::int64_t task, int worker) noexcept {
     const auto& t = *static_cast<const LossTask*>(context);
     const std::int64_t length = std::max<std::int64_t>(t.rows.call.row_length, 1);
-    const std::int64_t batch = std::clamp<std::int64_t>(kBatchElements / length, 1, kBatchRows);
+    const std::int64_t batch =
+        t.tiles ? t.tiles.rows() : std::clamp<std::int64_t>(kBatchElements / length, 1, kBatchRows);
+    char* const tile = t.scratch.of(worker);
     for_each_batch(t.rows.call, t.plan.rows_per_task, task, batch,
-                   [&](std::int64_t row, std::int64_t count) { t.run_batch(row, count); });
+                   [&](std::int64_t row, std::int64_t count) { t.run_batch(row, count, tile); });
   }
 
   // Whether the scores of a row are of no interest.
@@ -80,12 +86,12 @@ struct LossTask {
   }
 
   // Runs of rows that are skipped, or not.
-  void run_batch(std::int64_t row, std::int64_t count) const {
+  void run_batch(std::int64_t row, std::int64_t count, char* tile) const {
     const baseline::DefaultFloatEnvironment environment;
     for (const std::int64_t end = row + count; row < end;) {
       std::int64_t last = row + 1;
       while (last < end && skips(last) == skips(row)) ++last;
-      run_rows(row, last - row);
+      run_rows(row, last - row, tile);
       row = last;
     }
   }
@@ -103,8 +109,14 @@ struct LossTask {
     return job;
   }
 
-  void run_rows(std::int64_t row, std::int64_t count) const {
-    const LossJob batch = job(row, count);
+  void run_rows(std::int64_t row, std::int64_t count, char* tile) const {
+    const LossJob lying = job(row, count);
+    LossJob batch = lying;
+    if (tiles) {
+      tiles.load(rows.call, batch.rows, tile);
+      batch.rows.y = tile;
+      batch.rows.y_stride = batch.rows.x_stride;
+    }
     std::array<RowLoss, kBatchRows> found;
     if (!skips(row)) find(batch, count, found.data());
     std::array<LossGradient, kBatchRows> gradients;
@@ -121,7 +133,9 @@ struct LossTask {
       else if (rows.with_gradient)
         gradient = gradient_of(rows.weights[at], loss);
     }
-    if (rows.with_gradient) kernels.gradient(batch, gradients.data());
+    if (!rows.with_gradient) return;
+    kernels.gradient(batch, gradients.data());
+    if (tiles) tiles.store(rows.call, lying.rows, tile);
   }
 
   void find(const LossJob& batch, std::int64_t count, RowLoss* found) const {
@@ -183,8 +197,12 @@ void execute(LossRows& rows, int max_threads) {
   call.direct = call.layout == Layout::rows;
   Plan plan = plan_for(call, Algorithm::online, max_threads);
   if (plan.share_row) plan.rows_per_task = 1;
-  const LossKernels& kernels = kernels_for(kernels_in_use().loss, call.row_dtype, call.direct);
-  LossTask task{rows, plan, kernels};
+  const RowTiles tiles({{call, rows.with_gradient}});
+  tiles.fit_tasks(plan, call.rows);
+  const Scratch scratch(static_cast<std::size_t>(tiles.bytes()), plan.threads);
+  const LossKernels& kernels =
+      kernels_for(kernels_in_use().loss, call.row_dtype, call.direct || tiles);
+  LossTask task{rows, plan, kernels, tiles, scratch};
   const std::int64_t tasks = (call.rows + plan.rows_per_task - 1) / plan.rows_per_task;
   parallel_for(tasks, plan.threads, LossTask::run, &task);
 }

@@ -143,6 +143,48 @@ template <class A, Coefficients C, class Source>
     totals.target = static_cast<double>(element_of<A>(source, target));
 }
 
+// Whether rows, whole and of one block, need nothing but sums of their exponentials.
+template <class A>
+inline bool is_short(const LossJob& job) {
+  return job.rows.length <= A::block && !job.in_parts && job.softcap == 0.0 &&
+         job.coefficients == Coefficients::none;
+}
+
+// Several of them pass by pass, for the reason that short_rows.h gives.
+template <class Rows>
+[[gnu::noinline]] void add_short_rows(const LossJob& job, LossTotals* totals) {
+  using A = typename Rows::A;
+  using T = typename A::T;
+  const int length = static_cast<int>(job.rows.length);
+  const int batch = batch_of(length);
+  for (std::int64_t first = 0; first < job.rows.rows; first += batch) {
+    const std::int64_t left = job.rows.rows - first;
+    const int count = left < batch ? static_cast<int>(left) : batch;
+    alignas(64) T max[kBatchRows] = {};
+    alignas(64) T exponent[kBatchRows];
+    for (int r = 0; r < count; ++r) max[r] = block_max<A>(Rows::x(job.rows, first + r), length);
+    for (int r = 0; r < kBatchRows; r += A::width)
+      A::store(exponent + r, ExtExp<A>::exponents(A::load(max + r)));
+    for (int r = 0; r < count; ++r) {
+      const auto* const x = Rows::x(job.rows, first + r);
+      LossTotals& t = totals[first + r];
+      if (!(exponent[r] <= T(kMaxExponent)) || max[r] == -infinity<T>()) {
+        t.out_of_domain = true;
+        continue;
+      }
+      const Sum2 rest = block_sum<A, Also::leave_out>(x, length, exponent[r], nullptr, 0,
+                                                      find<A>(x, length, max[r]));
+      t.rest_hi = rest.hi;
+      t.rest_lo = rest.lo;
+      t.rest_exponent = static_cast<std::int32_t>(exponent[r]);
+      t.max = static_cast<double>(max[r]);
+      const std::int64_t target = job.targets[first + r];
+      if (target >= 0 && target < length)
+        t.target = static_cast<double>(A::first(A::load(x + target, 1, A::set1(T(0)))));
+    }
+  }
+}
+
 // K M - S, for a sum S of k_i z_i.
 inline double distance_from(double max, const LossTotals& totals) {
   const double hi = totals.scores.hi;

@@ -16,44 +16,52 @@ namespace {
 using kernels::LossGradient;
 using kernels::LossKernels;
 
-// e^x and 1 - e^x for x <= 0, or NaN.
-struct Complement {
-  double p, rest;
+// What the rows of a batch are formed with, a register of rows at a time.
+template <class A>
+struct GradientBatch {
+  using T = typename A::T;
+  static constexpr int rows = 16;
 
-  explicit Complement(double x) {
+  // Of each row: M, less what is subtracted from its scores, L, and z_t - M.
+  alignas(64) double max[rows] = {};
+  alignas(64) double log_sum[rows] = {};
+  alignas(64) double target[rows] = {};
+  // Its normalizer, p_t and 1 - p_t.
+  alignas(64) T inverse_hi[rows], inverse_lo[rows], scale[rows], exponent[rows];
+  alignas(64) double p[rows];
+  alignas(64) double rest[rows];
+
+  void form() {
     using E = ExtExp<F64>;
-    const double magic = ExpConstants<double>::magic;
-    const auto z = F64::max(F64::set1(-1000.0), F64::set1(x));
-    const auto t = E::round(z, F64::set1(magic));
-    const double growth = F64::first(E::growth(z, t, F64::set1(magic)));
-    const double steps = F64::first(F64::sub(F64::whole(t), F64::set1(magic)));
-    const double power = F64::first(F64::power(F64::fraction(t))) *
-                         power_of_two(steps == steps ? static_cast<int>(steps) / 16 : 0);
-    p = fused(power, growth, power);
-    rest = fused(-power, growth, 1.0 - power);
+    alignas(64) double sums[rows];
+    constexpr double none[A::width] = {};
+    for (int r = 0; r < rows; r += F64::width) {
+      const auto l = F64::load(log_sum + r);
+      const auto of_max = E::pair(F64::load(max + r));
+      const auto of_log = E::pair(l);
+      const auto bias = F64::set1(power_of_two(kSumBias));
+      F64::store(sums + r, F64::mul(F64::mul(of_max.m, of_log.m), bias));
+      double exponents[F64::width];
+      F64::store(exponents, F64::add(of_max.n, of_log.n));
+      for (int i = 0; i < F64::width; ++i) exponent[r + i] = static_cast<T>(exponents[i]);
+      const ExpAndLess<F64> share(F64::sub(F64::load(target + r), l));
+      F64::store(p + r, share.exp);
+      F64::store(rest + r, F64::sub(F64::set1(0.0), share.less));
+    }
+    for (int r = 0; r < rows; r += A::width)
+      normalizers_of<A>(sums + r, none, inverse_hi + r, inverse_lo + r, scale + r);
   }
 };
 
-// What p_i is formed with, from M in the domain and L.
-template <class A>
-inline RowState state_of(double max, double log_sum) {
-  using E = ExtExp<F64>;
-  const double m = E::mantissa(max) * E::mantissa(log_sum) * power_of_two(kSumBias);
-  ExtSum sum;
-  sum.join(m, 0.0, static_cast<std::int32_t>(E::exponent(max) + E::exponent(log_sum)));
-  return normalizer<A>(sum);
-}
-
 template <class A, Coefficients C, bool Capped, class Source, class Sink>
 [[gnu::noinline]] void write_loss_gradient(const LossJob& job, std::int64_t row, Source& source,
-                                           Sink& sink, const RowState& state,
-                                           const LossGradient& how, double shift) {
+                                           Sink& sink, const LossGradient& how, double shift,
+                                           const GradientBatch<A>& batch, int r) {
   using T = typename A::T;
   using E = ExtExp<A>;
-  const auto rounder = A::set1(sum_rounder<A>(static_cast<T>(state.exponent)));
-  const auto quotient =
-      quotient_of<A>(static_cast<T>(state.inverse_hi), static_cast<T>(state.inverse_lo),
-                     static_cast<T>(state.shift));
+  const auto rounder = A::set1(sum_rounder<A>(batch.exponent[r]));
+  const Quotient<A> quotient{A::set1(batch.inverse_hi[r]), A::set1(batch.inverse_lo[r]),
+                             A::set1(batch.scale[r])};
   const auto a = A::set1(static_cast<T>(how.softmax));
   const auto b = A::set1(static_cast<T>(how.coefficient));
   const auto inverse_cap = A::set1(Capped ? T(1) / static_cast<T>(job.softcap) : T(0));
@@ -72,13 +80,11 @@ template <class A, Coefficients C, bool Capped, class Source, class Sink>
     const bool has_target = at >= 0 && at < n;
     T at_target = 0;
     if (has_target) {
-      const double z = static_cast<double>(A::first(A::load(x + at, 1, fill)));
-      const Complement share((z - (how.max - shift)) - how.log_sum);
-      double v = (how.softmax + how.target) * share.p + how.target * share.rest;
+      double v = (how.softmax + how.target) * batch.p[r] + how.target * batch.rest[r];
       if constexpr (C == Coefficients::ones) v += how.coefficient;
       if constexpr (C == Coefficients::given) v += how.coefficient * static_cast<double>(k[at]);
       if constexpr (Capped) {
-        const double tanh = (z + shift) / job.softcap;
+        const double tanh = (batch.target[r] + how.max) / job.softcap;
         v *= 1.0 - tanh * tanh;
       }
       at_target = static_cast<T>(v == v ? v : __builtin_nan(""));
@@ -117,6 +123,9 @@ struct LossEntries {
 
   static void add(const LossJob& job, LossTotals* totals) {
     const DefaultFloatEnvironment environment;
+    if constexpr (Rows::is_memory) {
+      if (is_short<A>(job)) return add_short_rows<Rows>(job, totals);
+    }
     with_coefficients(job.coefficients, [&](auto c) {
       for (std::int64_t row = 0; row < job.rows.rows; ++row) {
         with_loss_scores<Rows>(job, row, 0.0, [&](auto& source) {
@@ -138,35 +147,58 @@ struct LossEntries {
 
   static void gradient(const LossJob& job, const LossGradient* gradients) {
     const DefaultFloatEnvironment environment;
-    for (std::int64_t row = 0; row < job.rows.rows; ++row) gradient_row(job, row, gradients[row]);
+    GradientBatch<A> batch;
+    for (std::int64_t first = 0; first < job.rows.rows; first += batch.rows) {
+      const std::int64_t left = job.rows.rows - first;
+      const int count = left < batch.rows ? static_cast<int>(left) : batch.rows;
+      for (int r = 0; r < count; ++r) describe(job, first + r, gradients[first + r], batch, r);
+      batch.form();
+      for (int r = 0; r < count; ++r) write_row(job, first + r, gradients[first + r], batch, r);
+    }
     if (job.rows.stream) stream_fence();
   }
 
   static constexpr LossKernels table() { return {add, finish, irregular, gradient}; }
 
  private:
-  static void gradient_row(const LossJob& job, std::int64_t row, const LossGradient& how) {
+  static double shift_of(const LossGradient& how) { return in_domain<A>(how.max) ? 0.0 : how.max; }
+
+  static void describe(const LossJob& job, std::int64_t row, const LossGradient& how,
+                       GradientBatch<A>& batch, int r) {
+    batch.max[r] = batch.log_sum[r] = batch.target[r] = 0.0;
+    if (how.kind != LossGradient::regular) return;
+    batch.max[r] = how.max - shift_of(how);
+    batch.log_sum[r] = how.log_sum;
+    const std::int64_t target = job.targets[row];
+    if (target < 0 || target >= job.rows.length) return;
+    with_loss_scores<Rows>(job, row, 0.0, [&](auto& source) {
+      batch.target[r] = static_cast<double>(element_of<A>(source, target)) - how.max;
+    });
+  }
+
+  static void write_row(const LossJob& job, std::int64_t row, const LossGradient& how,
+                        const GradientBatch<A>& batch, int r) {
     auto sink = Rows::sink(job.rows, row);
     if (how.kind != LossGradient::regular) {
       const T value = how.kind == LossGradient::zero ? T(0) : static_cast<T>(__builtin_nan(""));
       return fill_blocks<A>(sink, job.rows.length, value, 0, blocks_of<A>(job.rows.length));
     }
-    const double shift = in_domain<A>(how.max) ? 0.0 : how.max;
-    const RowState state = state_of<A>(how.max - shift, how.log_sum);
+    const double shift = shift_of(how);
     with_loss_scores<Rows>(job, row, shift, [&](auto& source) {
-      with_coefficients(job.coefficients,
-                        [&](auto c) { write<c.value>(job, row, source, sink, state, how, shift); });
+      with_coefficients(job.coefficients, [&](auto c) {
+        write<c.value>(job, row, source, sink, how, shift, batch, r);
+      });
     });
   }
 
   template <Coefficients C, class Source, class Sink>
   static void write(const LossJob& job, std::int64_t row, Source& source, Sink& sink,
-                    const RowState& state, const LossGradient& how, double shift) {
+                    const LossGradient& how, double shift, const GradientBatch<A>& batch, int r) {
     if constexpr (is_gathered<Source>) {
       if (job.softcap != 0.0)
-        return write_loss_gradient<A, C, true>(job, row, source, sink, state, how, shift);
+        return write_loss_gradient<A, C, true>(job, row, source, sink, how, shift, batch, r);
     }
-    write_loss_gradient<A, C, false>(job, row, source, sink, state, how, shift);
+    write_loss_gradient<A, C, false>(job, row, source, sink, how, shift, batch, r);
   }
 };
 

@@ -13,24 +13,31 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-// e^x - 1 for -64 <= x <= 0.
+// e^x and e^x - 1 for x <= 0; e^x is only known to be small below -87 (f64: -708).
 template <class A>
-[[gnu::always_inline]] inline typename A::reg expm1_of(typename A::reg x) {
-  using T = typename A::T;
-  using E = ExtExp<A>;
-  const auto magic = A::set1(ExpConstants<T>::magic);
-  const auto t = E::round(x, magic);
-  const auto exponent = A::mul(A::sub(A::whole(t), magic), A::set1(T(0.0625)));
-  const auto power = A::scale_down(A::power(A::fraction(t)), exponent);
-  return A::fma(power, E::growth(x, t, magic), A::sub(power, A::set1(T(1))));
-}
+struct ExpAndLess {
+  typename A::reg exp, less;
+
+  [[gnu::always_inline]] explicit ExpAndLess(typename A::reg x) {
+    using T = typename A::T;
+    using E = ExtExp<A>;
+    const auto z = A::max(A::set1(T(-1000)), x);
+    const auto magic = A::set1(ExpConstants<T>::magic);
+    const auto t = E::round(z, magic);
+    const auto growth = E::growth(z, t, magic);
+    const auto exponent = A::mul(A::sub(A::whole(t), magic), A::set1(T(0.0625)));
+    const auto power = A::scale_down(A::power(A::fraction(t)), exponent);
+    exp = A::fma(power, growth, power);
+    less = A::fma(power, growth, A::sub(power, A::set1(T(1))));
+  }
+};
 
 template <class A>
 [[gnu::always_inline]] inline typename A::reg tanh_of(typename A::reg u) {
   using T = typename A::T;
   const auto zero = A::set1(T(0));
   const auto size = A::max(A::sub(zero, u), u);
-  const auto e = expm1_of<A>(A::max(A::set1(T(-64)), A::mul(size, A::set1(T(-2)))));
+  const auto e = ExpAndLess<A>(A::mul(size, A::set1(T(-2)))).less;
   const auto tanh = A::div(A::sub(zero, e), A::add(A::set1(T(2)), e));
   // Between -tanh and tanh lies u only where it is 0.
   return A::max(A::sub(zero, tanh), A::min(tanh, u));
