@@ -92,7 +92,7 @@ struct CrossEntropy {
   }
 
   void read_targets(const ConstView& targets, LossRows& rows) {
-    if (!std::ranges::equal(targets.shape, row_shape))
+    if (!std::ranges::equal(targets.shape, row_shape) || is_floating(targets.dtype))
       throw InvalidArgument("targets have shape " + shape_text(targets.shape) + ", expected " +
                             shape_text(row_shape) + " for classes or " + shape_text(logits.shape) +
                             " for probabilities");
@@ -142,11 +142,13 @@ struct CrossEntropy {
     if (options.grad_out) {
       check_view(*options.grad_out, "grad_out");
       check_dtype(*options.grad_out, DType::f64, "grad_out");
-      const bool each = options.reduction == Reduction::none;
-      upstream = elements_of<double>(
-          *options.grad_out,
-          each ? std::span<const std::int64_t>(row_shape) : std::span<const std::int64_t>(),
-          "grad_out");
+      const bool each = options.reduction == Reduction::none && !options.grad_out->shape.empty();
+      const std::span<const std::int64_t> shape =
+          each ? std::span<const std::int64_t>(row_shape) : std::span<const std::int64_t>();
+      if (!std::ranges::equal(options.grad_out->shape, shape))
+        throw InvalidArgument("grad_out has shape " + shape_text(options.grad_out->shape) +
+                              ", expected that of the loss");
+      upstream = elements_of<double>(*options.grad_out, shape, "grad_out");
     }
     const double scale = options.reduction == Reduction::mean ? 1.0 / divisor : 1.0;
     for (std::size_t r = 0; r < rows.weights.size(); ++r)
