@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "fastsoftmax/backward.hpp"
+#include "fastsoftmax/cross_entropy.hpp"
 #include "fastsoftmax/sampling.hpp"
 #include "fastsoftmax/stats.hpp"
 #include "fastsoftmax/topk.hpp"
@@ -172,6 +173,41 @@ std::uint64_t checksum(const Gradient& gradient, fs::DType dtype) {
   return hash;
 }
 
+// Loss, gradient and logsumexp of one row, the options taking turns.
+std::uint64_t checksum_of_losses(fs::DType dtype) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  const fs::DType loss_dtype = dtype == fs::DType::f64 ? fs::DType::f64 : fs::DType::f32;
+  const Shape one = {1};
+  for (const Group& group : groups()) {
+    std::size_t turn = static_cast<std::size_t>(dtype) * 7;
+    for (const Length& length : group.lengths) {
+      const std::size_t n = length.of(dtype);
+      if (n == 0) continue;
+      for (std::size_t i = 0; i < group.patterns_per_length; ++i, ++turn) {
+        const Shape shape = {static_cast<std::int64_t>(n)};
+        const Array x =
+            dense(dtype, shape, make_row(kPatterns[turn % kPatterns.size()], dtype, n, turn));
+        const Array q = dense(dtype, shape,
+                              run_row(fs::Op::softmax, dtype, make_row(kPatterns[0], dtype, n, i)));
+        Array grad = dense(dtype, shape);
+        Array values = dense(loss_dtype, {2});
+        const auto target = static_cast<std::int64_t>(turn % n);
+        fs::CrossEntropyOptions options;
+        options.reduction = fs::Reduction::sum;
+        if (turn % 3 == 1) options.label_smoothing = 0.1;
+        if (turn % 4 == 1) options.z_loss = 1e-3;
+        if (turn % 5 == 1) options.softcap = 20.0;
+        const fs::ConstView targets =
+            turn % 3 == 2 ? q.view() : fs::ConstView{&target, fs::DType::i64, {}, {}};
+        fs::cross_entropy(x.view(), targets, 0,
+                          {part(values, {}), grad.out(), part(values, one, 1)}, options);
+        hash = add_to_hash(add_to_hash(hash, values.bytes), grad.bytes);
+      }
+    }
+  }
+  return hash;
+}
+
 void write_line(std::ofstream& file, std::string_view op, fs::DType dtype, std::string_view group,
                 std::uint64_t value) {
   char text[32];
@@ -199,6 +235,8 @@ void write_table(const char* path) {
     for (const Gradient& gradient : kGradients)
       write_line(file, gradient.name, dtype, "all", checksum(gradient, dtype));
   }
+  for (const fs::DType dtype : kFloatTypes)
+    write_line(file, "cross_entropy", dtype, "all", checksum_of_losses(dtype));
   REQUIRE(file.flush().good());
 }
 
@@ -243,6 +281,10 @@ TEST_SUITE("checksums") {
         INFO(std::string(gradient.name) << " " << fs::name(dtype));
         CHECK(checksum(gradient, dtype) == expected->value);
       }
+      const Checksum* const losses = find("cross_entropy", dtype, "all");
+      REQUIRE(losses != nullptr);
+      INFO("cross_entropy " << fs::name(dtype));
+      CHECK(checksum_of_losses(dtype) == losses->value);
     }
     MESSAGE("compared on " << fs::name(fs::isa_in_use()));
   }
