@@ -18,15 +18,18 @@
 namespace fastsoftmax {
 namespace {
 
-using kernels::Coefficients;
+using kernels::KernelTable;
 using kernels::LossGradient;
 using kernels::LossJob;
 using kernels::LossKernels;
 using kernels::LossTotals;
 using kernels::RowLoss;
+using kernels::RowsJob;
 
-constexpr std::int64_t kBatchRows = 64;
+constexpr std::int64_t kBatchRows = 256;
 constexpr std::int64_t kBatchElements = 16384;
+// Elements of each row that a tile holds, a multiple of every block: so that it stays in L2.
+constexpr std::int64_t kTileLength = kernels::kBlockF32;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
@@ -66,6 +69,7 @@ void fetch_coefficients(const void* context, std::int64_t row, std::int64_t star
 struct LossTask {
   LossRows& rows;
   const Plan& plan;
+  const KernelTable& table;
   const LossKernels& kernels;
   const RowTiles& tiles;
   const Scratch& scratch;
@@ -110,15 +114,8 @@ struct LossTask {
   }
 
   void run_rows(std::int64_t row, std::int64_t count, char* tile) const {
-    const LossJob lying = job(row, count);
-    LossJob batch = lying;
-    if (tiles) {
-      tiles.load(rows.call, batch.rows, tile);
-      batch.rows.y = tile;
-      batch.rows.y_stride = batch.rows.x_stride;
-    }
     std::array<RowLoss, kBatchRows> found;
-    if (!skips(row)) find(batch, count, found.data());
+    if (!skips(row)) find(row, count, tile, found.data());
     std::array<LossGradient, kBatchRows> gradients;
     for (std::int64_t r = 0; r < count; ++r) {
       const auto at = static_cast<std::size_t>(row + r);
@@ -134,18 +131,60 @@ struct LossTask {
         gradient = gradient_of(rows.weights[at], loss);
     }
     if (!rows.with_gradient) return;
-    kernels.gradient(batch, gradients.data());
-    if (tiles) tiles.store(rows.call, lying.rows, tile);
+    for_each_part(row, count, tile,
+                  [&](const LossJob& part, std::int64_t first, const RowsJob& lying) {
+                    kernels.gradient(part, gradients.data() + first);
+                    if (tiles) tiles.store(rows.call, lying, tile);
+                  });
   }
 
-  void find(const LossJob& batch, std::int64_t count, RowLoss* found) const {
+  // body(job, its first row, where its rows lie) for all elements of the rows: as they lie, or in
+  // tiles, which are taken row by row of the array.
+  template <class Body>
+  void for_each_part(std::int64_t row, std::int64_t count, char* tile, Body body) const {
+    if (!tiles) {
+      const LossJob whole = job(row, count);
+      return body(whole, 0, whole.rows);
+    }
+    const Dim& along = rows.call.reduced.dims[0];
+    const std::int64_t length = rows.call.row_length;
+    for (std::int64_t start = 0; start < length; start += kTileLength) {
+      for (std::int64_t first = 0; first < count; first += tiles.rows()) {
+        LossJob part = job(row + first, std::min(tiles.rows(), count - first));
+        part.rows.length = std::min(kTileLength, length - start);
+        part.rows.x = static_cast<const char*>(part.rows.x) + start * along.x;
+        part.rows.y = static_cast<char*>(part.rows.y) + start * along.y;
+        part.first_element = start;
+        part.in_parts = length > kTileLength;
+        std::array<std::int64_t, kBatchRows> targets;
+        std::transform(part.targets, part.targets + part.rows.rows, targets.begin(),
+                       [start](std::int64_t target) { return target - start; });
+        part.targets = targets.data();
+        const RowsJob lying = part.rows;
+        tiles.load(rows.call, part.rows, tile);
+        part.rows.y = tile;
+        part.rows.y_stride = part.rows.x_stride;
+        body(part, first, lying);
+      }
+    }
+  }
+
+  void find(std::int64_t row, std::int64_t count, char* tile, RowLoss* found) const {
     std::array<LossTotals, kBatchRows> totals;
     std::fill_n(totals.begin(), count, LossTotals{});
-    kernels.add(batch, totals.data());
+    for_each_part(row, count, tile, [&](const LossJob& part, std::int64_t first, const RowsJob&) {
+      kernels.add(part, totals.data() + first);
+    });
     kernels.finish(totals.data(), count, found);
     for (std::int64_t r = 0; r < count; ++r) {
-      if (found[r].kind == RowLoss::irregular) found[r] = kernels.irregular(batch, r);
+      if (found[r].kind == RowLoss::irregular) found[r] = irregular(row + r);
     }
+  }
+
+  // A row as it lies.
+  RowLoss irregular(std::int64_t row) const {
+    const bool direct = rows.call.direct;
+    return kernels_for(table.loss, rows.call.row_dtype, direct).irregular(job(row, 1), 0);
   }
 };
 
@@ -197,12 +236,12 @@ void execute(LossRows& rows, int max_threads) {
   call.direct = call.layout == Layout::rows;
   Plan plan = plan_for(call, Algorithm::online, max_threads);
   if (plan.share_row) plan.rows_per_task = 1;
-  const RowTiles tiles({{call, rows.with_gradient}});
+  const RowTiles tiles({{call, rows.with_gradient}}, kTileLength);
   tiles.fit_tasks(plan, call.rows);
   const Scratch scratch(static_cast<std::size_t>(tiles.bytes()), plan.threads);
-  const LossKernels& kernels =
-      kernels_for(kernels_in_use().loss, call.row_dtype, call.direct || tiles);
-  LossTask task{rows, plan, kernels, tiles, scratch};
+  const KernelTable& table = kernels_in_use();
+  const LossKernels& kernels = kernels_for(table.loss, call.row_dtype, call.direct || tiles);
+  LossTask task{rows, plan, table, kernels, tiles, scratch};
   const std::int64_t tasks = (call.rows + plan.rows_per_task - 1) / plan.rows_per_task;
   parallel_for(tasks, plan.threads, LossTask::run, &task);
 }

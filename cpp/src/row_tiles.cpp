@@ -8,6 +8,9 @@ namespace {
 
 constexpr std::int64_t kLine = 64;
 constexpr std::int64_t kLargestTiles = 8 << 20;  // bytes of those of all calls
+// Several lines of each vector are copied at a time, as long as a tile stays in L2 or nearly so.
+constexpr std::int64_t kTileBytes = 1100 << 10;
+constexpr std::int64_t kTileRows = 256;
 
 // Lines asked for ahead: the hardware does not follow elements that lie pages apart. Sources in L2,
 // because lines a power of two apart share few places in L1.
@@ -21,13 +24,15 @@ template <class Element, int Group, bool GathersLines>
 void transpose(const char* from, std::int64_t from_stride, std::int64_t vectors,
                std::int64_t length, char* to, std::int64_t to_stride) {
   constexpr std::int64_t item = sizeof(Element);
+  constexpr std::int64_t in_line = kLine / item;
   std::int64_t v = 0;
   for (; v + Group <= vectors; v += Group, from += Group * from_stride, to += Group * item) {
-    if (GathersLines && v + kSourcesAhead + Group <= vectors) {
-      for (int k = 0; k < Group; ++k)
-        __builtin_prefetch(from + (k + kSourcesAhead) * from_stride, 0, 2);
-    }
+    const bool ahead = GathersLines && v + kSourcesAhead + Group <= vectors;
     for (std::int64_t i = 0; i < length; ++i) {
+      if (ahead && i % in_line == 0) {
+        for (int k = 0; k < Group; ++k)
+          __builtin_prefetch(from + (k + kSourcesAhead) * from_stride + i * item, 0, 2);
+      }
       if (!GathersLines && i + kTargetsAhead < length)
         __builtin_prefetch(to + (i + kTargetsAhead) * to_stride, 1);
       Element group[Group];
@@ -56,13 +61,18 @@ void with_element(std::int64_t item, F&& f) {
 
 }  // namespace
 
-RowTiles::RowTiles(std::initializer_list<TiledCall> calls) {
+RowTiles::RowTiles(std::initializer_list<TiledCall> calls, std::int64_t length) {
   const Call& first = calls.begin()->call;
   const std::int64_t item = itemsize(first.row_dtype);
   // An odd number of lines, so that rows do not compete for the same places in the cache.
-  const std::int64_t stride = ((first.row_length * item + kLine - 1) / kLine | 1) * kLine;
-  std::int64_t rows =
-      std::min(kLine / item, kLargestTiles / (static_cast<std::int64_t>(calls.size()) * stride));
+  const std::int64_t stride =
+      ((std::min(first.row_length, length) * item + kLine - 1) / kLine | 1) * kLine;
+  const std::int64_t in_line = kLine / item;
+  const auto fitting = [&](std::int64_t bytes) {
+    return bytes / (static_cast<std::int64_t>(calls.size()) * stride);
+  };
+  std::int64_t rows = std::clamp(fitting(kTileBytes) / in_line * in_line, in_line, kTileRows);
+  rows = std::min(rows, fitting(kLargestTiles));
   for (const auto& [call, writes_y] : calls) {
     if (call.direct || !call.aligned || call.reduced.count != 1 || call.outer.count == 0) return;
     const Dim& along = call.outer.view().back();

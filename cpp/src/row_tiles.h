@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 
 #include "call.h"
 #include "kernels/kernel_table.h"
@@ -22,7 +23,9 @@ class RowTiles {
   RowTiles() = default;
   // One tile for each of several calls, whose rows are numbered alike. None where a call is direct,
   // rows of an array are not aligned or not next to each other, or tiles were too large.
-  explicit RowTiles(std::initializer_list<TiledCall> calls);
+  // Tiles hold at most so many elements of each row.
+  explicit RowTiles(std::initializer_list<TiledCall> calls,
+                    std::int64_t length = std::numeric_limits<std::int64_t>::max());
 
   explicit operator bool() const { return rows_ > 0; }
   std::int64_t rows() const { return rows_; }             // of a tile, at most

@@ -213,6 +213,7 @@ struct LossJob {
   double softcap;               // scores are softcap * tanh(z / softcap); 0: as they are
   const std::int64_t* targets;  // for each row its element, or one outside of the row: none
   bool in_parts;                // add: other elements of the rows come in other jobs
+  std::int64_t first_element;   // where in its row a job's begin, to fetch_coefficients
 };
 
 // What is known of a row, whose elements may come in several jobs: all but the last end with a

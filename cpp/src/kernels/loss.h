@@ -133,7 +133,8 @@ template <class A, Coefficients C, class Source>
     for_each_block<A>(length, 0, blocks, [&](std::int64_t b, std::int64_t start, int count) {
       sum_one_pass<A, true, online>(source, length, b, b + 1, join, {});
       const typename A::T* k = nullptr;
-      if constexpr (C == Coefficients::given) k = coefficients.block(start, count);
+      if constexpr (C == Coefficients::given)
+        k = coefficients.block(job.first_element + start, count);
       weigh_block<A, C>(source.block(start, count), k, count, totals);
     });
   }

@@ -74,7 +74,7 @@ template <class A, Coefficients C, bool Capped, class Source, class Sink>
   for_each_block<A>(length, 0, blocks_of<A>(length), [&](std::int64_t, std::int64_t start, int n) {
     const auto* x = source.block(start, n);
     const T* k = nullptr;
-    if constexpr (C == Coefficients::given) k = coefficients.block(start, n);
+    if constexpr (C == Coefficients::given) k = coefficients.block(job.first_element + start, n);
     auto* const y = sink.block(start);
     const std::int64_t at = target - start;
     const bool has_target = at >= 0 && at < n;
