@@ -152,12 +152,11 @@ void run(Op op, const ConstView& grad, const ConstView& y, const View& out,
   call.layout = backward.output.layout = direct ? Layout::rows : Layout::packed;
   call.in_place = call.in_place || backward.output.in_place;
   call.direct = backward.output.direct = direct;
-  call.op = Op::softmax;  // to the plan both are a pass that sums and one that writes
+  Problem problem = call.problem();
+  problem.op = Op::softmax;  // to the plan both are a pass that sums and one that writes
+  problem.inputs = 2;
   Plan& plan = backward.plan;
-  plan = plan_for(call, Algorithm::online, options.max_threads);
-  // Of three arrays, as where two rows are in flight.
-  const std::int64_t bytes = call.rows * call.row_length * itemsize(call.row_dtype);
-  plan.stream = direct && !call.in_place && 2 * bytes >= machine().constants.stream_bytes;
+  plan = plan_for(problem, Algorithm::online, options.max_threads);
   if (!plan.share_row) backward.tiles = RowTiles({{call, true}, {backward.output, false}});
   backward.tiles.fit_tasks(plan, call.rows);
   const Scratch scratch(static_cast<std::size_t>(2 * backward.tiles.bytes()), plan.threads);

@@ -249,12 +249,16 @@ void execute_columns(const Call& call, const Plan& plan, const KernelTable& tabl
 }  // namespace
 
 Plan plan_for(const Call& call, Algorithm requested, int max_threads) {
+  return plan_for(call.problem(), requested, max_threads);
+}
+
+Plan plan_for(const Problem& problem, Algorithm requested, int max_threads) {
   const Machine& here = machine();
   int threads = 1;
   // Asking costs more than a small call takes, and such a call uses one thread anyway.
-  if (call.rows * call.row_length >= 2 * here.constants.elements_per_thread)
+  if (problem.rows * problem.row_length >= 2 * here.constants.elements_per_thread)
     threads = max_threads > 0 ? std::min(max_threads, num_threads()) : num_threads();
-  return make_plan(call.problem(), requested, here, threads);
+  return make_plan(problem, requested, here, threads);
 }
 
 void execute(const Call& call, const Plan& plan) {

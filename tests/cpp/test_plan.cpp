@@ -227,6 +227,22 @@ TEST_CASE("plan: stores bypass the cache only where the arrays outgrow it") {
   });
 }
 
+TEST_CASE("plan: gradients, which read two arrays, stream from half of that size on") {
+  constexpr std::int64_t length = 1 << 10;
+  const std::int64_t half = kCaches.last_level / 2 / (4 * length);
+  for_each_problem([&](fs::Problem p) {
+    p.inputs = 2;
+    const bool outgrown = 2 * p.rows * p.row_length * fs::itemsize(p.dtype) >= kCaches.last_level;
+    CHECK(plan(p, fs::Algorithm::online).stream ==
+          (outgrown && p.layout == fs::Layout::rows && !p.in_place && p.op != fs::Op::logsumexp));
+  });
+  fs::Problem p = rows_of(half, length);
+  p.inputs = 2;
+  CHECK(plan(p, fs::Algorithm::online).stream);
+  p.rows = half - 1;
+  CHECK(!plan(p, fs::Algorithm::online).stream);
+}
+
 TEST_CASE("plan: threads") {
   for (const int threads : {2, 8, 64}) {
     const fs::Problem long_row = rows_of(1, 1 << 27);

@@ -24,6 +24,7 @@ struct Problem {
   std::int64_t rows = 0;        // independent reductions
   std::int64_t row_length = 0;  // elements of each
   std::int64_t columns = 1;     // Layout::columns: length of the contiguous inner axis
+  int inputs = 1;               // arrays of that size that are read: 2 where gradients are computed
   bool in_place = false;
   bool stored_row = true;  // the output row can hold intermediate values (contiguous, f32 or f64)
 };

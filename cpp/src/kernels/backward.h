@@ -33,9 +33,9 @@ struct ArithmeticPair {
   T hi, lo;
 
   explicit ArithmeticPair(const SumPair& sum) {
-    double rest = sum.lo;
-    if (rest - rest != 0.0) rest = 0.0;
-    const Sum2 total = two_sum(sum.hi, rest);
+    Sum2 total{sum.hi, sum.lo};
+    if constexpr (sizeof(T) == sizeof(double))
+      total = two_sum(sum.hi, sum.lo - sum.lo == 0.0 ? sum.lo : 0.0);
     hi = static_cast<T>(total.hi);
     lo = static_cast<T>((total.hi - static_cast<double>(hi)) + total.lo);
     if (lo - lo != T(0)) lo = T(0);
@@ -59,10 +59,10 @@ template <class A>
   return A::select_above(A::mul(y, A::set1(overflowing)), A::set1(largest), e);
 }
 
-template <class A, RowOp O, bool Divides, class Source, class Sink>
-[[gnu::noinline]] void write_gradient(Source& grad, Source& output, Sink& sink, std::int64_t length,
-                                      const SumPair& sum, typename A::T temperature,
-                                      std::int64_t first, std::int64_t last) {
+template <class A, RowOp O, bool Divides, class In, class Out>
+[[gnu::always_inline]] inline void write_gradient(const In* g, const In* y, Out* out, int count,
+                                                  const SumPair& sum, typename A::T temperature,
+                                                  bool stream, std::int64_t ahead) {
   using T = typename A::T;
   const ArithmeticPair<T> total(sum);
   const auto hi = A::set1(total.hi);
@@ -70,21 +70,16 @@ template <class A, RowOp O, bool Divides, class Source, class Sink>
   const auto divisor = A::set1(temperature);
   const auto nan = A::set1(static_cast<T>(__builtin_nan("")));
   const auto fill = A::set1(T(0));
-  for_each_block<A>(length, first, last, [&](std::int64_t, std::int64_t start, int count) {
-    const auto* g = grad.block(start, count);
-    const auto* y = output.block(start, count);
-    map_block<A>(sink.block(start), count, sink.stream,
-                 [&](int i, auto part) __attribute__((always_inline)) {
-                   auto v = load<A>(g + i, part, fill);
-                   const auto p = load<A>(y + i, part, fill);
-                   if constexpr (O == RowOp::softmax)
-                     v = A::mul(p, A::sub(A::sub(v, hi), lo));
-                   else
-                     v = A::fnma(exponential<A>(p), hi, v);
-                   if constexpr (Divides) v = A::div(v, divisor);
-                   return A::select_equal(v, v, v, nan);
-                 });
-    sink.done(start, count);
+  map_block<A>(out, count, stream, [&](int i, auto part) __attribute__((always_inline)) {
+    auto v = load<A>(g + i, part, fill);
+    const auto p = load<A>(y + i, part, fill);
+    if constexpr (O == RowOp::log_softmax) prefetch(y + i, ahead);
+    if constexpr (O == RowOp::softmax)
+      v = A::mul(p, A::sub(A::sub(v, hi), lo));
+    else
+      v = A::fnma(exponential<A>(p), hi, v);
+    if constexpr (Divides) v = A::div(v, divisor);
+    return A::select_equal(v, v, v, nan);
   });
 }
 
@@ -121,32 +116,47 @@ struct BackwardEntries {
     static constexpr RowOp op = O;
   };
 
-  // emit(block, sum) for a range of blocks.
-  template <RowOp O, class Emit>
-  static void sum_blocks(const BackwardJob& job, std::int64_t row, std::int64_t first,
-                         std::int64_t last, Emit&& emit) {
-    auto g = grad(job, row);
-    auto y = output(job, row);
-    for_each_block<A>(job.rows.length, first, last,
-                      [&](std::int64_t b, std::int64_t start, int count) {
-                        const auto* block = g.block(start, count);
-                        const auto* factors = O == RowOp::softmax ? y.block(start, count) : block;
-                        emit(b, sum_of_block<A, O == RowOp::softmax>(block, factors, count));
-                      });
+  static int elements_of(const BackwardJob& job, std::int64_t block) {
+    const std::int64_t left = job.rows.length - block * A::block;
+    return left < A::block ? static_cast<int>(left) : A::block;
   }
 
   template <RowOp O>
-  static void write_blocks(const BackwardJob& job, std::int64_t row, const SumPair& sum,
-                           std::int64_t first, std::int64_t last) {
+  static SumPair sum_block(const BackwardJob& job, std::int64_t row, std::int64_t b) {
+    const std::int64_t start = b * A::block;
+    const int count = elements_of(job, b);
+    auto g = grad(job, row);
+    const auto* x = g.block(start, count);
+    Sum2 sum;
+    if constexpr (O == RowOp::softmax) {
+      auto y = output(job, row);
+      sum = sum_of_block<A, true>(x, y.block(start, count), count);
+    } else {
+      sum = sum_of_block<A, false>(x, x, count);
+    }
+    return {sum.hi, sum.lo};
+  }
+
+  template <RowOp O>
+  static void write_block(const BackwardJob& job, std::int64_t row, const SumPair& sum,
+                          std::int64_t b) {
+    const std::int64_t start = b * A::block;
+    const int count = elements_of(job, b);
     auto g = grad(job, row);
     auto y = output(job, row);
     auto sink = Rows::sink(job.rows, row);
+    const auto* x = g.block(start, count);
+    const auto* factors = y.block(start, count);
     const T temperature = static_cast<T>(temperature_of(job.rows, row));
-    const std::int64_t length = job.rows.length;
+    auto* out = sink.block(start);
+    // log_softmax reads its output here first.
+    const std::int64_t ahead =
+        job.rows.length > A::block ? 2 * A::block * static_cast<std::int64_t>(sizeof(*factors)) : 0;
     if (temperature == T(1))
-      write_gradient<A, O, false>(g, y, sink, length, sum, temperature, first, last);
+      write_gradient<A, O, false>(x, factors, out, count, sum, temperature, job.rows.stream, ahead);
     else
-      write_gradient<A, O, true>(g, y, sink, length, sum, temperature, first, last);
+      write_gradient<A, O, true>(x, factors, out, count, sum, temperature, job.rows.stream, ahead);
+    sink.done(start, count);
   }
 
   static void add(SumPair& total, const SumPair& block) {
@@ -154,39 +164,53 @@ struct BackwardEntries {
     total = {sum.hi, sum.lo};
   }
 
+  // Rows are summed so many at a time that they hide each other's latency, and then written from
+  // L1. Longer rows are not summed block by block while others are written: what is written would
+  // come from L2, and its loads take the hardware's prefetcher off what comes from memory.
+  template <RowOp O>
+  static void run(const BackwardJob& job) {
+    const std::int64_t rows = job.rows.rows;
+    const std::int64_t blocks = blocks_of<A>(job.rows.length);
+    const int batch = batch_of(job.rows.length);
+    for (std::int64_t first = 0; first < rows; first += batch) {
+      SumPair sums[kBatchRows];
+      const std::int64_t last = rows - first < batch ? rows : first + batch;
+      for (std::int64_t row = first; row < last; ++row) {
+        SumPair& total = sums[row - first];
+        total = sum_block<O>(job, row, 0);
+        for (std::int64_t b = 1; b < blocks; ++b) add(total, sum_block<O>(job, row, b));
+      }
+      for (std::int64_t row = first; row < last; ++row)
+        for (std::int64_t b = 0; b < blocks; ++b) write_block<O>(job, row, sums[row - first], b);
+    }
+  }
+
   static void rows(const BackwardJob& job) {
     const DefaultFloatEnvironment environment;
-    const std::int64_t blocks = blocks_of<A>(job.rows.length);
-    with_op(job.rows.op, [&](auto c) {
-      for (std::int64_t row = 0; row < job.rows.rows; ++row) {
-        SumPair total{};
-        sum_blocks<c.op>(job, row, 0, blocks,
-                         [&](std::int64_t, const Sum2& sum) { add(total, {sum.hi, sum.lo}); });
-        write_blocks<c.op>(job, row, total, 0, blocks);
-      }
-    });
+    with_op(job.rows.op, [&](auto c) { run<c.op>(job); });
     if (job.rows.stream) stream_fence();
   }
 
   static void sum(const BackwardJob& job, std::int64_t first, std::int64_t last, SumPair* sums) {
     const DefaultFloatEnvironment environment;
     with_op(job.rows.op, [&](auto c) {
-      sum_blocks<c.op>(job, 0, first, last,
-                       [&](std::int64_t b, const Sum2& sum) { sums[b] = {sum.hi, sum.lo}; });
+      for (std::int64_t b = first; b < last; ++b) sums[b] = sum_block<c.op>(job, 0, b);
     });
   }
 
   static SumPair join(const SumPair* sums, std::int64_t blocks) {
     const DefaultFloatEnvironment environment;
-    SumPair total{};
-    for (std::int64_t b = 0; b < blocks; ++b) add(total, sums[b]);
+    SumPair total = sums[0];
+    for (std::int64_t b = 1; b < blocks; ++b) add(total, sums[b]);
     return total;
   }
 
   static void write(const BackwardJob& job, const SumPair& sum, std::int64_t first,
                     std::int64_t last) {
     const DefaultFloatEnvironment environment;
-    with_op(job.rows.op, [&](auto c) { write_blocks<c.op>(job, 0, sum, first, last); });
+    with_op(job.rows.op, [&](auto c) {
+      for (std::int64_t b = first; b < last; ++b) write_block<c.op>(job, 0, sum, b);
+    });
     if (job.rows.stream) stream_fence();
   }
 

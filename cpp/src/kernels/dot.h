@@ -17,24 +17,56 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-// Elements of a Wide.
-template <class A, class In>
-[[gnu::always_inline]] inline typename A::Wide load_wide(const In* p, Whole) {
-  typename A::reg r[A::join_lanes / A::width];
-  FASTSOFTMAX_UNROLL
-  for (int k = 0; k * A::width < A::join_lanes; ++k) r[k] = A::load(p + k * A::width);
-  return A::widen(r);
-}
-template <class A, class In>
-[[gnu::always_inline]] inline typename A::Wide load_wide(const In* p, Part part) {
-  typename A::reg r[A::join_lanes / A::width];
-  FASTSOFTMAX_UNROLL
-  for (int k = 0; k * A::width < A::join_lanes; ++k) {
-    const int left = part.n - k * A::width;
-    r[k] = A::set1(0);
-    if (left > 0) r[k] = A::load(p + k * A::width, left < A::width ? left : A::width, r[k]);
+// The elements of a Wide, in registers.
+template <class A>
+struct WideElements {
+  static constexpr int count = A::join_lanes / A::width;
+  typename A::reg r[count];
+
+  template <class In>
+  [[gnu::always_inline]] WideElements(const In* p, Whole) {
+    FASTSOFTMAX_UNROLL
+    for (int k = 0; k < count; ++k) r[k] = A::load(p + k * A::width);
   }
-  return A::widen(r);
+  template <class In>
+  [[gnu::always_inline]] WideElements(const In* p, Part part) {
+    FASTSOFTMAX_UNROLL
+    for (int k = 0; k < count; ++k) {
+      const int left = part.n - k * A::width;
+      r[k] = A::set1(0);
+      if (left > 0) r[k] = A::load(p + k * A::width, left < A::width ? left : A::width, r[k]);
+    }
+  }
+};
+
+template <class A, class In, class Count>
+[[gnu::always_inline]] inline typename A::Wide load_wide(const In* p, Count count) {
+  return A::widen(WideElements<A>(p, count).r);
+}
+template <class A>
+[[gnu::always_inline]] inline typename A::Wide load_wide(const float* p, Whole) {
+  return A::widen(p);
+}
+
+// Whether products of two elements are exact in f32.
+template <class In>
+constexpr bool kExactProducts = false;
+template <>
+constexpr bool kExactProducts<f16> = true;
+
+// sum + x y, rounded once.
+template <class A, class In, class Count>
+[[gnu::always_inline]] inline typename A::Wide add_product(typename A::Wide sum, const In* x,
+                                                           const In* y, Count count) {
+  if constexpr (kExactProducts<In>) {
+    WideElements<A> products(x, count);
+    const WideElements<A> factors(y, count);
+    FASTSOFTMAX_UNROLL
+    for (int k = 0; k < products.count; ++k) products.r[k] = A::mul(products.r[k], factors.r[k]);
+    return A::add(A::widen(products.r), sum);
+  } else {
+    return A::fma(load_wide<A>(x, count), load_wide<A>(y, count), sum);
+  }
 }
 
 // The lanes of an f32 block in double, some of them at a time.
@@ -50,11 +82,10 @@ template <class A, bool Products, int First = 0, class In>
   FASTSOFTMAX_UNROLL
   for (int v = 0; v < at_once; ++v) sum[v] = A::widen(zeros);
   const auto take = [&](int v, int i, auto part) __attribute__((always_inline)) {
-    const Wide term = load_wide<A>(x + i, part);
     if constexpr (Products)
-      sum[v] = A::fma(term, load_wide<A>(y + i, part), sum[v]);
+      sum[v] = add_product<A>(sum[v], x + i, y + i, part);
     else
-      sum[v] = A::add(term, sum[v]);
+      sum[v] = A::add(load_wide<A>(x + i, part), sum[v]);
   };
   int i = First * width;
   for (; i - First * width + A::lanes <= count; i += A::lanes) {
@@ -65,6 +96,7 @@ template <class A, bool Products, int First = 0, class In>
     FASTSOFTMAX_UNROLL
     for (int v = 0; v < at_once; ++v) take(v, i + v * width, Whole{});
   }
+  FASTSOFTMAX_UNROLL
   for (int v = 0; v < at_once; ++v, i += width) {
     if (i + width <= count)
       take(v, i, Whole{});
@@ -113,7 +145,7 @@ template <class A, bool Products, int First = 0>
 }
 
 template <class A, bool Products, class In>
-[[gnu::noinline]] Sum2 sum_of_block(const In* x, const In* y, int count) {
+[[gnu::always_inline]] inline Sum2 sum_of_block(const In* x, const In* y, int count) {
   if constexpr (sizeof(typename A::T) == sizeof(float)) {
     static_assert(A::lanes == 4 * A::join_lanes);
     typename A::Wide lanes[4];
