@@ -179,7 +179,7 @@ void choose_stores(Plan& plan, const Problem& p, const Sizes& sizes, const Machi
   if (p.op == Op::logsumexp || p.layout == Layout::packed || p.in_place) return;
   const bool outgrows_half = 2 * p.rows * sizes.row >= here.constants.stream_bytes;
   if (p.inputs > 1)
-    plan.stream = p.layout == Layout::rows && outgrows_half;
+    plan.stream = outgrows_half;
   else if (p.layout == Layout::columns)
     plan.stream = outgrows_half && p.op == Op::softmax && reloads(plan.algorithm) &&
                   p.columns >= kernels::kDenseColumns &&
