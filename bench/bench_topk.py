@@ -174,12 +174,12 @@ def measure_aims(threads: int, seconds: float) -> list[dict[str, Any]]:
     return rows
 
 
-def measure_kinds(seconds: float) -> Report:
+def measure_kinds(_threads: int, seconds: float) -> Report:
     """Print what kinds of rows take relative to random ones."""
     return over_random({f"k = {k}": partial(fs.softmax_topk, k=k) for k in (1, 50, 1024)}, seconds)
 
 
-def measure_stats(seconds: float) -> float:
+def measure_stats(_threads: int, seconds: float) -> float:
     """Print what softmax_stats takes relative to logsumexp."""
     x = logits((64, 131_072))
     timings = timed({"stats": lambda: fs.softmax_stats(x), "lse": lambda: fs.logsumexp(x)}, seconds)
@@ -219,14 +219,11 @@ def plot(sweep: dict[str, list[dict[str, Any]]], stem: Path) -> None:
     figure.savefig(stem.with_suffix(".png"), dpi=80)
 
 
-def measure_tables(threads: int, seconds: float) -> Report:
-    """Print all tables."""
-    return {
-        "aims": measure_aims(threads, seconds),
-        "over_random": measure_kinds(seconds),
-        "stats_over_logsumexp": measure_stats(seconds),
-    }
-
+SECTIONS = {
+    "aims": measure_aims,
+    "over_random": measure_kinds,
+    "stats_over_logsumexp": measure_stats,
+}
 
 if __name__ == "__main__":
-    run(str(__doc__).splitlines()[0], measure_tables, measure_sweep, plot)
+    run(str(__doc__).splitlines()[0], SECTIONS, measure_sweep, plot)

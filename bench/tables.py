@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,17 +88,23 @@ def verdict(aim: float | None, value: float | None, *, less: bool = False) -> st
 
 def run(
     description: str,
-    tables: Callable[[int, float], Report],
-    sweep: Callable[[int, float], Report],
-    plot: Callable[[Report, Path], None],
+    sections: Mapping[str, Callable[[int, float], Any]],
+    sweep: Callable[[int, float], Report] | None = None,
+    plot: Callable[[Report, Path], None] | None = None,
 ) -> None:
-    """Measure, print, and write what was asked for."""
+    """Measure, print, and write what was asked for.
+
+    A section measures with so many threads and seconds for each line, prints, and returns figures.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each line")
-    parser.add_argument("--sweep", action="store_true", help="times over n, not the tables")
+    parser.add_argument("--only", nargs="+", choices=sections, default=list(sections))
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--plot", type=Path, metavar="STEM", help="of a sweep; writes STEM.png")
+    parser.set_defaults(sweep=False, plot=None)
+    if sweep and plot:
+        parser.add_argument("--sweep", action="store_true", help="times over n, not the tables")
+        parser.add_argument("--plot", type=Path, metavar="STEM", help="of a sweep; writes STEM.png")
     arguments = parser.parse_args()
     if arguments.plot and not arguments.sweep:
         parser.error("--plot needs --sweep")
@@ -108,11 +114,12 @@ def run(
     facts = machine()
     print(machine_line(facts) + "; the others' time over ours\n")
     report: Report = {"machine": facts, "threads": arguments.threads}
-    if arguments.sweep:
+    if sweep and arguments.sweep:
         report["sweep"] = sweep(arguments.threads, arguments.seconds)
     else:
-        report |= tables(arguments.threads, arguments.seconds)
+        for name in arguments.only:
+            report[name] = sections[name](arguments.threads, arguments.seconds)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if arguments.plot:
+    if plot and arguments.plot:
         plot(report["sweep"], arguments.plot)

@@ -10,7 +10,6 @@
 #include "fastsoftmax/tune.hpp"
 #include "row_tiles.h"
 #include "rows_job.h"
-#include "scratch.h"
 #include "threads.h"
 #include "view_checks.h"
 
@@ -32,8 +31,7 @@ struct Backward {
   RowOp op;
   Plan plan;
   const BackwardKernels* kernels;
-  RowTiles tiles;
-  const Scratch* scratch;
+  bool columns;  // rows lie next to each other along a strided axis
 
   // Of the rows from `row` on, how many lie in one run of both.
   std::int64_t rows_in_run(std::int64_t row) const {
@@ -43,45 +41,30 @@ struct Backward {
   }
 
   BackwardJob job(std::int64_t row, std::int64_t rows) const {
-    return job_of(rows_job(grad, row, rows), rows_job(output, row, rows));
-  }
-  BackwardJob job_of(const RowsJob& rows, const RowsJob& factors) const {
-    BackwardJob job{rows, factors.x, factors.x_stride, factors.context};
+    const RowsJob factors = rows_job(output, row, rows);
+    BackwardJob job{rows_job(grad, row, rows), factors.x, factors.x_stride, factors.context};
     job.rows.op = op;
     job.rows.stream = plan.stream;
+    if (columns) {
+      job.rows.x_stride = grad.reduced.dims[0].x;
+      job.rows.y_stride = grad.reduced.dims[0].y;
+      job.output_stride = output.reduced.dims[0].x;
+    }
     return job;
   }
 
-  // Rows of a tile, computed in place.
-  void run_tile(std::int64_t row, std::int64_t rows, char* memory) const {
-    const RowsJob lying = rows_job(grad, row, rows);
-    RowsJob result = lying;
-    RowsJob factors = rows_job(output, row, rows);
-    tiles.load(grad, result, memory);
-    tiles.load(output, factors, memory + tiles.bytes());
-    result.y = memory;
-    result.y_stride = result.x_stride;
-    kernels->rows(job_of(result, factors));
-    tiles.store(grad, lying, memory);
-  }
-
-  void run_rows(std::int64_t first, std::int64_t last, int worker) const {
+  void run_rows(std::int64_t first, std::int64_t last) const {
     for (std::int64_t row = first; row < last;) {
-      std::int64_t rows = std::min(last - row, rows_in_run(row));
-      if (tiles) {
-        rows = std::min(rows, tiles.rows());
-        run_tile(row, rows, scratch->of(worker));
-      } else {
-        kernels->rows(job(row, rows));
-      }
+      const std::int64_t rows = std::min(last - row, rows_in_run(row));
+      (columns ? kernels->columns : kernels->rows)(job(row, rows));
       row += rows;
     }
   }
 
-  static void task(void* context, std::int64_t task, int worker) noexcept {
+  static void task(void* context, std::int64_t task, int) noexcept {
     const auto& b = *static_cast<const Backward*>(context);
     const std::int64_t first = task * b.plan.rows_per_task;
-    b.run_rows(first, std::min(b.grad.rows, first + b.plan.rows_per_task), worker);
+    b.run_rows(first, std::min(b.grad.rows, first + b.plan.rows_per_task));
   }
 };
 
@@ -143,8 +126,7 @@ void run(Op op, const ConstView& grad, const ConstView& y, const View& out,
                     static_cast<RowOp>(op),
                     {},
                     nullptr,
-                    {},
-                    nullptr};
+                    false};
   Call& call = backward.grad;
   if (call.rows == 0 || call.row_length == 0) return;
   if (out.data == nullptr) throw InvalidArgument("out has no data");
@@ -152,16 +134,17 @@ void run(Op op, const ConstView& grad, const ConstView& y, const View& out,
   call.layout = backward.output.layout = direct ? Layout::rows : Layout::packed;
   call.in_place = call.in_place || backward.output.in_place;
   call.direct = backward.output.direct = direct;
+  backward.columns = in_columns({call, true}) && in_columns({backward.output, false});
   Problem problem = call.problem();
   problem.op = Op::softmax;  // to the plan both are a pass that sums and one that writes
   problem.inputs = 2;
+  if (backward.columns) {
+    problem.layout = Layout::columns;
+    problem.columns = backward.rows_in_run(0);
+  }
   Plan& plan = backward.plan;
   plan = plan_for(problem, Algorithm::online, options.max_threads);
-  if (!plan.share_row) backward.tiles = RowTiles({{call, true}, {backward.output, false}});
-  backward.tiles.fit_tasks(plan, call.rows);
-  const Scratch scratch(static_cast<std::size_t>(2 * backward.tiles.bytes()), plan.threads);
-  backward.scratch = &scratch;
-  const bool contiguous = direct || backward.tiles;
+  const bool contiguous = direct || backward.columns;
   backward.kernels = &kernels_for(kernels_in_use().backward, call.row_dtype, contiguous);
   if (plan.share_row) {
     const std::int64_t blocks = divide_up(call.row_length, plan.block);
@@ -169,7 +152,7 @@ void run(Op op, const ConstView& grad, const ConstView& y, const View& out,
     for (std::int64_t row = 0; row < call.rows; ++row)
       SharedRow{backward, backward.job(row, 1), blocks, sums}.run();
   } else if (plan.threads == 1) {
-    backward.run_rows(0, call.rows, 0);
+    backward.run_rows(0, call.rows);
   } else {
     parallel_for(divide_up(call.rows, plan.rows_per_task), plan.threads, Backward::task, &backward);
   }

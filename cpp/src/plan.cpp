@@ -168,6 +168,15 @@ bool interleaves(const Plan& plan, const Problem& p, const Sizes& sizes, const M
          2 * p.rows * sizes.row >= here.constants.stream_bytes;
 }
 
+// Short rows share lines with their neighbours, or are too soon done for the memory to read
+// meanwhile.
+bool streams_gradient(const Plan& plan, const Problem& p, const Sizes& sizes,
+                      const PlanConstants& constants) {
+  if (p.layout == Layout::columns || p.row_length > plan.block)
+    return 2 * p.rows * sizes.row >= constants.stream_bytes;
+  return 2 * p.row_length > plan.block && is_from_memory(p, sizes, constants);
+}
+
 void choose_stores(Plan& plan, const Problem& p, const Sizes& sizes, const Machine& here) {
   if (interleaves(plan, p, sizes, here)) {
     plan.rows_in_flight = 2;
@@ -179,7 +188,7 @@ void choose_stores(Plan& plan, const Problem& p, const Sizes& sizes, const Machi
   if (p.op == Op::logsumexp || p.layout == Layout::packed || p.in_place) return;
   const bool outgrows_half = 2 * p.rows * sizes.row >= here.constants.stream_bytes;
   if (p.inputs > 1)
-    plan.stream = p.layout == Layout::rows && outgrows_half;
+    plan.stream = streams_gradient(plan, p, sizes, here.constants);
   else if (p.layout == Layout::columns)
     plan.stream = outgrows_half && p.op == Op::softmax && reloads(plan.algorithm) &&
                   p.columns >= kernels::kDenseColumns &&

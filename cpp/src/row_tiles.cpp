@@ -61,6 +61,15 @@ void with_element(std::int64_t item, F&& f) {
 
 }  // namespace
 
+bool in_columns(const TiledCall& tiled) {
+  const Call& call = tiled.call;
+  if (call.direct || !call.aligned || call.reduced.count != 1 || call.outer.count == 0)
+    return false;
+  const std::int64_t item = itemsize(call.row_dtype);
+  const Dim& along = call.outer.view().back();
+  return along.x == item && (!tiled.writes_y || along.y == item);
+}
+
 RowTiles::RowTiles(std::initializer_list<TiledCall> calls, std::int64_t length) {
   const Call& first = calls.begin()->call;
   const std::int64_t item = itemsize(first.row_dtype);
@@ -74,10 +83,8 @@ RowTiles::RowTiles(std::initializer_list<TiledCall> calls, std::int64_t length) 
   std::int64_t rows = std::clamp(fitting(kTileBytes) / in_line * in_line, in_line, kTileRows);
   rows = std::min(rows, fitting(kLargestTiles));
   for (const auto& [call, writes_y] : calls) {
-    if (call.direct || !call.aligned || call.reduced.count != 1 || call.outer.count == 0) return;
-    const Dim& along = call.outer.view().back();
-    if (along.x != item || (writes_y && along.y != item)) return;
-    rows = std::min(rows, along.size);
+    if (!in_columns({call, writes_y})) return;
+    rows = std::min(rows, call.outer.view().back().size);
   }
   if (rows < 2) return;
   rows_ = rows;

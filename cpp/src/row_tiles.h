@@ -16,6 +16,9 @@ struct TiledCall {
   bool writes_y;  // else where y lies is of no concern
 };
 
+// Whether rows along a strided axis lie next to each other, and may be used as they lie.
+bool in_columns(const TiledCall& tiled);
+
 // Tiles of as many rows as share cache lines.
 class RowTiles {
  public:

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "fastsoftmax/backward.hpp"
+#include "fastsoftmax/tune.hpp"
 #include "run.h"
 
 using namespace tests;
@@ -177,12 +178,12 @@ TEST_CASE("backward: the same bits from every layout as from single rows of the 
   CHECK(tally.failed() == 0);
 }
 
-TEST_CASE("backward: the same bits from tiles of a strided axis, whole and in part") {
+TEST_CASE("backward: the same bits from columns, tiles of them whole and in part") {
   Tally tally;
   for (const fs::DType dtype : kFloatTypes) {
     for (const fs::Op op : kBackward) {
       for (const std::int64_t n : {2, 7, 8, 41, 64, 1030})
-        check_layouts(tally, op, make_rows(op, dtype, 70, n, static_cast<std::uint64_t>(n)),
+        check_layouts(tally, op, make_rows(op, dtype, 85, n, static_cast<std::uint64_t>(n)),
                       n % 2 == 1);
     }
   }
@@ -192,29 +193,41 @@ TEST_CASE("backward: the same bits from tiles of a strided axis, whole and in pa
 
 TEST_CASE("backward: the same bits from any number of threads and with streaming stores") {
   const int before = fs::num_threads();
+  const fs::PlanConstants constants = fs::machine().constants;
+  fs::PlanConstants streaming = constants;
+  streaming.stream_bytes = 1 << 16;
   Tally tally;
   for (const fs::DType dtype : kFloatTypes) {
     for (const fs::Op op : kBackward) {
       for (const auto& [rows, n] :
-           {std::pair<std::int64_t, std::int64_t>{2, 300'001}, {300, 1500}}) {
+           {std::pair<std::int64_t, std::int64_t>{2, 300'001}, {320, 1500}}) {
         const Rows x = make_rows(op, dtype, rows, n, 5);
-        const Array grad = x.lay_out(x.grad, Layout::rows);
-        const Array y = x.lay_out(x.y, Layout::rows);
         const Bytes expected =
             expected_of(op, x, std::vector<double>(static_cast<std::size_t>(rows), 1.0));
-        for (const int threads : {1, 2, 5}) {
-          fs::set_num_threads(threads);
-          // Off the boundary that streaming stores need.
-          Array out = strided(dtype, {rows, n}, grad.strides, item_bytes(dtype));
-          backward(op, grad, y, out.out());
-          tally.same(dtype, expected, to_dense(out),
-                     [&] { return text(op, x, std::to_string(threads) + " threads"); });
+        for (const Layout layout : {Layout::rows, Layout::columns}) {
+          const Array grad = x.lay_out(x.grad, layout);
+          const Array y = x.lay_out(x.y, layout);
+          for (const int threads : {1, 2, 5}) {
+            fs::set_num_threads(threads);
+            // On and off the boundary that streaming stores need, wherever the memory begins.
+            for (const std::size_t offset : {std::size_t{0}, std::size_t{48}, item_bytes(dtype)}) {
+              fs::use_constants(offset > 0 ? streaming : constants);
+              Array out = strided(dtype, {rows, n}, grad.strides, offset);
+              backward(op, grad, y, out.out());
+              tally.same(dtype, expected, to_dense(out), [&] {
+                return text(op, x,
+                            std::string(name(layout)) + ", " + std::to_string(threads) +
+                                " threads, offset " + std::to_string(offset));
+              });
+            }
+          }
         }
       }
     }
   }
   fs::set_num_threads(before);
-  CHECK(tally.checked() == 48);
+  fs::use_constants(constants);
+  CHECK(tally.checked() == 4 * 2 * 2 * 2 * 3 * 3);
   CHECK(tally.failed() == 0);
 }
 

@@ -228,19 +228,31 @@ TEST_CASE("plan: stores bypass the cache only where the arrays outgrow it") {
 }
 
 TEST_CASE("plan: gradients, which read two arrays, stream from half of that size on") {
-  constexpr std::int64_t length = 1 << 10;
-  const std::int64_t half = kCaches.last_level / 2 / (4 * length);
-  for_each_problem([&](fs::Problem p) {
+  const auto streams = [](fs::Problem p) {
     p.inputs = 2;
-    const bool outgrown = 2 * p.rows * p.row_length * fs::itemsize(p.dtype) >= kCaches.last_level;
-    CHECK(plan(p, fs::Algorithm::online).stream ==
-          (outgrown && p.layout == fs::Layout::rows && !p.in_place && p.op != fs::Op::logsumexp));
+    return plan(p, fs::Algorithm::online).stream;
+  };
+  for_each_problem([&](const fs::Problem& p) {
+    if (!streams(p)) return;
+    CHECK(2 * p.rows * p.row_length * fs::itemsize(p.dtype) >= kCaches.last_level);
+    CHECK(p.layout != fs::Layout::packed);
+    CHECK(p.op != fs::Op::logsumexp);
+    CHECK(!p.in_place);
   });
-  fs::Problem p = rows_of(half, length);
-  p.inputs = 2;
-  CHECK(plan(p, fs::Algorithm::online).stream);
-  p.rows = half - 1;
-  CHECK(!plan(p, fs::Algorithm::online).stream);
+  const auto rows_at = [](std::int64_t size, std::int64_t length) {
+    return size / (length * fs::itemsize(fs::DType::f32));
+  };
+  const std::int64_t half = kCaches.last_level / 2;
+  CHECK(streams(rows_of(rows_at(half, 2048), 2048)));
+  CHECK(!streams(rows_of(rows_at(half, 2048) - 1, 2048)));
+  // Rows of one block from the whole of it on, short ones never, unless they are columns.
+  CHECK(!streams(rows_of(rows_at(2 * half, 1024), 1024)));
+  CHECK(streams(rows_of(rows_at(2 * half, 1024) + 1, 1024)));
+  fs::Problem p = rows_of(1 << 24, 100);
+  CHECK(!streams(p));
+  p.layout = fs::Layout::columns;
+  p.columns = p.rows;
+  CHECK(streams(p));
 }
 
 TEST_CASE("plan: threads") {

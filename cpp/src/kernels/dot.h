@@ -17,7 +17,7 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-// The elements of a Wide, in registers.
+// A::join_lanes elements in registers.
 template <class A>
 struct WideElements {
   static constexpr int count = A::join_lanes / A::width;
@@ -109,7 +109,22 @@ template <class A, bool Products, int First = 0, class In>
     sum_wide<A, Products, First + at_once>(lanes, x, y, count);
 }
 
-// Those of an f64 block with their errors. Any of a sum and a term may be the larger.
+// s + x or s + x y, with the errors added to e. Any of a sum and a term may be the larger.
+template <class A, bool Products>
+[[gnu::always_inline]] inline void add_carried(typename A::reg& s, typename A::reg& e,
+                                               typename A::reg x, typename A::reg y) {
+  auto term = x;
+  if constexpr (Products) {
+    term = A::mul(x, y);
+    e = A::sub(e, A::fnma(x, y, term));
+  }
+  const auto larger = A::add(s, term);
+  const auto other = A::sub(larger, s);
+  e = A::add(e, A::add(A::sub(s, A::sub(larger, other)), A::sub(term, other)));
+  s = larger;
+}
+
+// The lanes of an f64 block with their errors.
 template <class A, bool Products, int First = 0>
 [[gnu::always_inline]] inline void sum_carried(LaneSums<A>& lanes, const double* x, const double* y,
                                                int count) {
@@ -119,22 +134,11 @@ template <class A, bool Products, int First = 0>
   typename A::reg error[at_once];
   FASTSOFTMAX_UNROLL
   for (int v = 0; v < at_once; ++v) sum[v] = error[v] = zero;
-  for_each_vector<A, First, at_once>(
-      count, [&](int v, int i, auto part) __attribute__((always_inline)) {
-        auto& s = sum[v - First];
-        auto& e = error[v - First];
-        auto term = load<A>(x + i, part, zero);
-        if constexpr (Products) {
-          const auto a = term;
-          const auto b = load<A>(y + i, part, zero);
-          term = A::mul(a, b);
-          e = A::sub(e, A::fnma(a, b, term));
-        }
-        const auto larger = A::add(s, term);
-        const auto other = A::sub(larger, s);
-        e = A::add(e, A::add(A::sub(s, A::sub(larger, other)), A::sub(term, other)));
-        s = larger;
-      });
+  for_each_vector<A, First, at_once>(count, [&](int v, int i,
+                                                auto part) __attribute__((always_inline)) {
+    const auto factor = Products ? load<A>(y + i, part, zero) : zero;
+    add_carried<A, Products>(sum[v - First], error[v - First], load<A>(x + i, part, zero), factor);
+  });
   FASTSOFTMAX_UNROLL
   for (int v = 0; v < at_once; ++v) {
     lanes.sum.r[First + v] = sum[v];

@@ -192,6 +192,8 @@ struct SumPair {
 };
 struct BackwardKernels {
   void (*rows)(const BackwardJob& job);
+  // Rows in memory that lie next to each other; strides are from element to element of a row.
+  void (*columns)(const BackwardJob& job);
   // One row shared by several threads: sums[first .. last) of its blocks, their join in order, and
   // the output of a range of blocks.
   void (*sum)(const BackwardJob& job, std::int64_t first_block, std::int64_t last_block,
