@@ -6,6 +6,9 @@ gradients: for each shape, axis and type, the median time of `softmax_backward` 
 arrays written to a third (`numpy.add`), which moves the same bytes, and how often longer PyTorch
 takes, which writes into a given array, too.
 
+cross_entropy: the loss alone, and the loss with the gradient of the logits, new and in place;
+PyTorch's is `cross_entropy` and its `backward`.
+
     python bench/bench_losses.py                      all sections, one thread
     python bench/bench_losses.py --only gradients     one of them
 """
@@ -122,7 +125,101 @@ def measure_gradients(threads: int, seconds: float) -> Report:
     return found
 
 
-SECTIONS = {"gradients": measure_gradients}
+@dataclass(frozen=True)
+class Loss:
+    """One line of the table of losses; aims are of PyTorch's time over ours."""
+
+    shape: tuple[int, ...]
+    axis: int = -1
+    dtype: str = "float32"
+    aims: tuple[float | None, float | None] = (None, None)  # loss, loss with gradient
+    options: tuple[tuple[str, float], ...] = ()
+    probabilities: bool = False
+
+    @property
+    def label(self) -> str:
+        """The line's name, such as 'float16 64 x 1024, label_smoothing 0.1'."""
+        name = Gradient(self.shape, self.axis, self.dtype).label
+        extra = [f"{key} {value:g}" for key, value in self.options]
+        return ", ".join([name, *extra, *(["probabilities"] if self.probabilities else [])])
+
+
+LOSSES = [
+    Loss((64, 131_072), aims=(6.0, 4.0)),
+    Loss((512, 32_000)),
+    Loss((4096, 1024)),
+    Loss((8192, 100)),
+    Loss((65_536, 10)),
+    Loss((16, 21, 256, 256), axis=1),
+    Loss((8, 3, 224, 224), axis=1),
+    Loss((4096, 1024), dtype="float16"),
+    Loss((4096, 1024), dtype="float64"),
+    Loss((4096, 1024), options=(("label_smoothing", 0.1),)),
+    Loss((4096, 1024), probabilities=True),
+]
+LOSS, NEW, IN_PLACE = "loss", "with gradient", "in place"
+
+
+def loss_calls(work: Loss) -> dict[str, Calls]:
+    """Line up ours and PyTorch's for each kind of call."""
+    logits = drawn(work.shape, work.dtype, 3)
+    axis = work.axis % logits.ndim
+    rows = tuple(n for i, n in enumerate(work.shape) if i != axis)
+    rng = np.random.default_rng(4)
+    targets: AnyArray = rng.integers(0, work.shape[axis], rows)
+    if work.probabilities:
+        targets = np.asarray(fs.softmax(drawn(work.shape, work.dtype, 5), axis))
+    options: dict[str, Any] = dict(work.options)
+    overwritten = logits.copy()
+
+    def in_place() -> object:
+        return fs.cross_entropy(overwritten, targets, axis, inplace_grad=True, **options)
+
+    calls: dict[str, Calls] = {
+        LOSS: {OURS: lambda: fs.cross_entropy(logits, targets, axis, **options)},
+        NEW: {OURS: lambda: fs.cross_entropy(logits, targets, axis, need_grad=True, **options)},
+        IN_PLACE: {OURS: in_place},
+    }
+    try:
+        import torch
+    except ImportError:
+        return calls
+    torch.set_num_threads(fs.get_num_threads())
+    theirs, t = torch.from_numpy(logits), torch.from_numpy(targets)
+    leaf = theirs.clone().requires_grad_()
+
+    def loss_of(z: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(z, t, **options)
+
+    def backward() -> None:
+        leaf.grad = None
+        loss_of(leaf).backward()  # type: ignore[no-untyped-call]
+
+    calls[LOSS]["PyTorch"] = lambda: loss_of(theirs)
+    calls[NEW]["PyTorch"] = backward
+    return calls
+
+
+def measure_losses(_threads: int, seconds: float) -> list[Report]:
+    """Print the table of cross-entropies and return its figures."""
+    print("\n| cross_entropy | loss, ns | PyTorch | with gradient, ns | PyTorch | in place, ns |")
+    print("|---|---:|---:|---:|---:|---:|")
+    found = []
+    for work in LOSSES:
+        row: Report = asdict(work)
+        cells = [work.label]
+        for aim, (kind, calls) in zip((*work.aims, None), loss_calls(work).items(), strict=True):
+            row[kind] = figures(timed(calls, seconds), int(np.prod(work.shape)))
+            cells.append(f"{row[kind][OURS]['ns_per_element']:.3f}")
+            if kind != IN_PLACE:
+                theirs = row[kind].get("PyTorch", {}).get("time_over_fastsoftmax")
+                cells.append(verdict(aim, theirs))
+        print("| " + " | ".join(cells) + " |", flush=True)
+        found.append(row)
+    return found
+
+
+SECTIONS = {"gradients": measure_gradients, "cross_entropy": measure_losses}
 
 if __name__ == "__main__":
     run(str(__doc__).splitlines()[0], SECTIONS)

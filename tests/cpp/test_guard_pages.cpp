@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "fastsoftmax/backward.hpp"
+#include "fastsoftmax/cross_entropy.hpp"
 #include "fastsoftmax/sampling.hpp"
 #include "fastsoftmax/topk.hpp"
 #include "run.h"
@@ -148,6 +149,59 @@ TEST_CASE("guard pages: gradients") {
     }
   }
   CHECK(tally.checked() == kFloatTypes.size() * (300 + 20 + 70 * 8) * 2);
+  CHECK(tally.failed() == 0);
+}
+
+TEST_CASE("guard pages: losses") {
+  const Fenced of_scores{32768};
+  const Fenced of_targets{32768};
+  const Fenced of_grad{32768};
+  Tally tally;
+  const auto check = [&](fs::DType dtype, std::int64_t rows, std::int64_t n, Layout layout) {
+    Array a = matrix(dtype, rows, n, layout);
+    from_dense(a, make_row(kPatterns[0], dtype, static_cast<std::size_t>(rows * n), 1));
+    const std::vector<std::int64_t> classes(static_cast<std::size_t>(rows), n - 1);
+    const Shape row_shape = {rows};
+    const Shape steps = {8};
+    double loss = 0.0;
+    float single = 0.0F;
+    const bool f64 = dtype == fs::DType::f64;
+    const fs::View result{
+        f64 ? static_cast<void*>(&loss) : &single, f64 ? fs::DType::f64 : fs::DType::f32, {}, {}};
+    for (const bool at_end : {false, true}) {
+      const auto place = [&](const Fenced& fenced) {
+        unsigned char* const p =
+            at_end ? fenced.last(a.bytes.size()) : fenced.first(a.bytes.size());
+        std::copy(a.bytes.begin(), a.bytes.end(), p);
+        return p;
+      };
+      const fs::ConstView scores{place(of_scores), dtype, a.shape, a.strides};
+      const fs::ConstView soft{place(of_targets), dtype, a.shape, a.strides};
+      const fs::View grad{place(of_grad), dtype, a.shape, a.strides};
+      for (const double softcap : {0.0, 5.0}) {
+        fs::CrossEntropyOptions options;
+        options.softcap = softcap;
+        fs::cross_entropy(scores, soft, 1, {result, grad, {}}, options);
+        fs::cross_entropy(scores, {classes.data(), fs::DType::i64, row_shape, steps}, 1,
+                          {result, grad, {}}, options);
+      }
+      const auto* const written = static_cast<const unsigned char*>(grad.data);
+      tally.expect(!std::equal(a.bytes.begin(), a.bytes.end(), written),
+                   [] { return "nothing was written"; });
+    }
+  };
+  for (const fs::DType dtype : kFloatTypes) {
+    const auto block = static_cast<std::int64_t>(block_of(dtype));
+    for (std::int64_t n = 1; n <= 300; n += n < 140 ? 1 : 5) check(dtype, 1, n, Layout::rows);
+    for (std::int64_t n = block - 2; n <= block + 17; ++n) check(dtype, 1, n, Layout::rows);
+    for (std::int64_t n = 1; n <= 70; ++n) {
+      check(dtype, 17, n, Layout::rows);
+      for (const std::int64_t rows : {2, 19, 37}) check(dtype, rows, n, Layout::columns);
+      check(dtype, 9, n, Layout::every_second);
+      check(dtype, 7, n, Layout::padded_columns);
+    }
+  }
+  CHECK(tally.checked() > 4'000);
   CHECK(tally.failed() == 0);
 }
 
