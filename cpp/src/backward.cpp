@@ -136,7 +136,6 @@ void run(Op op, const ConstView& grad, const ConstView& y, const View& out,
   call.direct = backward.output.direct = direct;
   backward.columns = in_columns({call, true}) && in_columns({backward.output, false});
   Problem problem = call.problem();
-  problem.op = Op::softmax;  // to the plan both are a pass that sums and one that writes
   problem.inputs = 2;
   if (backward.columns) {
     problem.layout = Layout::columns;

@@ -159,8 +159,8 @@ bool reloads(Algorithm algorithm) {
 bool interleaves(const Plan& plan, const Problem& p, const Sizes& sizes, const Machine& here) {
   const bool reload = plan.algorithm == Algorithm::online_reload;
   const bool log = plan.algorithm == Algorithm::online && p.op == Op::log_softmax;
-  if (!(reload || log) || p.layout != Layout::rows || p.rows < 2 || plan.share_row ||
-      p.row_length <= plan.block)
+  if (p.inputs > 1 || !(reload || log) || p.layout != Layout::rows || p.rows < 2 ||
+      plan.share_row || p.row_length <= plan.block)
     return false;
   const std::int64_t kept = 2 * p.row_length * (reload ? sizes.arithmetic : sizes.item);
   if (reload && !p.stored_row) return kept <= here.caches.last_level / 4;
@@ -168,13 +168,12 @@ bool interleaves(const Plan& plan, const Problem& p, const Sizes& sizes, const M
          2 * p.rows * sizes.row >= here.constants.stream_bytes;
 }
 
-// Short rows share lines with their neighbours, or are too soon done for the memory to read
-// meanwhile.
-bool streams_gradient(const Plan& plan, const Problem& p, const Sizes& sizes,
-                      const PlanConstants& constants) {
-  if (p.layout == Layout::columns || p.row_length > plan.block)
-    return 2 * p.rows * sizes.row >= constants.stream_bytes;
-  return 2 * p.row_length > plan.block && is_from_memory(p, sizes, constants);
+// Whether contiguous rows are long enough to bypass the cache: short ones share lines with their
+// neighbours, and are too soon done for the memory to be read meanwhile.
+bool may_stream(const Plan& plan, const Problem& p) {
+  if (p.row_length > plan.block) return true;
+  const bool gradient = p.inputs > 1;
+  return 2 * p.row_length > plan.block && gradient != (p.op == Op::log_softmax);
 }
 
 void choose_stores(Plan& plan, const Problem& p, const Sizes& sizes, const Machine& here) {
@@ -188,7 +187,7 @@ void choose_stores(Plan& plan, const Problem& p, const Sizes& sizes, const Machi
   if (p.op == Op::logsumexp || p.layout == Layout::packed || p.in_place) return;
   const bool outgrows_half = 2 * p.rows * sizes.row >= here.constants.stream_bytes;
   if (p.inputs > 1)
-    plan.stream = streams_gradient(plan, p, sizes, here.constants);
+    plan.stream = outgrows_half && (p.layout == Layout::columns || may_stream(plan, p));
   else if (p.layout == Layout::columns)
     plan.stream = outgrows_half && p.op == Op::softmax && reloads(plan.algorithm) &&
                   p.columns >= kernels::kDenseColumns &&
@@ -196,7 +195,7 @@ void choose_stores(Plan& plan, const Problem& p, const Sizes& sizes, const Machi
   else if (plan.rows_in_flight > 1)
     plan.stream = outgrows_half;
   else if (!reloads(plan.algorithm) || !p.stored_row || p.row_length <= plan.block)
-    plan.stream = is_from_memory(p, sizes, here.constants);
+    plan.stream = may_stream(plan, p) && is_from_memory(p, sizes, here.constants);
 }
 
 void choose_threads(Plan& plan, const Problem& p, const PlanConstants& constants, int threads) {
