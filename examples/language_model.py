@@ -8,7 +8,7 @@ held-out files is compared with that of counting words, and pairs of words; then
 
 Run:  python examples/language_model.py --plot language_model.png
 
-Exit status 1 where the model is no better than one that knows how frequent each word is.
+Exit status 1 where the perplexity is not a fifth below that of counting words.
 """
 
 from __future__ import annotations
@@ -166,15 +166,16 @@ def train(model: Model, corpus: Corpus, epochs: int, batch: int, seed: int) -> l
 
 
 def save_plot(path: Path, reports: list[Report], baselines: dict[str, float]) -> None:
-    """Draw the losses on both parts of the text as training goes on."""
+    """Draw the losses as training goes on; means in the middle of the steps they are of."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    epochs = [report.epochs for report in reports]
-    axes.plot(epochs, [report.training for report in reports], marker=".", label="training")
+    epochs = np.array([report.epochs for report in reports])
+    training = [report.training for report in reports]
+    axes.plot(epochs - epochs[0] / 2, training, marker=".", label="training")
     axes.plot(epochs, [report.validation for report in reports], marker=".", label="held out")
     for (name, perplexity), style in zip(baselines.items(), ("--", ":"), strict=True):
         label = f"{name}, held out"
@@ -192,7 +193,7 @@ def main() -> int:
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--epochs", type=int, default=3, help="times through the text")
+    parser.add_argument("--epochs", type=int, default=2, help="times through the text")
     parser.add_argument("--dim", type=int, default=128, help="of embeddings and hidden layer")
     parser.add_argument("--vocabulary", type=int, default=10_000, help="different words")
     parser.add_argument("--batch", type=int, default=1024, help="words in a step")
@@ -221,8 +222,8 @@ def main() -> int:
     if args.plot is not None:
         save_plot(args.plot, reports, baselines)
         print(f"\nloss curve: {args.plot}")
-    if ours >= baselines["unigram"]:
-        print("the model has learned nothing", file=sys.stderr)
+    if ours > 0.8 * baselines["unigram"]:
+        print("the model has learned too little", file=sys.stderr)
         return 1
     return 0
 
