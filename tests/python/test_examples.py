@@ -91,8 +91,47 @@ def test_sampling_shows_what_each_filter_does(tmp_path):
     assert again.stdout == done.stdout
 
 
+def test_language_model_learns(tmp_path):
+    pytest.importorskip("matplotlib")
+    script = ROOT / "examples" / "language_model.py"
+    done = run(sys.executable, "-B", script, "--quick", "--plot", "curve.png", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = re.findall(
+        r"^ +([\d.]+) +[\d.]+ +([\d.]+) +([\d.]+) +([\d.]+)$", done.stdout, re.MULTILINE
+    )
+    epochs, training, validation, perplexity = (
+        list(map(float, c)) for c in zip(*rows, strict=True)
+    )
+    assert epochs == [0.25, 0.5, 0.75, 1]
+    assert training == sorted(training, reverse=True)
+    assert validation == sorted(validation, reverse=True)
+    held_out = dict(
+        re.findall(r"^perplexity on held-out text, (.+?) +([\d.]+)$", done.stdout, re.MULTILINE)
+    )
+    unigram, bigram, ours = (float(held_out[name]) for name in ("unigram", "bigram", "this model"))
+    assert 50 < ours == perplexity[-1] < 0.6 * unigram
+    assert ours < bigram < 0.7 * unigram
+    share = re.search(
+        r"[\d.]+ ms for a step of 1024 words, (\d+)% of them in the output layer", done.stdout
+    )
+    assert 20 < int(share[1]) < 100
+    assert (tmp_path / "curve.png").read_bytes().startswith(PNG)
+    assert os.listdir(tmp_path) == ["curve.png"]
+
+
+def test_language_model_fails_where_it_learns_too_little(tmp_path):
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import language_model\n"
+        "language_model.train = lambda *_: [language_model.Report(1, 1, 9, 9)]\n"
+        "sys.argv = ['language_model.py', '--quick']; sys.exit(language_model.main())"
+    )
+    done = run(sys.executable, "-B", "-c", script, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "learned too little" in done.stderr
+
+
 def test_readme_python(tmp_path):
-    (script,) = blocks("python")
+    script = "\n".join(blocks("python"))
     done = run(sys.executable, "-c", script, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     promised = re.findall(r"# prints (.*)$", script, flags=re.MULTILINE)

@@ -1,0 +1,232 @@
+"""Train a model of the next word on real text, its loss by `fastsoftmax.linear_cross_entropy`.
+
+Data: the prose in Python's standard library (corpus.py; nothing is downloaded). The embeddings of
+the four words before, side by side, go through a hidden layer to a score for each word of the
+vocabulary (Bengio et al., *A Neural Probabilistic Language Model*, 2003). The scores of a batch are
+never formed as a whole: the output layer takes its loss and gradients tile by tile. Perplexity on
+held-out files is compared with that of counting words, and pairs of words; then the model writes.
+
+Run:  python examples/language_model.py --plot language_model.png
+
+Exit status 1 where the perplexity is not a fifth below that of counting words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import fastsoftmax as fs
+import numpy as np
+from corpus import END, UNKNOWN, Corpus
+
+CONTEXT = 4  # words
+RATE = 0.05  # of learning
+
+
+class Parameter:
+    """An array that learns by Adagrad (Duchi et al., 2011)."""
+
+    def __init__(self, value: np.ndarray) -> None:
+        self.value = value.astype(np.float32)
+        self.squares = np.full_like(self.value, 1e-10)
+
+    def update(self, gradient: np.ndarray, rows: np.ndarray | slice = slice(None)) -> None:
+        """Take a step down the gradient of `rows`, none of which is there twice."""
+        self.squares[rows] += gradient * gradient
+        self.value[rows] -= RATE * gradient / np.sqrt(self.squares[rows])
+
+
+class FullSoftmax:
+    """The output layer: a linear score for each word, and a softmax over all of them."""
+
+    def __init__(self, dim: int, frequency: np.ndarray) -> None:
+        self.weights = Parameter(np.zeros((len(frequency), dim)))
+        self.bias = Parameter(np.log(frequency))
+
+    def loss(self, x: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        """Mean loss of the rows of `x`, (N, dim), and its gradient with respect to `x`."""
+        self.result = fs.linear_cross_entropy(
+            x, self.weights.value, targets, self.bias.value, need_grad=True
+        )
+        return float(self.result.loss), self.result.grad_x
+
+    def update(self) -> None:
+        """Learn from the last loss."""
+        self.weights.update(self.result.grad_W)
+        self.bias.update(self.result.grad_bias)
+
+    def log_prob(self, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Log-probability of one word for each row of `x`."""
+        log_p: np.ndarray = fs.linear_log_prob(x, self.weights.value, ids, self.bias.value)
+        return log_p
+
+    def sample(self, x: np.ndarray, *, seed: int, position: int) -> np.ndarray:
+        """Draw a word for each row of `x`, but not UNKNOWN."""
+        scores = x @ self.weights.value.T + self.bias.value
+        known = np.arange(scores.shape[1]) != UNKNOWN
+        ids: np.ndarray = fs.sample(
+            scores, temperature=0.8, where=known, seed=seed, position=position
+        )
+        return ids
+
+
+class Model:
+    """Embeddings of the words before, a hidden layer (tanh), and an output layer."""
+
+    def __init__(self, words: int, dim: int, output: FullSoftmax, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        self.embedding = Parameter(generator.normal(0, 0.1, (words, dim)))
+        self.hidden = Parameter(generator.normal(0, 0.5 / dim**0.5, (CONTEXT * dim, dim)))
+        self.output = output
+
+    def forward(self, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings (N, CONTEXT * dim) of contexts (N, CONTEXT), and the hidden layer (N, dim)."""
+        inputs = self.embedding.value[contexts].reshape(len(contexts), -1)
+        return inputs, np.tanh(inputs @ self.hidden.value)
+
+    def step(self, contexts: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+        """Learn from a batch; returns its loss and the seconds spent in the output layer."""
+        inputs, x = self.forward(contexts)
+        start = perf_counter()
+        loss, grad_x = self.output.loss(x, targets)
+        self.output.update()
+        seconds = perf_counter() - start
+        grad = grad_x * (1 - x * x)
+        grad_inputs = (grad @ self.hidden.value.T).reshape(contexts.size, -1)
+        self.hidden.update(inputs.T @ grad)
+        order = np.argsort(contexts, axis=None, kind="stable")
+        words, first = np.unique(contexts.ravel()[order], return_index=True)
+        self.embedding.update(np.add.reduceat(grad_inputs[order], first), words)
+        return loss, seconds
+
+    def loss(self, ids: np.ndarray) -> float:
+        """Mean surprise at the words of a text, in nats."""
+        contexts, targets = examples(ids)
+        log_p = self.output.log_prob(self.forward(contexts)[1], targets)
+        return -float(log_p.mean(dtype=np.float64))
+
+    def write(self, texts: int, length: int, seed: int) -> np.ndarray:
+        """Draw the first `length` words of several texts."""
+        ids = np.full((texts, CONTEXT + length), END)
+        for i in range(length):
+            x = self.forward(ids[:, i : i + CONTEXT])[1]
+            ids[:, i + CONTEXT] = self.output.sample(x, seed=seed, position=i)
+        return ids[:, CONTEXT:]
+
+
+def examples(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Contexts of shape (words, CONTEXT), which may begin in earlier paragraphs, and the words."""
+    padded = np.concatenate([np.full(CONTEXT, END), ids])
+    return np.lib.stride_tricks.sliding_window_view(padded[:-1], CONTEXT), ids
+
+
+class Report(NamedTuple):
+    """What training has come to; losses in nats per word."""
+
+    epochs: float
+    seconds: float  # of training, not of evaluation
+    training: float  # mean since the report before
+    validation: float
+
+
+def train(model: Model, corpus: Corpus, epochs: int, batch: int, seed: int) -> list[Report]:
+    """Go through the text in random order, and print a report four times an epoch."""
+    generator = np.random.default_rng(seed)
+    contexts, targets = examples(corpus.train)
+    order = np.concatenate([generator.permutation(len(targets)) for _ in range(epochs)])
+    batches = np.split(order, range(batch, len(order), batch))
+    parts = np.array_split(np.arange(len(batches)), 4 * epochs)
+    seconds = in_output = 0.0
+    reports = []
+    print("epochs  seconds  training loss  validation loss  perplexity")
+    for number, part in enumerate(parts, 1):
+        losses = []
+        start = perf_counter()
+        for rows in (batches[i] for i in part):
+            loss, share = model.step(contexts[rows], targets[rows])
+            losses.append(loss)
+            in_output += share
+        seconds += perf_counter() - start
+        report = Report(
+            number / 4, seconds, sum(losses) / len(losses), model.loss(corpus.validation)
+        )
+        perplexity = np.exp(report.validation)
+        print("{:6.2f} {:8.1f} {:14.3f} {:16.3f} {:11.1f}".format(*report, perplexity), flush=True)
+        reports.append(report)
+    print(
+        f"{1000 * seconds / len(batches):.1f} ms for a step of {batch} words, "
+        f"{in_output / seconds:.0%} of them in the output layer\n"
+    )
+    return reports
+
+
+def save_plot(path: Path, reports: list[Report], baselines: dict[str, float]) -> None:
+    """Draw the losses as training goes on; means in the middle of the steps they are of."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    epochs = np.array([report.epochs for report in reports])
+    training = [report.training for report in reports]
+    axes.plot(epochs - epochs[0] / 2, training, marker=".", label="training")
+    axes.plot(epochs, [report.validation for report in reports], marker=".", label="held out")
+    for (name, perplexity), style in zip(baselines.items(), ("--", ":"), strict=True):
+        label = f"{name}, held out"
+        axes.axhline(np.log(perplexity), color="0.4", linestyle=style, label=label)
+    axes.set(xlabel="epochs", ylabel="loss (nats per word)", xlim=(0, None))
+    axes.set_title("Next word in Python's documentation")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> int:
+    """Train, compare, plot, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--epochs", type=int, default=2, help="times through the text")
+    parser.add_argument("--dim", type=int, default=128, help="of embeddings and hidden layer")
+    parser.add_argument("--vocabulary", type=int, default=10_000, help="different words")
+    parser.add_argument("--batch", type=int, default=1024, help="words in a step")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="save the loss curve there")
+    parser.add_argument("--quick", action="store_true", help="a small model, a part of the text")
+    args = parser.parse_args()
+    if args.quick:
+        args.epochs, args.dim, args.vocabulary = 1, 32, 2000
+
+    corpus = Corpus.read(args.vocabulary)
+    if args.quick:
+        corpus.train = corpus.train[:100_000]
+    size = len(corpus.words)
+    print(f"{len(corpus.train)} words, {len(corpus.validation)} held out, {size} different ones")
+    model = Model(size, args.dim, FullSoftmax(args.dim, corpus.frequency), args.seed)
+    reports = train(model, corpus, args.epochs, args.batch, args.seed)
+
+    baselines = corpus.baselines()
+    ours = float(np.exp(reports[-1].validation))
+    for name, perplexity in {**baselines, "this model": ours}.items():
+        print(f"perplexity on held-out text, {name:10} {perplexity:8.1f}")
+    for ids in model.write(4, 40, args.seed):
+        text = " ".join(corpus.words[i] for i in ids).split(" \n")[0]
+        print("\n" + re.sub(r" ([.,;:!?)])|([(]) ", r"\1\2", text))
+    if args.plot is not None:
+        save_plot(args.plot, reports, baselines)
+        print(f"\nloss curve: {args.plot}")
+    if ours > 0.8 * baselines["unigram"]:
+        print("the model has learned too little", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
