@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -41,13 +43,29 @@ std::vector<T> elements_of(const ConstView& view, std::span<const std::int64_t> 
   std::int64_t count = 1;
   for (const std::int64_t n : shape) count *= n;
   std::vector<T> values(static_cast<std::size_t>(count));
-  for (std::int64_t i = 0; i < count; ++i) {
+  if (count == 0) return values;
+  const std::int64_t last = shape.empty() ? 1 : shape.back();
+  const std::int64_t step = shape.empty() ? 0 : strides[shape.size() - 1];
+  T* value = values.data();
+  for (std::int64_t run = 0; run < count / last; ++run) {
     const char* p = static_cast<const char*>(view.data);
-    std::int64_t rest = i;
-    for (std::size_t d = shape.size(); d-- > 0; rest /= shape[d]) p += rest % shape[d] * strides[d];
-    std::copy_n(p, sizeof(T), reinterpret_cast<char*>(&values[static_cast<std::size_t>(i)]));
+    std::int64_t rest = run;
+    for (std::size_t d = shape.size(); d-- > 1; rest /= shape[d - 1])
+      p += rest % shape[d - 1] * strides[d - 1];
+    for (std::int64_t i = 0; i < last; ++i, ++value, p += step) std::memcpy(value, p, sizeof(T));
   }
   return values;
+}
+
+// Likewise, without a copy where they lie so.
+template <class T>
+const T* elements_in_place(const ConstView& view, std::span<const std::int64_t> shape) {
+  std::int64_t step = sizeof(T);
+  if (reinterpret_cast<std::uintptr_t>(view.data) % alignof(T) != 0) return nullptr;
+  for (std::size_t d = shape.size(); d-- > 0; step *= shape[d]) {
+    if (shape[d] != 1 && view.strides[d] != step) return nullptr;
+  }
+  return static_cast<const T*>(view.data);
 }
 
 void check_dtype(const ConstView& view, DType dtype, const char* what) {
@@ -74,10 +92,7 @@ struct CrossEntropy {
   std::int64_t classes = logits.shape[axis_of(logits, axis)];
   double divisor = 1.0;
   std::vector<double> class_weights{};
-
-  double weight_of(std::int64_t c) const {
-    return class_weights.empty() ? 1.0 : class_weights[static_cast<std::size_t>(c)];
-  }
+  std::vector<std::int64_t> copied_targets{};
 
   void read_class_weights() {
     if (!options.weight) return;
@@ -97,38 +112,55 @@ struct CrossEntropy {
                             shape_text(row_shape) + " for classes or " + shape_text(logits.shape) +
                             " for probabilities");
     check_dtype(targets, DType::i64, "targets");
-    rows.targets = elements_of<std::int64_t>(targets, row_shape, "targets");
-    divisor = 0.0;
-    const double smoothing = options.label_smoothing;
-    rows.weights.resize(rows.targets.size());
-    for (std::size_t r = 0; r < rows.targets.size(); ++r) {
-      std::int64_t& target = rows.targets[r];
-      if (target == options.ignore_index) {
-        target = kIgnored;
-        continue;
-      }
-      if (target < 0 || target >= classes)
-        throw InvalidIndex("target " + std::to_string(target) + " of row " +
-                           (row_shape.size() == 1
-                                ? std::to_string(r)
-                                : position_text(static_cast<std::int64_t>(r), row_shape)) +
-                           " is out of bounds for " + std::to_string(classes) + " classes");
-      const double weight = weight_of(target);
-      divisor += weight;
-      rows.weights[r].target = weight * (1.0 - smoothing);
-      rows.weights[r].coefficients = smoothing / static_cast<double>(classes);
-      rows.weights[r].z = options.z_loss * weight;
+    check_data(targets, "targets");
+    rows.targets = elements_in_place<std::int64_t>(targets, row_shape);
+    if (rows.targets == nullptr) {
+      copied_targets = elements_of<std::int64_t>(targets, row_shape, "targets");
+      rows.targets = copied_targets.data();
     }
+    rows.ignore_index = options.ignore_index;
+    check_targets({rows.targets, static_cast<std::size_t>(rows.call.rows)});
+    const double smoothing = options.label_smoothing;
+    rows.weights = {1.0 - smoothing, smoothing / static_cast<double>(classes), options.z_loss, 1.0};
     if (smoothing > 0.0)
       rows.coefficients.kind = class_weights.empty() ? Coefficients::ones : Coefficients::given;
+  }
+
+  // Sets the divisor.
+  void check_targets(std::span<const std::int64_t> targets) {
+    std::int64_t ignored = 0;
+    std::int64_t valid = 0;
+    for (const std::int64_t target : targets) {
+      ignored += target == options.ignore_index;
+      valid += (target == options.ignore_index) | is_class(target, classes);
+    }
+    const auto rows = static_cast<std::int64_t>(targets.size());
+    if (valid < rows) refuse_target(targets);
+    divisor = static_cast<double>(rows - ignored);
+    if (class_weights.empty()) return;
+    divisor = 0.0;
+    for (const std::int64_t target : targets) {
+      if (target != options.ignore_index)
+        divisor += class_weights[static_cast<std::size_t>(target)];
+    }
+  }
+
+  [[noreturn]] void refuse_target(std::span<const std::int64_t> targets) const {
+    const auto wrong = std::ranges::find_if(targets, [&](std::int64_t target) {
+      return target != options.ignore_index && !is_class(target, classes);
+    });
+    const std::int64_t row = wrong - targets.begin();
+    throw InvalidIndex(
+        "target " + std::to_string(*wrong) + " of row " +
+        (row_shape.size() == 1 ? std::to_string(row) : position_text(row, row_shape)) +
+        " is out of bounds for " + std::to_string(classes) + " classes");
   }
 
   void read_probabilities(const ConstView& targets, LossRows& rows, Call& probabilities) {
     Options core;
     core.dtype = rows.call.row_dtype == DType::f64 ? DType::f64 : DType::f32;
     probabilities = axis_call(targets, axis, core);
-    rows.targets.assign(static_cast<std::size_t>(rows.call.rows), kNoTarget);
-    rows.weights.assign(static_cast<std::size_t>(rows.call.rows), {0.0, 1.0, options.z_loss, 1.0});
+    rows.weights = {0.0, 1.0, options.z_loss, 1.0};
     LossCoefficients& k = rows.coefficients;
     k.kind = Coefficients::given;
     k.probabilities = &probabilities;
@@ -138,37 +170,21 @@ struct CrossEntropy {
   }
 
   void read_upstream(LossRows& rows) const {
-    std::vector<double> upstream;
-    if (options.grad_out) {
-      check_view(*options.grad_out, "grad_out");
-      check_dtype(*options.grad_out, DType::f64, "grad_out");
-      const bool each = options.reduction == Reduction::none && !options.grad_out->shape.empty();
-      const std::span<const std::int64_t> shape =
-          each ? std::span<const std::int64_t>(row_shape) : std::span<const std::int64_t>();
-      if (!std::ranges::equal(options.grad_out->shape, shape))
-        throw InvalidArgument("grad_out has shape " + shape_text(options.grad_out->shape) +
-                              ", expected that of the loss");
-      upstream = elements_of<double>(*options.grad_out, shape, "grad_out");
-    }
     const double scale = options.reduction == Reduction::mean ? 1.0 / divisor : 1.0;
-    for (std::size_t r = 0; r < rows.weights.size(); ++r)
-      rows.weights[r].upstream =
-          upstream.empty() ? scale : scale * upstream[upstream.size() == 1 ? 0 : r];
+    rows.upstream = {scale};
+    if (!options.grad_out) return;
+    check_view(*options.grad_out, "grad_out");
+    check_dtype(*options.grad_out, DType::f64, "grad_out");
+    const bool each = options.reduction == Reduction::none && !options.grad_out->shape.empty();
+    const std::span<const std::int64_t> shape =
+        each ? std::span<const std::int64_t>(row_shape) : std::span<const std::int64_t>();
+    if (!std::ranges::equal(options.grad_out->shape, shape))
+      throw InvalidArgument("grad_out has shape " + shape_text(options.grad_out->shape) +
+                            ", expected that of the loss");
+    rows.upstream = elements_of<double>(*options.grad_out, shape, "grad_out");
+    for (double& upstream : rows.upstream) upstream *= scale;
   }
 };
-
-void put(const View& to, const std::vector<double>& values) {
-  const std::int64_t item = itemsize(to.dtype);
-  char* at = static_cast<char*>(to.data);
-  for (const double v : values) {
-    const auto single = static_cast<float>(v);
-    if (to.dtype == DType::f64)
-      std::copy_n(reinterpret_cast<const char*>(&v), item, at);
-    else
-      std::copy_n(reinterpret_cast<const char*>(&single), item, at);
-    at += item;
-  }
-}
 
 void check_scalar(const View& loss, DType dtype) {
   if (loss.dtype != dtype)
@@ -213,14 +229,20 @@ void cross_entropy(const ConstView& logits, const ConstView& targets, int axis,
   if (out.logsumexp.data != nullptr) {
     check_axis_output(out.logsumexp, "logsumexp", dtype, logits, axis, 1);
     check_apart(out.logsumexp, "logsumexp", {&logits, &targets});
-    rows.logsumexps.assign(static_cast<std::size_t>(rows.call.rows), 0.0);
+    rows.logsumexps = out.logsumexp;
   }
   if (rows.with_gradient) check_apart(out.grad, "grad", {&targets});
+  if (options.reduction == Reduction::none) {
+    rows.losses = out.loss;
+    return execute(rows, options.max_threads);
+  }
+  const auto count = static_cast<std::size_t>(rows.call.rows);
+  const auto losses = std::make_unique_for_overwrite<double[]>(count);
+  rows.losses = {losses.get(), DType::f64, {}, {}};
   execute(rows, options.max_threads);
-  if (out.logsumexp.data != nullptr) put(out.logsumexp, rows.logsumexps);
-  if (options.reduction == Reduction::none) return put(out.loss, rows.losses);
-  const double sum = sum_in_order(rows.losses);
-  put(out.loss, {options.reduction == Reduction::mean ? sum / loss.divisor : sum});
+  const double sum = sum_in_order({losses.get(), count});
+  const double loss_of_all[] = {options.reduction == Reduction::mean ? sum / loss.divisor : sum};
+  put_rows(out.loss, 0, loss_of_all);
 }
 
 }  // namespace fastsoftmax

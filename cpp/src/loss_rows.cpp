@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
+#include <cstring>
 
 #include "dispatch.h"
 #include "gather.h"
+#include "loss_columns.h"
 #include "row_tiles.h"
 #include "rows_job.h"
 #include "scratch.h"
@@ -31,11 +32,7 @@ constexpr std::int64_t kBatchElements = 16384;
 // Elements of each row that a tile holds, a multiple of every block: so that it stays in L2.
 constexpr std::int64_t kTileLength = kernels::kBlockF32;
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
-bool is_finite(const LossGradient& g) {
-  return std::isfinite(g.softmax) && std::isfinite(g.coefficient) && std::isfinite(g.target);
-}
+static_assert(kBatchRows <= LossColumns::kMaxColumns);
 
 template <class T>
 void weigh(const LossCoefficients& c, std::int64_t start, int count, T* k) {
@@ -72,66 +69,81 @@ struct LossTask {
   const KernelTable& table;
   const LossKernels& kernels;
   const RowTiles& tiles;
+  const LossColumns& columns;
   const Scratch& scratch;
 
   static void run(void* context, std::int64_t task, int worker) noexcept {
     const auto& t = *static_cast<const LossTask*>(context);
-    const std::int64_t length = std::max<std::int64_t>(t.rows.call.row_length, 1);
-    const std::int64_t batch =
-        t.tiles ? t.tiles.rows() : std::clamp<std::int64_t>(kBatchElements / length, 1, kBatchRows);
-    char* const tile = t.scratch.of(worker);
-    for_each_batch(t.rows.call, t.plan.rows_per_task, task, batch,
-                   [&](std::int64_t row, std::int64_t count) { t.run_batch(row, count, tile); });
+    char* const memory = t.scratch.of(worker);
+    for_each_batch(t.rows.call, t.plan.rows_per_task, task,
+                   t.columns ? t.columns.columns() : t.batch_rows(),
+                   [&](std::int64_t row, std::int64_t count) { t.run_batch(row, count, memory); });
+  }
+
+  std::int64_t batch_rows() const {
+    if (tiles) return tiles.rows();
+    const std::int64_t length = std::max<std::int64_t>(rows.call.row_length, 1);
+    return std::clamp<std::int64_t>(kBatchElements / length, 1, kBatchRows);
   }
 
   // Whether the scores of a row are of no interest.
-  bool skips(std::int64_t row) const {
-    return rows.logsumexps.empty() && rows.targets[static_cast<std::size_t>(row)] == kIgnored;
+  bool skips(std::int64_t target) const {
+    return rows.logsumexps.data == nullptr && target == kIgnored;
   }
 
-  // Runs of rows that are skipped, or not.
-  void run_batch(std::int64_t row, std::int64_t count, char* tile) const {
+  void run_batch(std::int64_t row, std::int64_t count, char* memory) const {
     const baseline::DefaultFloatEnvironment environment;
-    for (const std::int64_t end = row + count; row < end;) {
-      std::int64_t last = row + 1;
-      while (last < end && skips(last) == skips(row)) ++last;
-      run_rows(row, last - row, tile);
-      row = last;
+    std::array<std::int64_t, LossColumns::kMaxColumns> targets;
+    rows.read_targets(row, count, targets.data());
+    if (columns && columns.run(row, count, targets.data(), memory)) return;
+    // Runs of rows that are skipped, or not.
+    const std::int64_t most = batch_rows();
+    for (std::int64_t first = 0; first < count;) {
+      const std::int64_t* const target = targets.data() + first;
+      std::int64_t run = 1;
+      while (run < most && first + run < count && skips(target[run]) == skips(target[0])) ++run;
+      run_rows(row + first, run, target, memory);
+      first += run;
     }
   }
 
-  LossJob job(std::int64_t row, std::int64_t count) const {
+  LossJob job(std::int64_t row, std::int64_t count, const std::int64_t* targets) const {
     LossJob job{};
     job.rows = rows_job(rows.call, row, count);
     job.rows.first_row = row;
-    job.rows.stream = plan.stream;
+    job.rows.stream = plan.stream && !tiles;
     job.coefficients = rows.coefficients.kind;
     job.fetch_coefficients = fetch_coefficients;
     job.coefficients_context = &rows.coefficients;
     job.softcap = rows.softcap;
-    job.targets = rows.targets.data() + row;
+    job.targets = targets;
     return job;
   }
 
-  void run_rows(std::int64_t row, std::int64_t count, char* tile) const {
+  void run_rows(std::int64_t row, std::int64_t count, const std::int64_t* targets,
+                char* tile) const {
     std::array<RowLoss, kBatchRows> found;
-    if (!skips(row)) find(row, count, tile, found.data());
+    if (!skips(targets[0])) find(row, count, targets, tile, found.data());
     std::array<LossGradient, kBatchRows> gradients;
-    for (std::int64_t r = 0; r < count; ++r) {
-      const auto at = static_cast<std::size_t>(row + r);
-      const RowLoss& loss = found[static_cast<std::size_t>(r)];
-      LossGradient& gradient = gradients[static_cast<std::size_t>(r)];
-      const bool ignored = rows.targets[at] == kIgnored;
-      rows.losses[at] = ignored ? 0.0 : loss_of(rows.weights[at], loss);
-      if (!rows.logsumexps.empty()) rows.logsumexps[at] = logsumexp_of(loss);
-      gradient = {};
+    std::array<double, kBatchRows> losses;
+    std::array<double, kBatchRows> logsumexps;
+    for (std::size_t r = 0; r < static_cast<std::size_t>(count); ++r) {
+      const RowLoss& loss = found[r];
+      const LossWeights weights = rows.weights_of(row + static_cast<std::int64_t>(r), targets[r]);
+      const bool ignored = targets[r] == kIgnored;
+      losses[r] = ignored ? 0.0 : loss_of(weights, loss);
+      if (rows.logsumexps.data != nullptr) logsumexps[r] = logsumexp_of(loss);
+      gradients[r] = {};
       if (ignored)
-        gradient.kind = LossGradient::zero;
+        gradients[r].kind = LossGradient::zero;
       else if (rows.with_gradient)
-        gradient = gradient_of(rows.weights[at], loss);
+        gradients[r] = gradient_of(weights, loss);
     }
+    const auto size = static_cast<std::size_t>(count);
+    put_rows(rows.losses, row, {losses.data(), size});
+    if (rows.logsumexps.data != nullptr) put_rows(rows.logsumexps, row, {logsumexps.data(), size});
     if (!rows.with_gradient) return;
-    for_each_part(row, count, tile,
+    for_each_part(row, count, targets, tile,
                   [&](const LossJob& part, std::int64_t first, const RowsJob& lying) {
                     kernels.gradient(part, gradients.data() + first);
                     if (tiles) tiles.store(rows.call, lying, tile);
@@ -141,25 +153,26 @@ struct LossTask {
   // body(job, its first row, where its rows lie) for all elements of the rows: as they lie, or in
   // tiles, which are taken row by row of the array.
   template <class Body>
-  void for_each_part(std::int64_t row, std::int64_t count, char* tile, Body body) const {
+  void for_each_part(std::int64_t row, std::int64_t count, const std::int64_t* targets, char* tile,
+                     Body body) const {
     if (!tiles) {
-      const LossJob whole = job(row, count);
+      const LossJob whole = job(row, count, targets);
       return body(whole, 0, whole.rows);
     }
     const Dim& along = rows.call.reduced.dims[0];
     const std::int64_t length = rows.call.row_length;
     for (std::int64_t start = 0; start < length; start += kTileLength) {
       for (std::int64_t first = 0; first < count; first += tiles.rows()) {
-        LossJob part = job(row + first, std::min(tiles.rows(), count - first));
+        LossJob part = job(row + first, std::min(tiles.rows(), count - first), targets + first);
         part.rows.length = std::min(kTileLength, length - start);
         part.rows.x = static_cast<const char*>(part.rows.x) + start * along.x;
         part.rows.y = static_cast<char*>(part.rows.y) + start * along.y;
         part.first_element = start;
         part.in_parts = length > kTileLength;
-        std::array<std::int64_t, kBatchRows> targets;
-        std::transform(part.targets, part.targets + part.rows.rows, targets.begin(),
+        std::array<std::int64_t, kBatchRows> targets_here;
+        std::transform(part.targets, part.targets + part.rows.rows, targets_here.begin(),
                        [start](std::int64_t target) { return target - start; });
-        part.targets = targets.data();
+        part.targets = targets_here.data();
         const RowsJob lying = part.rows;
         tiles.load(rows.call, part.rows, tile);
         part.rows.y = tile;
@@ -169,79 +182,94 @@ struct LossTask {
     }
   }
 
-  void find(std::int64_t row, std::int64_t count, char* tile, RowLoss* found) const {
+  void find(std::int64_t row, std::int64_t count, const std::int64_t* targets, char* tile,
+            RowLoss* found) const {
     std::array<LossTotals, kBatchRows> totals;
     std::fill_n(totals.begin(), count, LossTotals{});
-    for_each_part(row, count, tile, [&](const LossJob& part, std::int64_t first, const RowsJob&) {
-      kernels.add(part, totals.data() + first);
-    });
+    for_each_part(row, count, targets, tile,
+                  [&](const LossJob& part, std::int64_t first, const RowsJob&) {
+                    kernels.add(part, totals.data() + first);
+                  });
     kernels.finish(totals.data(), count, found);
     for (std::int64_t r = 0; r < count; ++r) {
-      if (found[r].kind == RowLoss::irregular) found[r] = irregular(row + r);
+      if (found[r].kind == RowLoss::irregular) found[r] = irregular(row + r, targets + r);
     }
   }
 
   // A row as it lies.
-  RowLoss irregular(std::int64_t row) const {
+  RowLoss irregular(std::int64_t row, const std::int64_t* target) const {
     const bool direct = rows.call.direct;
-    return kernels_for(table.loss, rows.call.row_dtype, direct).irregular(job(row, 1), 0);
+    return kernels_for(table.loss, rows.call.row_dtype, direct).irregular(job(row, 1, target), 0);
   }
 };
 
 }  // namespace
 
-double loss_of(const LossWeights& w, const RowLoss& row) {
-  const double sum = logsumexp_of(row);
-  double loss = w.target * (w.target == 0.0 ? row.log_sum : row.log_sum - row.target);
-  if (w.coefficients != 0.0)
-    loss += w.coefficients * (row.coefficients * row.log_sum + row.distance);
-  if (w.z != 0.0) loss += w.z * sum * sum;
-  return loss == loss ? loss : kNan;
-}
-
-double logsumexp_of(const RowLoss& row) {
-  return std::isinf(row.max) ? row.max : row.max + row.log_sum;
-}
-
-LossGradient gradient_of(const LossWeights& w, const RowLoss& row) {
-  LossGradient g{LossGradient::regular, row.max, row.log_sum, 0.0, 0.0, 0.0};
-  double softmax = w.target;
-  if (w.coefficients != 0.0) softmax += w.coefficients * row.coefficients;
-  if (w.z != 0.0) softmax += 2.0 * w.z * logsumexp_of(row);
-  g.softmax = w.upstream * softmax;
-  g.coefficient = -w.upstream * w.coefficients;
-  g.target = -w.upstream * w.target;
-  if (row.log_sum != row.log_sum || !is_finite(g)) g.kind = LossGradient::nan;
-  return g;
-}
-
-double sum_in_order(const std::vector<double>& values) {
-  double sum = 0.0;
-  double error = 0.0;
-  for (const double v : values) {
+double sum_in_order(std::span<const double> values) {
+  // Several sums at a time, because each waits for its last addition.
+  constexpr std::size_t chains = 8;
+  std::array<double, chains> sums{};
+  std::array<double, chains> errors{};
+  const auto add = [](double& sum, double& error, double v) {
     const double next = sum + v;
     const double other = next - sum;
     error += (sum - (next - other)) + (v - other);
     sum = next;
+  };
+  std::size_t i = 0;
+  for (; i + chains <= values.size(); i += chains) {
+    for (std::size_t c = 0; c < chains; ++c) add(sums[c], errors[c], values[i + c]);
   }
-  return std::isfinite(sum) ? sum + error : sum;
+  for (std::size_t c = 0; i < values.size(); ++i, ++c) add(sums[c], errors[c], values[i]);
+  for (std::size_t c = 1; c < chains; ++c) {
+    add(sums[0], errors[0], sums[c]);
+    errors[0] += errors[c];
+  }
+  return std::isfinite(sums[0]) ? sums[0] + errors[0] : sums[0];
+}
+
+void LossRows::read_targets(std::int64_t row, std::int64_t count, std::int64_t* to) const {
+  if (targets == nullptr) {
+    std::fill_n(to, count, kNoTarget);
+    return;
+  }
+  for (std::int64_t r = 0; r < count; ++r) {
+    const std::int64_t target = targets[row + r];
+    // What was checked, even if another thread has changed it since.
+    const bool counts = (target != ignore_index) & is_class(target, call.row_length);
+    to[r] = counts ? target : kIgnored;
+  }
+}
+
+void put_rows(const View& to, std::int64_t row, std::span<const double> numbers) {
+  if (to.dtype == DType::f64) {
+    std::memcpy(static_cast<double*>(to.data) + row, numbers.data(), numbers.size_bytes());
+    return;
+  }
+  char* const at = static_cast<char*>(to.data) + row * std::int64_t{sizeof(float)};
+  std::array<float, 64> values;
+  for (std::size_t first = 0; first < numbers.size(); first += values.size()) {
+    const std::size_t count = std::min(values.size(), numbers.size() - first);
+    for (std::size_t i = 0; i < count; ++i) values[i] = static_cast<float>(numbers[first + i]);
+    std::memcpy(at + first * sizeof(float), values.data(), count * sizeof(float));
+  }
 }
 
 void execute(LossRows& rows, int max_threads) {
   Call& call = rows.call;
-  const auto count = static_cast<std::size_t>(call.rows);
-  rows.losses.assign(count, 0.0);
   if (call.rows == 0) return;
   rows.coefficients.row_dtype = call.row_dtype;
   call.direct = call.layout == Layout::rows;
   Plan plan = plan_for(call, Algorithm::online, max_threads);
   if (plan.share_row) plan.rows_per_task = 1;
   const RowTiles tiles({{call, rows.with_gradient}}, kTileLength);
+  const LossColumns columns(rows, static_cast<bool>(tiles));
   tiles.fit_tasks(plan, call.rows);
-  const Scratch scratch(static_cast<std::size_t>(tiles.bytes()), plan.threads);
+  const Scratch scratch(static_cast<std::size_t>(std::max(tiles.bytes(), columns.bytes())),
+                        plan.threads);
   const KernelTable& table = kernels_in_use();
   const LossKernels& kernels = kernels_for(table.loss, call.row_dtype, call.direct || tiles);
-  LossTask task{rows, plan, table, kernels, tiles, scratch};
+  LossTask task{rows, plan, table, kernels, tiles, columns, scratch};
   const std::int64_t tasks = (call.rows + plan.rows_per_task - 1) / plan.rows_per_task;
   parallel_for(tasks, plan.threads, LossTask::run, &task);
 }

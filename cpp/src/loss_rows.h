@@ -1,11 +1,15 @@
 // Losses of rows: what is asked of them, and their way through the kernels.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
+#include <span>
 #include <vector>
 
 #include "call.h"
 #include "execute.h"
+#include "fastsoftmax/view.hpp"
 #include "kernels/kernel_table.h"
 
 namespace fastsoftmax {
@@ -22,12 +26,52 @@ struct LossWeights {
 inline constexpr std::int64_t kNoTarget = -1;
 inline constexpr std::int64_t kIgnored = -2;
 
-double loss_of(const LossWeights& weights, const kernels::RowLoss& row);
-double logsumexp_of(const kernels::RowLoss& row);
-kernels::LossGradient gradient_of(const LossWeights& weights, const kernels::RowLoss& row);
+// Whether 0 <= target < classes.
+inline bool is_class(std::int64_t target, std::int64_t classes) {
+  return static_cast<std::uint64_t>(target) < static_cast<std::uint64_t>(classes);
+}
 
-// The sum of numbers in order, as if in twice the precision and rounded once.
-double sum_in_order(const std::vector<double>& values);
+inline constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+inline constexpr double kLargest = std::numeric_limits<double>::max();
+
+inline double logsumexp_of(const kernels::RowLoss& row) {
+  const double sum = row.max + row.log_sum;
+  return std::fabs(row.max) > kLargest ? row.max : sum;
+}
+
+// These two without branches, so that compilers may take several rows at a time.
+inline double loss_of(const LossWeights& w, const kernels::RowLoss& row) {
+  const double sum = logsumexp_of(row);
+  const double of_target = row.log_sum - row.target;
+  const double hard = w.target * (w.target == 0.0 ? row.log_sum : of_target);
+  const double soft = hard + w.coefficients * (row.coefficients * row.log_sum + row.distance);
+  double loss = w.coefficients == 0.0 ? hard : soft;
+  const double with_z = loss + w.z * sum * sum;
+  loss = w.z == 0.0 ? loss : with_z;
+  return loss == loss ? loss : kNan;
+}
+
+inline kernels::LossGradient gradient_of(const LossWeights& w, const kernels::RowLoss& row) {
+  using kernels::LossGradient;
+  const double soft = w.target + w.coefficients * row.coefficients;
+  double softmax = w.coefficients == 0.0 ? w.target : soft;
+  const double with_z = softmax + 2.0 * w.z * logsumexp_of(row);
+  softmax = w.upstream * (w.z == 0.0 ? softmax : with_z);
+  const double coefficient = -w.upstream * w.coefficients;
+  const double target = -w.upstream * w.target;
+  // NaN where a number is not finite, else 0.
+  const double flaw = (softmax - softmax) + (coefficient - coefficient) + (target - target) +
+                      (row.log_sum - row.log_sum);
+  return {flaw == 0.0 ? LossGradient::regular : LossGradient::nan,
+          row.max,
+          row.log_sum,
+          softmax,
+          coefficient,
+          target};
+}
+
+// The sum of numbers, as if in twice the precision and rounded once.
+double sum_in_order(std::span<const double> values);
 
 // Class probabilities, or the weights of the classes: a row of coefficients k.
 struct LossCoefficients {
@@ -44,12 +88,32 @@ struct LossRows {
   bool with_gradient = false;
   double softcap = 0.0;
   LossCoefficients coefficients;
-  std::vector<std::int64_t> targets;  // of each row
-  std::vector<LossWeights> weights;   // likewise
-  // Results. Rows that are ignored have loss 0; their logsumexp is formed only where it is wanted.
-  std::vector<double> losses;
-  std::vector<double> logsumexps;  // empty: not wanted
+  const std::int64_t* targets = nullptr;  // of each row; null: no row has one
+  std::int64_t ignore_index = 0;
+  LossWeights weights;           // of a row whose target weighs 1
+  std::vector<double> upstream;  // of each row, or a single one for all
+  // Results: an f32 or f64 number for each row. Rows that are ignored have loss 0; their logsumexp
+  // is formed only where it is wanted.
+  View losses;
+  View logsumexps;  // null: not wanted
+
+  // Their targets, kIgnored and kNoTarget included.
+  void read_targets(std::int64_t row, std::int64_t count, std::int64_t* to) const;
+  double weight_of(std::int64_t target) const {
+    const auto& of_classes = coefficients.class_weights;
+    return of_classes.empty() || target < 0 ? 1.0 : of_classes[static_cast<std::size_t>(target)];
+  }
+  double upstream_of(std::int64_t row) const {
+    return upstream[upstream.size() == 1 ? 0 : static_cast<std::size_t>(row)];
+  }
+  LossWeights weights_of(std::int64_t row, std::int64_t target) const {
+    const double weight = weight_of(target);
+    return {weights.target * weight, weights.coefficients, weights.z * weight, upstream_of(row)};
+  }
 };
+
+// Stores numbers of rows from `row` on.
+void put_rows(const View& to, std::int64_t row, std::span<const double> numbers);
 
 // Throws std::bad_alloc or UnsupportedIsa, and then has written nothing.
 void execute(LossRows& rows, int max_threads);

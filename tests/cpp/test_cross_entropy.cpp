@@ -157,6 +157,68 @@ TEST_CASE("cross_entropy: the same bits from every layout as from single rows of
   CHECK(tally.failed() == 0);
 }
 
+namespace {
+
+// Whether the largest element of a row is in the domain of the exponential, and no element NaN.
+bool is_regular(fs::DType dtype, const Bytes& row) {
+  long double max = -kInfinity;
+  for (std::size_t at = 0; at < row.size(); at += item_bytes(dtype)) {
+    const long double value = get(dtype, &row[at]);
+    if (std::isnan(value)) return false;
+    max = std::max(max, value);
+  }
+  return std::fabs(max) < kDomain;
+}
+
+// Rows side by side as kernels for columns take them, but one, perhaps.
+Problem make_columns(fs::DType dtype, std::int64_t rows, std::int64_t n, bool special) {
+  Problem p = make_problem(dtype, rows, n, static_cast<std::uint64_t>(rows * n));
+  Random random(static_cast<std::uint64_t>(n));
+  const auto length = static_cast<std::size_t>(n);
+  p.scores.clear();
+  for (std::int64_t r = 0; r < rows; ++r) {
+    Bytes row;
+    do row = make_row(kPatterns[random.below(kPatterns.size())], dtype, length, random.bits());
+    while (!is_regular(dtype, row));
+    if (special && r == rows * 2 / 3) {
+      constexpr std::array values = {kInfinity, -kInfinity, -kInfinity * 0.0};
+      row = encode(dtype, std::vector<double>(length, values[random.below(values.size())]));
+    }
+    p.scores.insert(p.scores.end(), row.begin(), row.end());
+  }
+  return p;
+}
+
+}  // namespace
+
+TEST_CASE("cross_entropy: few classes along a strided axis, bits of contiguous rows") {
+  Tally tally;
+  constexpr std::array<std::int64_t, 11> kRows = {2, 600, 15, 16, 17, 63, 64, 65, 100, 255, 257};
+  std::size_t turn = 0;
+  for (const fs::DType dtype : kFloatTypes) {
+    for (std::int64_t n = 1; n <= 70; ++n) {
+      const std::int64_t rows = kRows[turn % kRows.size()];
+      const Problem p = make_columns(dtype, rows, n, turn % 3 == 1);
+      const Case& how = kLosses[turn++ % 3];
+      const Result expected = run(p, how, Layout::rows, false);
+      for (const Layout layout : {Layout::columns, Layout::padded_columns}) {
+        for (const bool in_place : {false, true})
+          compare(tally, p, how, expected,
+                  run(p, how, layout, in_place, 1 + static_cast<int>(n % 2)),
+                  std::to_string(rows) + " " + name(layout) + (in_place ? " in place" : ""));
+      }
+    }
+  }
+  // So large that stores bypass the cache, as a rule.
+  const Problem large = make_columns(fs::DType::f32, 300'000, 16, false);
+  const Result expected = run(large, kLosses[0], Layout::rows, false);
+  for (const int threads : {1, 3})
+    compare(tally, large, kLosses[0], expected,
+            run(large, kLosses[0], Layout::columns, false, threads), "large");
+  CHECK(tally.checked() > 2'000);
+  CHECK(tally.failed() == 0);
+}
+
 TEST_CASE("cross_entropy: the same bits from any number of threads and with streaming stores") {
   Tally tally;
   for (const fs::DType dtype : kFloatTypes) {

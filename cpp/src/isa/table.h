@@ -2,7 +2,7 @@
 #include "kernels/backward.h"
 #include "kernels/columns.h"
 #include "kernels/gumbel.h"
-#include "kernels/loss_gradient.h"
+#include "kernels/loss_columns.h"
 #include "kernels/stats.h"
 #include "kernels/topk.h"
 
@@ -63,6 +63,10 @@ constexpr kernels::KernelTable kTable = {
     for_rows<SampleTable, SampleKernels>(),
     for_rows<BackwardEntries, BackwardKernels>(),
     for_rows<LossEntries, LossKernels>(),
+    LossColumnsEntries<DirectRows<F32, float>>::table(),
+    LossColumnsEntries<DirectRows<F64, double>>::table(),
+    LossColumnsEntries<DirectRows<F32, f16>>::table(),
+    LossColumnsEntries<DirectRows<F32, bf16>>::table(),
 };
 
 }  // namespace

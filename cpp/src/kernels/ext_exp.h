@@ -79,7 +79,7 @@ struct ExtExp {
   static reg round(reg z, reg rounder) { return A::fma(z, A::set1(C::steps), rounder); }
 
   // What P must grow by: 2^(j/16) e^r / P - 1, for t = round(z, rounder).
-  static reg growth(reg z, reg t, reg rounder) {
+  [[gnu::always_inline]] static reg growth(reg z, reg t, reg rounder) {
     const reg steps = A::sub(t, rounder);
     const reg r = A::fnma(steps, A::set1(C::step_lo), A::fnma(steps, A::set1(C::step_hi), z));
     reg q = A::set1(C::q[C::terms - 1]);
@@ -102,7 +102,7 @@ struct ExtExp {
   struct Pair {
     reg m, n;
   };
-  static Pair pair(reg z) {
+  [[gnu::always_inline]] static Pair pair(reg z) {
     const reg magic = A::set1(C::magic);
     const reg t = round(z, magic);
     const reg q = growth(z, t, magic);

@@ -258,6 +258,38 @@ struct LossKernels {
   void (*gradient)(const LossJob& job, const LossGradient* gradients);
 };
 
+// Losses of rows that lie side by side: element i of column c is c elements behind x + i *
+// x_stride. No column is longer than the lanes. Arrays with an element for each column have room
+// for columns up to a multiple of kTileColumns.
+struct LossColumnsJob {
+  const void* x;
+  void* y;
+  std::int64_t x_stride;  // bytes
+  std::int64_t y_stride;
+  int length;
+  int columns;
+  bool stream;
+  Coefficients coefficients;    // none or ones
+  const std::int64_t* targets;  // as in LossJob
+  void* scores;                 // `length` arithmetic elements for each column
+  // For each column what RowLoss has of it.
+  double* max;
+  double* log_sum;
+  double* target;
+  double* distance;
+  // What LossGradient has; all 0 and all NaN for its other kinds.
+  const double* softmax;
+  const double* coefficient;
+  const double* at_target;
+};
+
+struct LossColumnsKernels {
+  // False, and nothing is known, where a column is irregular.
+  bool (*find)(const LossColumnsJob& job);
+  // After find.
+  void (*gradient)(const LossColumnsJob& job);
+};
+
 // Where the random numbers of a row come from: Philox4x32-10 with this key and the counter (draw,
 // position, id).
 struct RandomStream {
@@ -340,6 +372,10 @@ struct KernelTable {
   ForRows<SampleKernels> sample;
   ForRows<BackwardKernels> backward;
   ForRows<LossKernels> loss;
+  LossColumnsKernels loss_columns_f32;
+  LossColumnsKernels loss_columns_f64;
+  LossColumnsKernels loss_columns_f16;
+  LossColumnsKernels loss_columns_bf16;
 };
 
 const KernelTable& scalar_table() noexcept;

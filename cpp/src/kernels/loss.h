@@ -186,14 +186,13 @@ template <class Rows>
   }
 }
 
-// K M - S, for a sum S of k_i z_i.
-inline double distance_from(double max, const LossTotals& totals) {
-  const double hi = totals.scores.hi;
-  if (hi - hi != 0.0) return -hi;
-  const double product = totals.coefficients * max;
-  const double error = fused(totals.coefficients, max, -product);
-  const Sum2 difference = two_sum(product, -hi);
-  return difference.hi + (difference.lo + (error - totals.scores.lo));
+// K M - S, for sums K of k_i and S of k_i z_i.
+inline double distance_from(double max, double coefficients, const SumPair& scores) {
+  if (scores.hi - scores.hi != 0.0) return -scores.hi;
+  const double product = coefficients * max;
+  const double error = fused(coefficients, max, -product);
+  const Sum2 difference = two_sum(product, -scores.hi);
+  return difference.hi + (difference.lo + (error - scores.lo));
 }
 
 template <class A>
@@ -213,7 +212,7 @@ template <class A>
                            state[r].log_sum,
                            t.target - state[r].max,
                            t.coefficients,
-                           distance_from(state[r].max, t)};
+                           distance_from(state[r].max, t.coefficients, t.scores)};
     }
   }
 }

@@ -32,22 +32,23 @@ struct GradientBatch {
   alignas(64) double rest[rows];
 
   void form() {
-    using E = ExtExp<F64>;
+    using D = Several<F64, 2>;
+    using E = ExtExp<D>;
     alignas(64) double sums[rows];
+    alignas(64) double exponents[rows];
     constexpr double none[A::width] = {};
-    for (int r = 0; r < rows; r += F64::width) {
-      const auto l = F64::load(log_sum + r);
-      const auto of_max = E::pair(F64::load(max + r));
+    for (int r = 0; r < rows; r += D::width) {
+      const auto l = D::load(log_sum + r);
+      const auto of_max = E::pair(D::load(max + r));
       const auto of_log = E::pair(l);
-      const auto bias = F64::set1(power_of_two(kSumBias));
-      F64::store(sums + r, F64::mul(F64::mul(of_max.m, of_log.m), bias));
-      double exponents[F64::width];
-      F64::store(exponents, F64::add(of_max.n, of_log.n));
-      for (int i = 0; i < F64::width; ++i) exponent[r + i] = static_cast<T>(exponents[i]);
-      const ExpAndLess<F64> share(F64::sub(F64::load(target + r), l));
-      F64::store(p + r, share.exp);
-      F64::store(rest + r, F64::sub(F64::set1(0.0), share.less));
+      const auto bias = D::set1(power_of_two(kSumBias));
+      D::store(sums + r, D::mul(D::mul(of_max.m, of_log.m), bias));
+      D::store(exponents + r, D::add(of_max.n, of_log.n));
+      const ExpAndLess<D> share(D::sub(D::load(target + r), l));
+      D::store(p + r, share.exp);
+      D::store(rest + r, D::sub(D::set1(0.0), share.less));
     }
+    for (int r = 0; r < rows; ++r) exponent[r] = static_cast<T>(exponents[r]);
     for (int r = 0; r < rows; r += A::width)
       normalizers_of<A>(sums + r, none, inverse_hi + r, inverse_lo + r, scale + r);
   }

@@ -4,6 +4,7 @@
 
 #include "kernels/log1p.h"
 #include "kernels/normalizer.h"
+#include "kernels/several.h"
 #include "kernels/source.h"
 
 namespace fastsoftmax {
@@ -235,22 +236,26 @@ inline RowState normalizer(const ExtSum& sum) {
 }
 
 // log of the sum relative to e^max, from the sum of all other elements, hi + lo under `exponent`; 0
-// where it would be subnormal in T. For N rows of A::width in the arrays.
+// where it would be subnormal in T. For N rows; of a single one arrays hold A::width.
 template <class A, int N = A::width>
 inline void logs_of_sums(const double* hi, const double* lo, const typename A::T* exponent,
                          const typename A::T* max, double* log_sum) {
   using T = typename A::T;
-  using D = F64;
+  constexpr int at_once = N % (4 * F64::width) == 0 ? 4 : N % (2 * F64::width) == 0 ? 2 : 1;
+  using D = Several<F64, at_once>;
   constexpr double least =
       sizeof(T) == sizeof(float) ? 0x1.fffffffffffffp-127 : 0x0.fffffffffffffp-1022;
-  const auto largest = ExtExp<A>::pair(ExtExp<A>::clamp(A::load(max)));
-  T n[A::width];
-  T m[A::width];
-  A::store(n, A::sub(A::load(exponent), largest.n));
-  A::store(m, largest.m);
-  double down[A::width];
-  double mantissa[A::width];
-  for (int i = 0; i < A::width; ++i) {
+  constexpr int size = N < A::width ? A::width : N;
+  T n[size];
+  T m[size];
+  for (int i = 0; i < N; i += A::width) {
+    const auto largest = ExtExp<A>::pair(ExtExp<A>::clamp(A::load(max + i)));
+    A::store(n + i, A::sub(A::load(exponent + i), largest.n));
+    A::store(m + i, largest.m);
+  }
+  double down[size];
+  double mantissa[size];
+  for (int i = 0; i < size; ++i) {
     down[i] = static_cast<double>(n[i]) - kSumBias;
     mantissa[i] = static_cast<double>(m[i]);
   }
