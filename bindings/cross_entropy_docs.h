@@ -32,9 +32,10 @@ label_smoothing : float, default 0.0
     From 0 to 1: the part of the targets' probability that all classes share.
 z_loss : float, default 0.0
     Adds ``z_loss * logsumexp**2`` to the loss of each row, times the weight of
-    its target.
+    its target (1 for probabilities).
 softcap : float, optional
-    Positive: scores become ``softcap * tanh(logits / softcap)`` first.
+    Positive: scores become ``softcap * tanh(logits / softcap)`` first. So a
+    score of -inf becomes -softcap, and a masked class counts again.
 reduction : {'mean', 'sum', 'none'}, default 'mean'
     'mean' divides the sum by that of the targets' weights, without the rows
     that are ignored; for probabilities by the number of rows.

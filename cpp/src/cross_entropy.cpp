@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -84,6 +85,16 @@ void check_options(const CrossEntropyOptions& o) {
     throw InvalidArgument("softcap must be positive and finite, got " + number_text(o.softcap));
 }
 
+// Scores are divided by it, and multiplied.
+void check_softcap(double softcap, DType dtype) {
+  using F32 = std::numeric_limits<float>;
+  if (softcap == 0.0) return;
+  if (dtype == DType::f64 ? std::isnormal(softcap) : softcap >= F32::min() && softcap <= F32::max())
+    return;
+  throw InvalidArgument("softcap must be a normal number of " + std::string(name(dtype)) +
+                        ", got " + number_text(softcap));
+}
+
 struct CrossEntropy {
   const ConstView& logits;
   int axis;
@@ -106,14 +117,19 @@ struct CrossEntropy {
     class_weights = elements_of<double>(weight, expected, "weight");
   }
 
-  void read_targets(const ConstView& targets, LossRows& rows) {
-    if (!std::ranges::equal(targets.shape, row_shape) || is_floating(targets.dtype))
-      throw InvalidArgument("targets have shape " + shape_text(targets.shape) + ", expected " +
-                            shape_text(row_shape) + " for classes or " + shape_text(logits.shape) +
-                            " for probabilities");
-    check_dtype(targets, DType::i64, "targets");
+  // `grad` is where gradients go, if anywhere.
+  void read_targets(const ConstView& targets, const View& grad, LossRows& rows) {
+    const bool fits = std::ranges::equal(targets.shape, row_shape);
+    const bool nothing = fits && rows.call.rows == 0;
+    if (!fits || (is_floating(targets.dtype) && !nothing))
+      throw InvalidArgument("targets of type " + std::string(name(targets.dtype)) + " have shape " +
+                            shape_text(targets.shape) + ", expected integers of shape " +
+                            shape_text(row_shape) + " or probabilities of shape " +
+                            shape_text(logits.shape));
+    if (!nothing) check_dtype(targets, DType::i64, "targets");
     check_data(targets, "targets");
-    rows.targets = elements_in_place<std::int64_t>(targets, row_shape);
+    const bool overwritten = grad.data != nullptr && may_share_memory(as_input(grad), targets);
+    if (!overwritten) rows.targets = elements_in_place<std::int64_t>(targets, row_shape);
     if (rows.targets == nullptr) {
       copied_targets = elements_of<std::int64_t>(targets, row_shape, "targets");
       rows.targets = copied_targets.data();
@@ -138,11 +154,13 @@ struct CrossEntropy {
     if (valid < rows) refuse_target(targets);
     divisor = static_cast<double>(rows - ignored);
     if (class_weights.empty()) return;
-    divisor = 0.0;
+    std::vector<double> weights;
+    weights.reserve(targets.size());
     for (const std::int64_t target : targets) {
       if (target != options.ignore_index)
-        divisor += class_weights[static_cast<std::size_t>(target)];
+        weights.push_back(class_weights[static_cast<std::size_t>(target)]);
     }
+    divisor = sum_in_order(weights);
   }
 
   [[noreturn]] void refuse_target(std::span<const std::int64_t> targets) const {
@@ -150,10 +168,11 @@ struct CrossEntropy {
       return target != options.ignore_index && !is_class(target, classes);
     });
     const std::int64_t row = wrong - targets.begin();
-    throw InvalidIndex(
-        "target " + std::to_string(*wrong) + " of row " +
-        (row_shape.size() == 1 ? std::to_string(row) : position_text(row, row_shape)) +
-        " is out of bounds for " + std::to_string(classes) + " classes");
+    const std::string where = row_shape.empty()       ? ""
+                              : row_shape.size() == 1 ? " of row " + std::to_string(row)
+                                                      : " of row " + position_text(row, row_shape);
+    throw InvalidIndex("target " + std::to_string(*wrong) + where + " is out of bounds for " +
+                       std::to_string(classes) + " classes");
   }
 
   void read_probabilities(const ConstView& targets, LossRows& rows, Call& probabilities) {
@@ -209,6 +228,7 @@ void cross_entropy(const ConstView& logits, const ConstView& targets, int axis,
                                  : axis_call(logits, axis, core);
   rows.softcap = options.softcap;
   const DType dtype = rows.call.row_dtype == DType::f64 ? DType::f64 : DType::f32;
+  check_softcap(options.softcap, dtype);
   CrossEntropy loss{logits, axis, options};
   if (loss.classes == 0 && rows.call.rows > 0) throw InvalidArgument("logits have no classes");
   loss.read_class_weights();
@@ -217,7 +237,7 @@ void cross_entropy(const ConstView& logits, const ConstView& targets, int axis,
   if (soft)
     loss.read_probabilities(targets, rows, probabilities);
   else
-    loss.read_targets(targets, rows);
+    loss.read_targets(targets, out.grad, rows);
   rows.coefficients.class_weights = loss.class_weights;
   loss.read_upstream(rows);
   if (out.loss.data == nullptr) throw InvalidArgument("loss has no data");
@@ -231,7 +251,13 @@ void cross_entropy(const ConstView& logits, const ConstView& targets, int axis,
     check_apart(out.logsumexp, "logsumexp", {&logits, &targets});
     rows.logsumexps = out.logsumexp;
   }
-  if (rows.with_gradient) check_apart(out.grad, "grad", {&targets});
+  if (rows.with_gradient) {
+    const ConstView loss_view = as_input(out.loss);
+    const ConstView logsumexp_view = as_input(out.logsumexp);
+    check_apart(out.grad, "grad",
+                {&loss_view, soft ? &targets : nullptr,
+                 out.logsumexp.data != nullptr ? &logsumexp_view : nullptr});
+  }
   if (options.reduction == Reduction::none) {
     rows.losses = out.loss;
     return execute(rows, options.max_threads);

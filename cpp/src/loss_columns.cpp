@@ -25,7 +25,7 @@ using Numbers = std::array<double, LossColumns::kMaxColumns>;
 struct Tile {
   alignas(64) Numbers max, log_sum, target, distance;  // as RowLoss has them
   alignas(64) Numbers weight, upstream;                // 0 for those that are ignored
-  alignas(64) Numbers softmax, coefficient, at_target;
+  alignas(64) Numbers softmax, coefficient, at_target, excess;
   alignas(64) Numbers results;
 };
 
@@ -82,7 +82,8 @@ bool LossColumns::run(std::int64_t row, std::int64_t count, const std::int64_t* 
                            tile.distance.data(),
                            tile.softmax.data(),
                            tile.coefficient.data(),
-                           tile.at_target.data()};
+                           tile.at_target.data(),
+                           tile.excess.data()};
   if (!kernels_->find(job)) return false;
 
   const auto size = static_cast<std::size_t>(count);
@@ -132,10 +133,11 @@ bool LossColumns::run(std::int64_t row, std::int64_t count, const std::int64_t* 
                      tile.softmax[r] = regular ? gradient.softmax : kNan;
                      tile.coefficient[r] = regular ? gradient.coefficient : kNan;
                      tile.at_target[r] = regular ? gradient.target : kNan;
+                     tile.excess[r] = regular ? gradient.excess : kNan;
                    });
   const auto end =
       static_cast<std::ptrdiff_t>((size + kTileColumns - 1) / kTileColumns * kTileColumns);
-  for (Numbers* n : {&tile.softmax, &tile.coefficient, &tile.at_target})
+  for (Numbers* n : {&tile.softmax, &tile.coefficient, &tile.at_target, &tile.excess})
     std::fill(n->begin() + count, n->begin() + end, 0.0);
   kernels_->gradient(job);
   return true;

@@ -27,12 +27,12 @@ using kernels::LossTotals;
 using kernels::RowLoss;
 using kernels::RowsJob;
 
-constexpr std::int64_t kBatchRows = 256;
-constexpr std::int64_t kBatchElements = 16384;
+constexpr std::int64_t kRowsAtOnce = 256;
+constexpr std::int64_t kElementsAtOnce = 16384;
 // Elements of each row that a tile holds, a multiple of every block: so that it stays in L2.
 constexpr std::int64_t kTileLength = kernels::kBlockF32;
 
-static_assert(kBatchRows <= LossColumns::kMaxColumns);
+static_assert(kRowsAtOnce <= LossColumns::kMaxColumns);
 
 template <class T>
 void weigh(const LossCoefficients& c, std::int64_t start, int count, T* k) {
@@ -83,7 +83,7 @@ struct LossTask {
   std::int64_t batch_rows() const {
     if (tiles) return tiles.rows();
     const std::int64_t length = std::max<std::int64_t>(rows.call.row_length, 1);
-    return std::clamp<std::int64_t>(kBatchElements / length, 1, kBatchRows);
+    return std::clamp<std::int64_t>(kElementsAtOnce / length, 1, kRowsAtOnce);
   }
 
   // Whether the scores of a row are of no interest.
@@ -122,11 +122,11 @@ struct LossTask {
 
   void run_rows(std::int64_t row, std::int64_t count, const std::int64_t* targets,
                 char* tile) const {
-    std::array<RowLoss, kBatchRows> found;
+    std::array<RowLoss, kRowsAtOnce> found;
     if (!skips(targets[0])) find(row, count, targets, tile, found.data());
-    std::array<LossGradient, kBatchRows> gradients;
-    std::array<double, kBatchRows> losses;
-    std::array<double, kBatchRows> logsumexps;
+    std::array<LossGradient, kRowsAtOnce> gradients;
+    std::array<double, kRowsAtOnce> losses;
+    std::array<double, kRowsAtOnce> logsumexps;
     for (std::size_t r = 0; r < static_cast<std::size_t>(count); ++r) {
       const RowLoss& loss = found[r];
       const LossWeights weights = rows.weights_of(row + static_cast<std::int64_t>(r), targets[r]);
@@ -169,7 +169,7 @@ struct LossTask {
         part.rows.y = static_cast<char*>(part.rows.y) + start * along.y;
         part.first_element = start;
         part.in_parts = length > kTileLength;
-        std::array<std::int64_t, kBatchRows> targets_here;
+        std::array<std::int64_t, kRowsAtOnce> targets_here;
         std::transform(part.targets, part.targets + part.rows.rows, targets_here.begin(),
                        [start](std::int64_t target) { return target - start; });
         part.targets = targets_here.data();
@@ -184,7 +184,7 @@ struct LossTask {
 
   void find(std::int64_t row, std::int64_t count, const std::int64_t* targets, char* tile,
             RowLoss* found) const {
-    std::array<LossTotals, kBatchRows> totals;
+    std::array<LossTotals, kRowsAtOnce> totals;
     std::fill_n(totals.begin(), count, LossTotals{});
     for_each_part(row, count, targets, tile,
                   [&](const LossJob& part, std::int64_t first, const RowsJob&) {
@@ -192,8 +192,17 @@ struct LossTask {
                   });
     kernels.finish(totals.data(), count, found);
     for (std::int64_t r = 0; r < count; ++r) {
-      if (found[r].kind == RowLoss::irregular) found[r] = irregular(row + r, targets + r);
+      if (found[r].kind == RowLoss::irregular)
+        found[r] = irregular(row + r, targets + r);
+      else if (rows.coefficients.kind == kernels::Coefficients::given && cancels(found[r]))
+        found[r].distance = irregular(row + r, targets + r).distance;
     }
+  }
+
+  // Whether K M - S has lost what it is made of: then scores less M are to be added up, which
+  // loses nothing.
+  static bool cancels(const RowLoss& row) {
+    return !(std::fabs(row.distance) >= 0x1p-20 * std::fabs(row.coefficients * row.max));
   }
 
   // A row as it lies.

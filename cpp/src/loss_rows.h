@@ -35,7 +35,8 @@ inline constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 inline constexpr double kLargest = std::numeric_limits<double>::max();
 
 inline double logsumexp_of(const kernels::RowLoss& row) {
-  const double sum = row.max + row.log_sum;
+  double sum = row.max + row.log_sum;
+  sum = sum == sum ? sum : kNan;  // which has one bit pattern
   return std::fabs(row.max) > kLargest ? row.max : sum;
 }
 
@@ -43,6 +44,7 @@ inline double logsumexp_of(const kernels::RowLoss& row) {
 inline double loss_of(const LossWeights& w, const kernels::RowLoss& row) {
   const double sum = logsumexp_of(row);
   const double of_target = row.log_sum - row.target;
+  // A target of weight 0 may have the score -inf.
   const double hard = w.target * (w.target == 0.0 ? row.log_sum : of_target);
   const double soft = hard + w.coefficients * (row.coefficients * row.log_sum + row.distance);
   double loss = w.coefficients == 0.0 ? hard : soft;
@@ -53,10 +55,9 @@ inline double loss_of(const LossWeights& w, const kernels::RowLoss& row) {
 
 inline kernels::LossGradient gradient_of(const LossWeights& w, const kernels::RowLoss& row) {
   using kernels::LossGradient;
-  const double soft = w.target + w.coefficients * row.coefficients;
-  double softmax = w.coefficients == 0.0 ? w.target : soft;
-  const double with_z = softmax + 2.0 * w.z * logsumexp_of(row);
-  softmax = w.upstream * (w.z == 0.0 ? softmax : with_z);
+  double excess = w.coefficients == 0.0 ? 0.0 : w.coefficients * row.coefficients;
+  excess += w.z == 0.0 ? 0.0 : 2.0 * w.z * logsumexp_of(row);
+  const double softmax = w.upstream * (w.target + excess);
   const double coefficient = -w.upstream * w.coefficients;
   const double target = -w.upstream * w.target;
   // NaN where a number is not finite, else 0.
@@ -67,7 +68,8 @@ inline kernels::LossGradient gradient_of(const LossWeights& w, const kernels::Ro
           row.log_sum,
           softmax,
           coefficient,
-          target};
+          target,
+          w.upstream * excess};
 }
 
 // The sum of numbers, as if in twice the precision and rounded once.

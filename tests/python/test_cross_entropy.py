@@ -261,6 +261,7 @@ def test_no_rows_and_all_rows_ignored():
     empty = np.zeros((0, 5))
     assert np.isnan(fs.cross_entropy(empty, np.zeros(0, int)))
     assert fs.cross_entropy(empty, np.zeros(0, int), reduction="sum") == 0
+    assert fs.cross_entropy(empty, [], reduction="sum") == 0
     assert fs.cross_entropy(empty, np.zeros(0, int), reduction="none").shape == (0,)
     assert fs.cross_entropy(empty, np.zeros(0, int), need_grad=True).grad.shape == (0, 5)
     ignored = fs.cross_entropy(np.ones((2, 5)), [IGNORED, IGNORED], need_grad=True)
@@ -347,8 +348,9 @@ LOGITS = np.zeros((2, 3))
 CALLS = [
     (IndexError, "target 3 of row 1 is out of bounds for 3 classes", ([0, 3],), {}),
     (IndexError, "target -1 of row 0", ([-1, 0],), {}),
-    (ValueError, "expected \\(2,\\) for classes", ([[0, 1]],), {}),
-    (ValueError, "probabilities", ([0.0, 1.0],), {}),
+    (ValueError, "integers of shape \\(2,\\)", ([[0, 1]],), {}),
+    (ValueError, "float64 have shape \\(2,\\), expected integers", ([0.0, 1.0],), {}),
+    (ValueError, "softcap must be a normal number of float64", ([0, 1],), {"softcap": 1e-310}),
     (TypeError, "array of bool", ([True, False],), {}),
     (ValueError, "weight has shape \\(2,\\)", ([0, 1],), {"weight": [1.0, 2.0]}),
     (ValueError, "weight has shape \\(\\)", ([0, 1],), {"weight": 1.0}),
@@ -381,12 +383,72 @@ def test_errors_of_logits():
         fs.cross_entropy([[1.0, 2.0]], [0], inplace_grad=True)
     with pytest.raises(ValueError, match="no classes"):
         fs.cross_entropy(np.zeros((2, 0)), [0, 0])
+    with pytest.raises(IndexError, match="target 5 is out of bounds"):
+        fs.cross_entropy(np.zeros(3), 5)
     with pytest.raises(IndexError, match="row \\(1, 0\\)"):
         fs.cross_entropy(np.zeros((2, 2, 2)), [[0, 0], [7, 1]], axis=1)
     kept = np.ones((2, 3))
     with pytest.raises(IndexError):
         fs.cross_entropy(kept, [0, 5], inplace_grad=True)
     assert (kept == 1).all()
+
+
+def test_confident_probabilities():
+    mpmath = pytest.importorskip("mpmath")
+    with mpmath.workdps(60):
+        for dtype, offset in itertools.product([np.float32, np.float64], [0, 100, 1e3, 1e4]):
+            z = np.zeros(20, dtype)
+            z[3] = 40 if dtype == np.float64 else 15
+            q = fs.softmax(z)
+            exact = [mpmath.mpf(float(v)) for v in z + dtype(offset)]
+            lse = mpmath.log(mpmath.fsum(mpmath.exp(v) for v in exact))
+            loss = mpmath.fsum(float(p) * (lse - v) for p, v in zip(q, exact, strict=True))
+            result = fs.cross_entropy(z + dtype(offset), q)
+            assert abs(result / loss - 1) < 8 * np.finfo(dtype).eps, (dtype, offset)
+
+
+@pytest.mark.parametrize("options", [
+    {"label_smoothing": 1e-6}, {"label_smoothing": 1e-12}, {"z_loss": 1e-10}, {"z_loss": 1e-4},
+])  # fmt: skip
+def test_gradients_of_sure_targets_keep_what_options_add(options):
+    mpmath = pytest.importorskip("mpmath")
+    smoothing, z_loss = (options.get(name, 0.0) for name in ("label_smoothing", "z_loss"))
+    with mpmath.workdps(60):
+        for gap, axis in itertools.product([10.0, 26.0, 40.0], [0, -1]):
+            z = np.zeros((8, 32))
+            z[2] = gap
+            top = mpmath.mpf(gap)
+            rest = 7 / mpmath.exp(top)
+            p = 1 / (1 + rest)
+            lse = top + mpmath.log1p(rest)
+            wanted = p * (1 + 2 * mpmath.mpf(z_loss) * lse) - (
+                1 - mpmath.mpf(smoothing) + mpmath.mpf(smoothing) / 8
+            )
+            scores = z if axis == 0 else np.ascontiguousarray(z.T)
+            grad = fs.cross_entropy(
+                scores, np.full(32, 2), axis, need_grad=True, reduction="sum", **options
+            ).grad
+            value = grad[2, 5] if axis == 0 else grad[5, 2]
+            terms = p * mpmath.exp(-top) * 7 + smoothing + 2 * z_loss * lse
+            assert abs(value - wanted) < 20 * 2.0**-53 * terms
+
+
+def test_mean_of_many_weights():
+    n = 1 << 20
+    loss = fs.cross_entropy(np.zeros((n, 2)), np.zeros(n, int), weight=[0.1, 0.1])
+    assert abs(loss / np.log(2) - 1) < 4e-16
+
+
+def test_targets_in_the_memory_of_the_logits():
+    a = np.zeros((2, 3))
+    expected = fs.cross_entropy(np.zeros((2, 3)), [0, 0], need_grad=True).grad
+    fs.cross_entropy(a, a.view(np.int64)[:, 0], inplace_grad=True)
+    assert np.array_equal(a, expected)
+
+
+def test_nan_of_logsumexp_has_one_bit_pattern():
+    z = np.array([[0xFFC00001, 0]], np.uint32).view(np.float32)
+    assert fs.cross_entropy(z, [0], need_grad=True).logsumexp.view(np.uint32)[0] == 0x7FC00000
 
 
 def test_tensors():

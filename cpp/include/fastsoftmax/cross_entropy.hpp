@@ -7,14 +7,17 @@
 // (1 - label_smoothing) q_c + label_smoothing / C. The weight w of the last term is w_t for a
 // target t and 1 for class probabilities. With softcap s, z is s tanh(z / s) throughout.
 //
-// Error: the loss is formed in double from M, L and z_t, so that nothing cancels under a common
-// offset of the scores or where the target has nearly all of the mass, and rounded once. The
-// gradient is within 8 u (f64: (10 + L) u) of itself but where two of its terms cancel, u = 2^-24
-// (2^-53), and at the target also where its probability is nearly 1.
+// Error, with u = 2^-24 (f64: 2^-53): the loss is formed in double from M, L and z_t, so that
+// nothing cancels under a common offset of the scores or where the target has nearly all of the
+// mass, and rounded once. The gradient is within 8 u (f64: (10 + L) u) of itself but where two of
+// its terms cancel or a probability underflows, and at the target also where its probability is
+// nearly 1; f16 and bf16 are rounded once more. With softcap, scores are off by 4 u of themselves,
+// and the derivative of tanh by 3 u of 1.
 //
 // Special values: a row with a NaN, with +inf, or of nothing above -inf has a NaN loss and
-// gradient. A class of probability and weight 0 adds nothing, whatever its score. Rows whose target
-// is ignore_index have loss and gradient 0, whatever they hold. The mean over no rows is NaN.
+// gradient; softcap comes first and makes +-inf +-s, so that a class masked before takes part
+// again. A class of probability or weight 0 adds nothing, whatever its score. Rows whose target is
+// ignore_index have loss and gradient 0, whatever they hold. The mean over no rows is NaN.
 //
 // The result for a row depends on its elements, targets and options alone; sums over rows are in
 // the order of rows. So results do not depend on instruction set, threads, batch or layout.

@@ -227,9 +227,9 @@ struct LossTotals {
   double max = -__builtin_inf();
   std::int32_t all_exponent = kNothing, rest_exponent = kNothing;
   bool out_of_domain = false;
-  double target = 0;        // its score
-  SumPair scores{};         // sum of k_i z_i
-  double coefficients = 0;  // sum of k_i
+  double target = 0;       // its score
+  SumPair scores{};        // sum of k_i z_i
+  SumPair coefficients{};  // sum of k_i
 };
 
 struct RowLoss {
@@ -242,11 +242,12 @@ struct RowLoss {
   double distance;      // sum of k_i (M - z_i)
 };
 
-// dz_i = softmax * p_i + coefficient * k_i, and `target` more at the target.
+// dz_i = softmax * p_i + coefficient * k_i, and `target` more at the target. `excess` is softmax +
+// target, not formed from them: it may be all but nothing beside either.
 struct LossGradient {
   enum Kind : int { regular, zero, nan } kind;
   double max, log_sum;
-  double softmax, coefficient, target;
+  double softmax, coefficient, target, excess;
 };
 
 struct LossKernels {
@@ -281,6 +282,7 @@ struct LossColumnsJob {
   const double* softmax;
   const double* coefficient;
   const double* at_target;
+  const double* excess;
 };
 
 struct LossColumnsKernels {

@@ -80,21 +80,21 @@ template <class A, Coefficients C, class In>
 [[gnu::noinline]] void weigh_block(const In* x, const typename A::T* k, int count,
                                    LossTotals& totals) {
   using T = typename A::T;
-  const auto add = [&](Sum2 term) {
-    const Sum2 sum = two_sum(Sum2{totals.scores.hi, totals.scores.lo}, term);
-    totals.scores = {sum.hi, sum.lo};
+  const auto add = [](SumPair& total, Sum2 term) {
+    const Sum2 sum = two_sum(Sum2{total.hi, total.lo}, term);
+    total = {sum.hi, sum.lo};
   };
   if constexpr (C == Coefficients::ones) {
-    add(sum_of_block<A, false>(x, x, count));
-    totals.coefficients += count;
+    add(totals.scores, sum_of_block<A, false>(x, x, count));
+    totals.coefficients.hi += count;
   } else {
     alignas(64) T z[A::block];
     const auto zero = A::set1(T(0));
     map_block<A>(z, count, false, [&](int i, auto part) __attribute__((always_inline)) {
       return A::select_equal(load<A>(k + i, part, zero), zero, zero, load<A>(x + i, part, zero));
     });
-    add(sum_of_block<A, true>(static_cast<const T*>(z), k, count));
-    totals.coefficients += sum_of_block<A, false>(k, k, count).hi;
+    add(totals.scores, sum_of_block<A, true>(static_cast<const T*>(z), k, count));
+    add(totals.coefficients, sum_of_block<A, false>(k, k, count));
   }
 }
 
@@ -187,12 +187,13 @@ template <class Rows>
 }
 
 // K M - S, for sums K of k_i and S of k_i z_i.
-inline double distance_from(double max, double coefficients, const SumPair& scores) {
+inline double distance_from(double max, const SumPair& coefficients, const SumPair& scores) {
   if (scores.hi - scores.hi != 0.0) return -scores.hi;
-  const double product = coefficients * max;
-  const double error = fused(coefficients, max, -product);
+  const double product = coefficients.hi * max;
+  const double error = fused(coefficients.hi, max, -product);
   const Sum2 difference = two_sum(product, -scores.hi);
-  return difference.hi + (difference.lo + (error - scores.lo));
+  const double rest = coefficients.lo * max - scores.lo;
+  return difference.hi + (difference.lo + (error + rest));
 }
 
 template <class A>
@@ -211,7 +212,7 @@ template <class A>
                            state[r].max,
                            state[r].log_sum,
                            t.target - state[r].max,
-                           t.coefficients,
+                           t.coefficients.hi,
                            distance_from(state[r].max, t.coefficients, t.scores)};
     }
   }

@@ -136,8 +136,8 @@ template <int R, class P, class Rows>
       join_terms<A>(tile.scores(0) + c + i, rows, static_cast<int>(tile.padded))
           .put(hi + i, lo + i);
     for (int i = 0; i < width; ++i)
-      job.distance[c + i] =
-          distance_from(job.max[c + i], static_cast<double>(rows), SumPair{hi[i], lo[i]});
+      job.distance[c + i] = distance_from(job.max[c + i], SumPair{static_cast<double>(rows), 0.0},
+                                          SumPair{hi[i], lo[i]});
   }
   return true;
 }
@@ -167,7 +167,7 @@ template <bool Stream, class P, class Rows>
     const double coefficient = has_coefficients ? job.coefficient[c + i] : -0.0;
     const double softmax = job.softmax[c + i];
     const double more = job.at_target[c + i];
-    const double v = (softmax + more) * batch.p[i] + more * batch.rest[i] + coefficient;
+    const double v = job.excess[c + i] * batch.p[i] + more * batch.rest[i] + coefficient;
     a[i] = static_cast<T>(softmax);
     b[i] = static_cast<T>(coefficient);
     at_target[i] = static_cast<T>(v == v ? v : __builtin_nan(""));

@@ -81,7 +81,7 @@ template <class A, Coefficients C, bool Capped, class Source, class Sink>
     const bool has_target = at >= 0 && at < n;
     T at_target = 0;
     if (has_target) {
-      double v = (how.softmax + how.target) * batch.p[r] + how.target * batch.rest[r];
+      double v = how.excess * batch.p[r] + how.target * batch.rest[r];
       if constexpr (C == Coefficients::ones) v += how.coefficient;
       if constexpr (C == Coefficients::given) v += how.coefficient * static_cast<double>(k[at]);
       if constexpr (Capped) {
