@@ -72,7 +72,8 @@ inline kernels::LossGradient gradient_of(const LossWeights& w, const kernels::Ro
           w.upstream * excess};
 }
 
-// The sum of numbers, as if in twice the precision and rounded once.
+// The sum of numbers in an order that depends on how many there are alone, as if in twice the
+// precision and rounded once.
 double sum_in_order(std::span<const double> values);
 
 // Class probabilities, or the weights of the classes: a row of coefficients k.

@@ -181,7 +181,8 @@ Problem make_columns(fs::DType dtype, std::int64_t rows, std::int64_t n, bool sp
     do row = make_row(kPatterns[random.below(kPatterns.size())], dtype, length, random.bits());
     while (!is_regular(dtype, row));
     if (special && r == rows * 2 / 3) {
-      const std::array values = {kInfinity, -kInfinity, -kInfinity * 0.0};
+      constexpr std::array values = {kInfinity, -kInfinity,
+                                     std::numeric_limits<double>::quiet_NaN()};
       row = encode(dtype, std::vector<double>(length, values[random.below(values.size())]));
     }
     p.scores.insert(p.scores.end(), row.begin(), row.end());

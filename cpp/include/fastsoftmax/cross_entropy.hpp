@@ -19,8 +19,8 @@
 // again. A class of probability or weight 0 adds nothing, whatever its score. Rows whose target is
 // ignore_index have loss and gradient 0, whatever they hold. The mean over no rows is NaN.
 //
-// The result for a row depends on its elements, targets and options alone; sums over rows are in
-// the order of rows. So results do not depend on instruction set, threads, batch or layout.
+// The result for a row depends on its elements, targets and options alone; sums over rows have an
+// order of their own. So results do not depend on instruction set, threads, batch or layout.
 //
 // Sources: Szegedy et al., Rethinking the Inception Architecture (2016), label smoothing; Chowdhery
 // et al., PaLM (2022), z-loss; Gemma Team, Gemma 2 (2024), soft-capping.
