@@ -8,7 +8,7 @@
 #include "errors.h"
 #include "fastcall.h"
 #include "fastsoftmax/cross_entropy.hpp"
-#include "per_row.h"
+#include "loss_arguments.h"
 
 namespace fastsoftmax::python {
 
@@ -21,54 +21,18 @@ constexpr Parameters<12> cross_entropy_parameters{
      "reduction", "grad_out", "need_grad", "inplace_grad"},
     2};
 
-bool absent(PyObject* object) { return object == nullptr || object == Py_None; }
-
-Reduction read_reduction(PyObject* object) {
-  const std::string_view text = read_text(object, "reduction", "mean");
-  if (text == "mean") return Reduction::mean;
-  if (text == "sum") return Reduction::sum;
-  if (text == "none") return Reduction::none;
-  throw py::value_error("reduction must be 'mean', 'sum' or 'none', not '" + std::string(text) +
-                        "'");
-}
-
-double read_number(PyObject* object, const char* name) {
-  double number = 0.0;
-  Operand array;
-  if (read_real(object, name, number, array))
-    throw py::type_error(std::string(name) + " must be a number, not an array");
-  return number;
-}
-
-// Classes, as int64, or probabilities. A number stays in `single`.
+// Classes, or probabilities.
 struct Targets {
-  Operand operand;
-  PerRow<std::int64_t> classes;
+  Classes classes;
   bool probabilities = false;
 
-  ConstView view() const {
-    if (probabilities) return operand.view.as_input();
-    return classes.values ? *classes.values : ConstView{&classes.value, DType::i64, {}, {}};
-  }
-};
-
-void read_targets(PyObject* object, Targets& targets) {
-  read_operand(object, "targets", targets.operand);
-  targets.probabilities = is_floating(targets.operand.view.dtype);
-  if (!targets.probabilities) read_per_row(object, "targets", targets.operand, targets.classes);
-}
-
-// An array of doubles, or a number as one without axes.
-struct Doubles {
-  Operand operand;
-  double number = 0.0;
-  bool is_array = false;
-
-  void read(PyObject* object, const char* name) {
-    is_array = read_real(object, name, number, operand);
+  void read(PyObject* object) {
+    read_operand(object, "targets", classes.operand);
+    probabilities = is_floating(classes.operand.view.dtype);
+    if (!probabilities) classes.read(object, "targets");
   }
   ConstView view() const {
-    return is_array ? operand.view.as_input() : ConstView{&number, DType::f64, {}, {}};
+    return probabilities ? classes.operand.view.as_input() : classes.view();
   }
 };
 
@@ -86,27 +50,11 @@ py::object cross_entropy_of(const Arguments<12>& a) {
                          std::string(name(logits.view.dtype)));
   const int axis = read_single_axis(a[2], logits.view.ndim);
   Targets targets;
-  read_targets(a[1], targets);
-  CrossEntropyOptions options;
-  Doubles weight;
-  Doubles upstream;
-  if (!absent(a[3])) {
-    weight.read(a[3], "weight");
-    options.weight = weight.view();
-  }
-  if (a[4] != nullptr) options.ignore_index = read_int(a[4], "ignore_index");
-  if (a[5] != nullptr) options.label_smoothing = read_number(a[5], "label_smoothing");
-  if (a[6] != nullptr) options.z_loss = read_number(a[6], "z_loss");
-  if (!absent(a[7])) {
-    options.softcap = read_number(a[7], "softcap");
-    if (options.softcap == 0.0) throw py::value_error("softcap must be positive, got 0");
-  }
-  options.reduction = read_reduction(a[8]);
-  if (!absent(a[9])) {
-    if (!need_grad) throw py::value_error("grad_out is of use with need_grad or inplace_grad only");
-    upstream.read(a[9], "grad_out");
-    options.grad_out = upstream.view();
-  }
+  targets.read(a[1]);
+  if (!need_grad && !is_absent(a[9]))
+    throw py::value_error("grad_out is of use with need_grad or inplace_grad only");
+  const LossOptions read({a[3], a[4], a[5], a[6], a[7], a[8], a[9]});
+  const CrossEntropyOptions& options = read.options;
 
   const DType loss_dtype = dtype == DType::f64 ? DType::f64 : DType::f32;
   const bool per_row = options.reduction == Reduction::none;
@@ -129,8 +77,8 @@ py::object cross_entropy_of(const Arguments<12>& a) {
       gradient.byteswapped = false;
       set_keep_order_strides(logits.view, gradient);
       gradient_array = new_result(logits, gradient);
-    } else if (targets.probabilities && may_overlap(targets.operand.view, gradient)) {
-      copy_operand("targets", targets.operand);
+    } else if (targets.probabilities && may_overlap(targets.classes.operand.view, gradient)) {
+      copy_operand("targets", targets.classes.operand);
     }
     out.grad = gradient.as_output();
   }

@@ -2,15 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <cstring>
-#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "axis_call.h"
 #include "gather.h"
+#include "loss_options.h"
 #include "loss_rows.h"
 #include "view_checks.h"
 
@@ -34,31 +32,7 @@ std::vector<std::int64_t> without_axis(const ConstView& logits, int axis) {
   return shape;
 }
 
-// The elements of a view in C order.
-template <class T>
-std::vector<T> elements_of(const ConstView& view, std::span<const std::int64_t> shape,
-                           const char* what) {
-  std::array<std::int64_t, kMaxDims> strides{};
-  broadcast(view, shape, what, strides);
-  check_data(view, what);
-  std::int64_t count = 1;
-  for (const std::int64_t n : shape) count *= n;
-  std::vector<T> values(static_cast<std::size_t>(count));
-  if (count == 0) return values;
-  const std::int64_t last = shape.empty() ? 1 : shape.back();
-  const std::int64_t step = shape.empty() ? 0 : strides[shape.size() - 1];
-  T* value = values.data();
-  for (std::int64_t run = 0; run < count / last; ++run) {
-    const char* p = static_cast<const char*>(view.data);
-    std::int64_t rest = run;
-    for (std::size_t d = shape.size(); d-- > 1; rest /= shape[d - 1])
-      p += rest % shape[d - 1] * strides[d - 1];
-    for (std::int64_t i = 0; i < last; ++i, ++value, p += step) std::memcpy(value, p, sizeof(T));
-  }
-  return values;
-}
-
-// Likewise, without a copy where they lie so.
+// The elements of a view in C order, where they lie so; else null.
 template <class T>
 const T* elements_in_place(const ConstView& view, std::span<const std::int64_t> shape) {
   std::int64_t step = sizeof(T);
@@ -67,32 +41,6 @@ const T* elements_in_place(const ConstView& view, std::span<const std::int64_t> 
     if (shape[d] != 1 && view.strides[d] != step) return nullptr;
   }
   return static_cast<const T*>(view.data);
-}
-
-void check_dtype(const ConstView& view, DType dtype, const char* what) {
-  if (view.dtype != dtype || view.byteswapped)
-    throw InvalidType(std::string(what) + " must be " + std::string(name(dtype)) + ", got " +
-                      std::string(name(view.dtype)));
-}
-
-void check_options(const CrossEntropyOptions& o) {
-  if (!(o.label_smoothing >= 0.0 && o.label_smoothing <= 1.0))
-    throw InvalidArgument("label_smoothing must be between 0 and 1, got " +
-                          number_text(o.label_smoothing));
-  if (!(o.z_loss >= 0.0 && std::isfinite(o.z_loss)))
-    throw InvalidArgument("z_loss must be finite and not negative, got " + number_text(o.z_loss));
-  if (!(o.softcap >= 0.0 && std::isfinite(o.softcap)))
-    throw InvalidArgument("softcap must be positive and finite, got " + number_text(o.softcap));
-}
-
-// Scores are divided by it, and multiplied.
-void check_softcap(double softcap, DType dtype) {
-  using F32 = std::numeric_limits<float>;
-  if (softcap == 0.0) return;
-  if (dtype == DType::f64 ? std::isnormal(softcap) : softcap >= F32::min() && softcap <= F32::max())
-    return;
-  throw InvalidArgument("softcap must be a normal number of " + std::string(name(dtype)) +
-                        ", got " + number_text(softcap));
 }
 
 struct CrossEntropy {
@@ -104,18 +52,6 @@ struct CrossEntropy {
   double divisor = 1.0;
   std::vector<double> class_weights{};
   std::vector<std::int64_t> copied_targets{};
-
-  void read_class_weights() {
-    if (!options.weight) return;
-    const ConstView& weight = *options.weight;
-    check_view(weight, "weight");
-    check_dtype(weight, DType::f64, "weight");
-    const std::int64_t expected[] = {classes};
-    if (!std::ranges::equal(weight.shape, expected))
-      throw InvalidArgument("weight has shape " + shape_text(weight.shape) + ", expected " +
-                            shape_text(expected));
-    class_weights = elements_of<double>(weight, expected, "weight");
-  }
 
   // `grad` is where gradients go, if anywhere.
   void read_targets(const ConstView& targets, const View& grad, LossRows& rows) {
@@ -136,9 +72,8 @@ struct CrossEntropy {
     }
     rows.ignore_index = options.ignore_index;
     check_targets({rows.targets, static_cast<std::size_t>(rows.call.rows)});
-    const double smoothing = options.label_smoothing;
-    rows.weights = {1.0 - smoothing, smoothing / static_cast<double>(classes), options.z_loss, 1.0};
-    if (smoothing > 0.0)
+    rows.weights = weights_of_target(options, 1.0, classes);
+    if (options.label_smoothing > 0.0)
       rows.coefficients.kind = class_weights.empty() ? Coefficients::ones : Coefficients::given;
   }
 
@@ -187,22 +122,6 @@ struct CrossEntropy {
     k.spread = options.label_smoothing / static_cast<double>(std::max<std::int64_t>(classes, 1));
     divisor = static_cast<double>(rows.call.rows);
   }
-
-  void read_upstream(LossRows& rows) const {
-    const double scale = options.reduction == Reduction::mean ? 1.0 / divisor : 1.0;
-    rows.upstream = {scale};
-    if (!options.grad_out) return;
-    check_view(*options.grad_out, "grad_out");
-    check_dtype(*options.grad_out, DType::f64, "grad_out");
-    const bool each = options.reduction == Reduction::none && !options.grad_out->shape.empty();
-    const std::span<const std::int64_t> shape =
-        each ? std::span<const std::int64_t>(row_shape) : std::span<const std::int64_t>();
-    if (!std::ranges::equal(options.grad_out->shape, shape))
-      throw InvalidArgument("grad_out has shape " + shape_text(options.grad_out->shape) +
-                            ", expected that of the loss");
-    rows.upstream = elements_of<double>(*options.grad_out, shape, "grad_out");
-    for (double& upstream : rows.upstream) upstream *= scale;
-  }
 };
 
 void check_scalar(const View& loss, DType dtype) {
@@ -218,7 +137,7 @@ void check_scalar(const View& loss, DType dtype) {
 void cross_entropy(const ConstView& logits, const ConstView& targets, int axis,
                    const CrossEntropyOutputs& out, const CrossEntropyOptions& options) {
   check_view(targets, "targets");
-  check_options(options);
+  check_loss_options(options);
   Options core;
   core.max_threads = options.max_threads;
   LossRows rows;
@@ -231,7 +150,7 @@ void cross_entropy(const ConstView& logits, const ConstView& targets, int axis,
   check_softcap(options.softcap, dtype);
   CrossEntropy loss{logits, axis, options};
   if (loss.classes == 0 && rows.call.rows > 0) throw InvalidArgument("logits have no classes");
-  loss.read_class_weights();
+  loss.class_weights = class_weights_of(options, loss.classes);
   Call probabilities;
   const bool soft = is_floating(targets.dtype) && std::ranges::equal(targets.shape, logits.shape);
   if (soft)
@@ -239,7 +158,7 @@ void cross_entropy(const ConstView& logits, const ConstView& targets, int axis,
   else
     loss.read_targets(targets, out.grad, rows);
   rows.coefficients.class_weights = loss.class_weights;
-  loss.read_upstream(rows);
+  rows.upstream = upstream_of(options, loss.row_shape, loss.divisor);
   if (out.loss.data == nullptr) throw InvalidArgument("loss has no data");
   if (options.reduction == Reduction::none)
     check_axis_output(out.loss, "loss", dtype, logits, axis, 1);
@@ -266,9 +185,7 @@ void cross_entropy(const ConstView& logits, const ConstView& targets, int axis,
   const auto losses = std::make_unique_for_overwrite<double[]>(count);
   rows.losses = {losses.get(), DType::f64, {}, {}};
   execute(rows, options.max_threads);
-  const double sum = sum_in_order({losses.get(), count});
-  const double loss_of_all[] = {options.reduction == Reduction::mean ? sum / loss.divisor : sum};
-  put_rows(out.loss, 0, loss_of_all);
+  put_losses(out.loss, {losses.get(), count}, options.reduction, loss.divisor);
 }
 
 }  // namespace fastsoftmax
