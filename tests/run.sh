@@ -62,6 +62,7 @@ missing_packages() {
   have ccache || echo ccache
   have_header doctest/doctest.h || echo doctest-dev
   have_header benchmark/benchmark.h || echo libbenchmark-dev
+  have_header cblas.h || [ -e "/usr/include/$(uname -m)-linux-gnu/cblas.h" ] || echo libopenblas-dev
   python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   python3 -c 'import pathlib, sysconfig as s
 assert pathlib.Path(s.get_path("include"), "Python.h").exists()' 2>/dev/null || echo python3-dev

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict, TypeVar, overload
 
 import numpy as np
@@ -7,6 +8,9 @@ from ._plan import Plan
 from ._results import (
     CrossEntropy,
     GumbelTopK,
+    LinearCrossEntropy,
+    LinearGradients,
+    LinearTopK,
     SampleResult,
     SoftmaxStats,
     SoftmaxTopK,
@@ -485,6 +489,71 @@ def cross_entropy(
     need_grad: bool = False,
     inplace_grad: bool = False,
 ) -> Any: ...
+def linear_logsumexp(
+    x: _Array, W: _Array, bias: _Array | None = None, *, temperature: float = 1.0
+) -> Any: ...
+def linear_log_prob(
+    x: _Array,
+    W: _Array,
+    ids: _Array,
+    bias: _Array | None = None,
+    *,
+    temperature: float = 1.0,
+) -> Any: ...
+def linear_topk(
+    x: _Array,
+    W: _Array,
+    k: SupportsIndex,
+    bias: _Array | None = None,
+    *,
+    temperature: float = 1.0,
+    log: bool = False,
+) -> LinearTopK: ...
+def linear_cross_entropy(
+    x: _Array,
+    W: _Array,
+    targets: _Array,
+    bias: _Array | None = None,
+    *,
+    weight: _Array | None = None,
+    ignore_index: SupportsIndex = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    reduction: _Reduction = "mean",
+    grad_out: _Array | None = None,
+    need_grad: bool = False,
+    grad_mass_tol: float = 0.0,
+    vocab_start: SupportsIndex = 0,
+    vocab_size: SupportsIndex | None = None,
+    tile_bytes: SupportsIndex = 50331648,
+) -> LinearCrossEntropy: ...
+def linear_cross_entropy_backward(
+    forward: LinearCrossEntropy,
+    x: _Array,
+    W: _Array,
+    targets: _Array,
+    bias: _Array | None = None,
+    *,
+    grad_out: _Array | None = None,
+    weight: _Array | None = None,
+    ignore_index: SupportsIndex = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    reduction: _Reduction = "mean",
+    grad_mass_tol: float = 0.0,
+    vocab_start: SupportsIndex = 0,
+    vocab_size: SupportsIndex | None = None,
+) -> LinearGradients: ...
+def merge_shards(
+    shards: Sequence[LinearCrossEntropy],
+    targets: _Array | None = None,
+    *,
+    weight: _Array | None = None,
+    z_loss: float = 0.0,
+    reduction: _Reduction = "mean",
+) -> LinearCrossEntropy: ...
 @overload
 def softmax_topk(
     x: _Array,

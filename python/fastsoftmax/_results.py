@@ -59,3 +59,31 @@ class CrossEntropy(NamedTuple):
     loss: Any
     grad: Any
     logsumexp: Any
+
+
+class LinearCrossEntropy(NamedTuple):
+    """The result of `linear_cross_entropy` and `merge_shards`; None for what is not there."""
+
+    loss: Any
+    max: Any
+    logsum: Any
+    target_logit: Any
+    grad_x: Any
+    grad_W: Any  # noqa: N815 - as W is called
+    grad_bias: Any
+
+
+class LinearGradients(NamedTuple):
+    """The result of `linear_cross_entropy_backward`."""
+
+    grad_x: Any
+    grad_W: Any  # noqa: N815
+    grad_bias: Any
+
+
+class LinearTopK(NamedTuple):
+    """The result of `linear_topk`: (logarithms of) probabilities, classes and the sum."""
+
+    values: Any
+    indices: Any
+    logsumexp: Any

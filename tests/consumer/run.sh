@@ -15,6 +15,7 @@ build_and_run() {  # SOURCE [CMAKE ARGUMENT]...
   cmake -G Ninja -S "$1" -B "$work/build" "${@:2}"
   cmake --build "$work/build" --parallel 2
   "$work/build/consumer"
+  if [ -x "$work/build/blas_consumer" ]; then "$work/build/blas_consumer"; fi
 }
 
 case "${1:-}" in

@@ -34,6 +34,20 @@ SIGNATURES = {
         "z_loss=0.0, softcap=None, reduction='mean', grad_out=None, need_grad=False, "
         "inplace_grad=False)"
     ),
+    "linear_logsumexp": "(x, W, bias=None, *, temperature=1.0)",
+    "linear_log_prob": "(x, W, ids, bias=None, *, temperature=1.0)",
+    "linear_topk": "(x, W, k, bias=None, *, temperature=1.0, log=False)",
+    "linear_cross_entropy": (
+        "(x, W, targets, bias=None, *, weight=None, ignore_index=-100, label_smoothing=0.0, "
+        "z_loss=0.0, softcap=None, reduction='mean', grad_out=None, need_grad=False, "
+        "grad_mass_tol=0.0, vocab_start=0, vocab_size=None, tile_bytes=50331648)"
+    ),
+    "linear_cross_entropy_backward": (
+        "(forward, x, W, targets, bias=None, *, grad_out=None, weight=None, ignore_index=-100, "
+        "label_smoothing=0.0, z_loss=0.0, softcap=None, reduction='mean', grad_mass_tol=0.0, "
+        "vocab_start=0, vocab_size=None)"
+    ),
+    "merge_shards": "(shards, targets=None, *, weight=None, z_loss=0.0, reduction='mean')",
     "softmax_topk": (
         "(x, k, axis=-1, *, temperature=1.0, where=None, normalize='full', log=False, "
         "empty='nan', return_logsumexp=False)"
@@ -67,7 +81,13 @@ def test_functions_accept_the_parameters_of_their_signatures(name):
         defaults["y"] = [1.0]
     if "targets" in defaults:
         defaults["targets"] = 0
-    function(**(defaults | {next(iter(defaults)): [1.0]}))
+    defaults[next(iter(defaults))] = [1.0]
+    layer = {"x": [[1.0]], "W": [[1.0]], "ids": [0], "targets": [0]}
+    forward = fs.linear_cross_entropy([[1.0]], [[1.0]], [0])
+    layer |= {"forward": forward, "shards": [forward]}
+    if "W" in defaults or "shards" in defaults:
+        defaults |= {name: value for name, value in layer.items() if name in defaults}
+    function(**defaults)
 
 
 @pytest.mark.parametrize("name", SIGNATURES)

@@ -1,0 +1,63 @@
+#include "linear_checks.h"
+
+#include <algorithm>
+#include <numeric>
+#include <string>
+
+#include "axis_call.h"
+#include "view_checks.h"
+
+namespace fastsoftmax {
+namespace {
+
+void check_matrix(const ConstView& view, const char* what) {
+  check_view(view, what);
+  check_data(view, what);
+  if (view.shape.size() != 2)
+    throw InvalidArgument(std::string(what) + " must have 2 dimensions, not shape " +
+                          shape_text(view.shape));
+}
+
+}  // namespace
+
+void check_layer(const LinearLayer& layer) {
+  check_matrix(layer.x, "x");
+  check_matrix(layer.w, "W");
+}
+
+void check_dense(const View& out, const char* what, DType dtype,
+                 std::span<const std::int64_t> shape) {
+  const std::string name_of = what;
+  if (out.dtype != dtype)
+    throw InvalidType(name_of + " has dtype " + std::string(name(out.dtype)) + ", expected " +
+                      std::string(name(dtype)));
+  if (!std::ranges::equal(out.shape, shape) || out.strides.size() != shape.size())
+    throw InvalidArgument(name_of + " has shape " + shape_text(out.shape) + ", expected " +
+                          shape_text(shape));
+  bool dense = !out.byteswapped;
+  bool empty = false;
+  std::int64_t step = itemsize(dtype);
+  for (std::size_t d = shape.size(); d-- > 0; step *= shape[d]) {
+    dense = dense && (shape[d] <= 1 || out.strides[d] == step);
+    empty = empty || shape[d] == 0;
+  }
+  if (empty) return;
+  if (!dense) throw InvalidArgument(name_of + " must be dense in C order and in native byte order");
+  if (out.data == nullptr) throw InvalidArgument(name_of + " has no data");
+}
+
+void check_linear_output(const View& out, const char* what, DType dtype,
+                         std::span<const std::int64_t> shape, const LinearLayer& layer,
+                         std::initializer_list<const ConstView*> others) {
+  check_dense(out, what, dtype, shape);
+  check_apart(out, what, {&layer.x, &layer.w, layer.bias ? &*layer.bias : nullptr});
+  check_apart(out, what, others);
+}
+
+RowSet all_rows(std::int64_t count) {
+  RowSet rows(static_cast<std::size_t>(count));
+  std::iota(rows.begin(), rows.end(), std::int64_t{0});
+  return rows;
+}
+
+}  // namespace fastsoftmax

@@ -1,0 +1,167 @@
+#include "linear_rows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "dispatch.h"
+#include "rows_job.h"
+
+namespace fastsoftmax {
+namespace {
+
+using kernels::Coefficients;
+using kernels::LossGradient;
+using kernels::LossJob;
+using kernels::LossTotals;
+using kernels::RowLoss;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// Rows that are computed anew are complete, this many at a time if they fit.
+constexpr std::int64_t kRedoneRows = 64;
+constexpr std::int64_t kRedoneBytes = 16 << 20;
+
+// A FetchFn; the context points to the weight of the first class.
+template <class T>
+void fetch_weights(const void* context, std::int64_t, std::int64_t start, int count, void* buffer) {
+  std::copy_n(static_cast<const T*>(context) + start, count, static_cast<T*>(buffer));
+}
+
+}  // namespace
+
+template <class T>
+LinearRows<T>::LinearRows(LinearScores<T>& scores, const RowSet& rows, const Terms& terms)
+    : scores_(scores),
+      rows_(rows),
+      terms_(terms),
+      kernels_(kernels_for(kernels_in_use().loss, dtype_of_arithmetic<T>, true)),
+      totals_(rows.size()),
+      losses_(rows.size()) {}
+
+template <class T>
+void LinearRows<T>::set_job(const Strip<T>& strip, StripJob& of) const {
+  LossJob& job = of.job;
+  job = {};
+  job.rows.x = strip.data;
+  job.rows.x_stride = Strip<T>::row_bytes;
+  job.rows.y = strip.data;
+  job.rows.y_stride = Strip<T>::row_bytes;
+  job.rows.rows = strip.rows;
+  job.rows.length = strip.classes;
+  job.coefficients = terms_.coefficients;
+  if (terms_.coefficients == Coefficients::given) {
+    job.fetch_coefficients = fetch_weights<T>;
+    job.coefficients_context = terms_.class_weights.data() + strip.first_class;
+  }
+  job.softcap = terms_.softcap;
+  for (std::int64_t r = 0; r < strip.rows; ++r)
+    of.targets[r] = terms_.targets[at(strip.first_row + r)] - strip.first_class;
+  job.targets = of.targets;
+  job.in_parts = true;
+}
+
+template <class T>
+int LinearRows<T>::threads_for(const Tile<T>& tile) const {
+  return tile_threads(tile.rows * tile.classes, scores_.threads());
+}
+
+template <class T>
+void LinearRows<T>::add(const Tile<T>& tile) {
+  for_each_strip(tile, scores_.finish(), threads_for(tile), scores_.strip_buffers(),
+                 [this](const Strip<T>& strip, int) { add(strip); });
+}
+
+template <class T>
+void LinearRows<T>::add(const Strip<T>& strip) {
+  StripJob job;
+  set_job(strip, job);
+  kernels_.add(job.job, totals_.data() + strip.first_row);
+}
+
+template <class T>
+void LinearRows<T>::finish(std::int64_t first, std::int64_t count) {
+  kernels_.finish(totals_.data() + first, count, losses_.data() + first);
+  RowSet irregular;
+  for (std::int64_t r = first; r < first + count; ++r) {
+    if (losses_[at(r)].kind == RowLoss::irregular) irregular.push_back(r);
+  }
+  if (!irregular.empty()) redo(irregular);
+}
+
+template <class T>
+void LinearRows<T>::redo(const RowSet& irregular) {
+  const std::int64_t stride = std::max<std::int64_t>(scores_.classes(), 1);
+  const std::int64_t fitting = kRedoneBytes / (stride * static_cast<std::int64_t>(sizeof(T)));
+  const std::int64_t most = std::clamp<std::int64_t>(fitting, 1, kRedoneRows);
+  RowSet numbers;  // in x
+  for (const std::int64_t r : irregular) numbers.push_back(rows_[at(r)]);
+  Buffer<T> memory;
+  const auto count = static_cast<std::int64_t>(irregular.size());
+  for (std::int64_t first = 0; first < count; first += most) {
+    const std::int64_t now = std::min(most, count - first);
+    T* const z = memory.reserve(now * stride);
+    scores_.whole_rows(numbers, first, now, z, stride);
+    for (std::int64_t r = 0; r < now; ++r) {
+      const std::int64_t row = irregular[at(first + r)];
+      StripJob job;
+      set_job({z + r * stride, row, 1, 0, scores_.classes()}, job);
+      losses_[at(row)] = kernels_.irregular(job.job, 0);
+    }
+  }
+}
+
+template <class T>
+double LinearRows<T>::target_score(std::int64_t row) const {
+  const std::int64_t target = terms_.targets[at(row)];
+  return target < 0 || target >= scores_.classes() ? -kInfinity : totals_[at(row)].target;
+}
+
+template <class T>
+void LinearRows<T>::masses(const Tile<T>& tile, const std::vector<LossGradient>& gradients,
+                           double* masses) {
+  for_each_strip(
+      tile, scores_.finish(), threads_for(tile), scores_.strip_buffers(),
+      [&](const Strip<T>& strip, int) {
+        StripJob job;
+        set_job(strip, job);
+        job.job.coefficients = Coefficients::none;
+        LossTotals totals[kStripRows<T>];
+        RowLoss found[kStripRows<T>];
+        kernels_.add(job.job, totals);
+        kernels_.finish(totals, strip.rows, found);
+        for (std::int64_t r = 0; r < strip.rows; ++r) {
+          const std::int64_t row = strip.first_row + r;
+          const LossGradient& whole = gradients[at(row)];
+          double& mass = masses[row - tile.first_row];
+          mass = kInfinity;
+          if (whole.kind == LossGradient::zero) mass = 0.0;
+          if (whole.kind == LossGradient::regular && found[r].kind == RowLoss::regular)
+            mass = std::exp((found[r].max - whole.max) + (found[r].log_sum - whole.log_sum));
+        }
+      });
+}
+
+template <class T>
+bool LinearRows<T>::has_target(const Tile<T>& tile) const {
+  const auto first = terms_.targets.begin() + tile.first_row;
+  return std::any_of(first, first + tile.rows, [&](std::int64_t target) {
+    return target >= tile.first_class && target < tile.first_class + tile.classes;
+  });
+}
+
+template <class T>
+void LinearRows<T>::write_gradient(const Tile<T>& tile,
+                                   const std::vector<LossGradient>& gradients) {
+  for_each_strip<T, Strips::write>(tile, scores_.finish(), threads_for(tile),
+                                   scores_.strip_buffers(), [&](const Strip<T>& strip, int) {
+                                     StripJob job;
+                                     set_job(strip, job);
+                                     kernels_.gradient(job.job, gradients.data() + strip.first_row);
+                                   });
+}
+
+template class LinearRows<float>;
+template class LinearRows<double>;
+
+}  // namespace fastsoftmax

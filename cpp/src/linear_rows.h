@@ -1,0 +1,71 @@
+// Rows of tiles on their way through the kernels of losses: totals while scores come in, then what
+// is known of each row, then gradients in the place of scores.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "linear_tiles.h"
+#include "loss_rows.h"
+
+namespace fastsoftmax {
+
+template <class T>
+class LinearRows {
+ public:
+  // Targets, for each row of `rows`, are numbers of classes of w; others are nobody's. Coefficients
+  // as in LossJob: none, or ones, or the given ones of the classes of w. What is passed must last.
+  struct Terms {
+    std::vector<std::int64_t> targets;
+    std::vector<T> class_weights;
+    kernels::Coefficients coefficients = kernels::Coefficients::none;
+    double softcap = 0.0;
+  };
+  LinearRows(LinearScores<T>& scores, const RowSet& rows, const Terms& terms);
+
+  // Scores of a tile, to be called for all classes in order.
+  void add(const Tile<T>& tile);
+  void add(const Strip<T>& strip);
+  // Once all scores of the rows [first, first + count) are there. Rows that have no softmax, or
+  // scores beyond the domain of the exponential, are computed anew, one by one.
+  void finish(std::int64_t first, std::int64_t count);
+  void finish() { finish(0, static_cast<std::int64_t>(rows_.size())); }
+
+  const kernels::RowLoss& loss(std::int64_t row) const { return losses_[at(row)]; }
+  // A target's own score; -inf where it is nobody's.
+  double target_score(std::int64_t row) const;
+
+  // The sum of the probabilities of the tile's classes, one block of them, for each row, from max
+  // and logsum of `gradients`; +inf where it is not known. `masses` is numbered as the tile's rows.
+  void masses(const Tile<T>& tile, const std::vector<kernels::LossGradient>& gradients,
+              double* masses);
+  // Whether a target of the tile's rows is one of its classes.
+  bool has_target(const Tile<T>& tile) const;
+  // From scores to their gradients, in place.
+  void write_gradient(const Tile<T>& tile, const std::vector<kernels::LossGradient>& gradients);
+
+ private:
+  // A job for a strip, and what it points to.
+  struct StripJob {
+    kernels::LossJob job;
+    std::int64_t targets[kStripRows<T>];
+    const T* class_weights;
+  };
+  void set_job(const Strip<T>& strip, StripJob& job) const;
+  int threads_for(const Tile<T>& tile) const;
+  void redo(const RowSet& irregular);
+
+  static std::size_t at(std::int64_t row) { return static_cast<std::size_t>(row); }
+
+  LinearScores<T>& scores_;
+  const RowSet& rows_;
+  const Terms& terms_;
+  const kernels::LossKernels& kernels_;
+  std::vector<kernels::LossTotals> totals_;
+  std::vector<kernels::RowLoss> losses_;
+};
+
+extern template class LinearRows<float>;
+extern template class LinearRows<double>;
+
+}  // namespace fastsoftmax
