@@ -102,10 +102,10 @@ Examples
 --------
 >>> import numpy as np, fastsoftmax as fs
 >>> result = fs.linear_cross_entropy(np.ones((2, 3)), np.zeros((4, 3)), [0, 1], need_grad=True)
->>> result.loss == np.log(4)
-True
+>>> float(result.loss)
+1.3862943611198906
 >>> result.grad_W[:, 0]
-array([-0.25, -0.25,  0.5 ,  0.5 ])
+array([-0.25, -0.25,  0.25,  0.25])
 )doc";
 
 constexpr const char* linear_cross_entropy_backward_doc =
