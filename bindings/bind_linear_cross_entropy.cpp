@@ -48,37 +48,37 @@ class LossResults {
 
   void add_rows(LinearCrossEntropyOutputs& out) {
     const std::int64_t n = linear_.rows();
-    max = linear_.new_array({n}, DType::f64, views_[0]);
-    logsum = linear_.new_array({n}, DType::f64, views_[1]);
-    target_logit = linear_.new_array({n}, DType::f64, views_[2]);
+    max_ = linear_.new_array({n}, DType::f64, views_[0]);
+    logsum_ = linear_.new_array({n}, DType::f64, views_[1]);
+    target_logit_ = linear_.new_array({n}, DType::f64, views_[2]);
     out.max = views_[0].as_output();
     out.logsum = views_[1].as_output();
     out.target_logit = views_[2].as_output();
   }
   void add_loss(LinearCrossEntropyOutputs& out, Reduction reduction) {
     scalar_ = reduction != Reduction::none;
-    loss = scalar_ ? linear_.new_array({}, linear_.dtype(), views_[3])
-                   : linear_.new_array({linear_.rows()}, linear_.dtype(), views_[3]);
+    loss_ = scalar_ ? linear_.new_array({}, linear_.dtype(), views_[3])
+                    : linear_.new_array({linear_.rows()}, linear_.dtype(), views_[3]);
     out.loss = views_[3].as_output();
   }
   void add_gradients(LinearCrossEntropyOutputs& out) {
     const DType dtype = linear_.dtype();
-    grad_x = linear_.new_array({linear_.rows(), linear_.depth()}, dtype, views_[4]);
-    grad_w = linear_.new_array({linear_.classes(), linear_.depth()}, dtype, views_[5]);
+    grad_x_ = linear_.new_array({linear_.rows(), linear_.depth()}, dtype, views_[4]);
+    grad_w_ = linear_.new_array({linear_.classes(), linear_.depth()}, dtype, views_[5]);
     out.grad_x = views_[4].as_output();
     out.grad_w = views_[5].as_output();
     if (!linear_.layer().bias) return;
-    grad_bias = linear_.new_array({linear_.classes()}, dtype, views_[6]);
+    grad_bias_ = linear_.new_array({linear_.classes()}, dtype, views_[6]);
     out.grad_bias = views_[6].as_output();
   }
 
   py::tuple rows() const {
-    return py::make_tuple(give(loss, linear_.dtype(), scalar_), give(max, DType::f64),
-                          give(logsum, DType::f64), give(target_logit, DType::f64));
+    return py::make_tuple(give(loss_, linear_.dtype(), scalar_), give(max_, DType::f64),
+                          give(logsum_, DType::f64), give(target_logit_, DType::f64));
   }
   py::tuple gradients() const {
     const DType dtype = linear_.dtype();
-    return py::make_tuple(give(grad_x, dtype), give(grad_w, dtype), give(grad_bias, dtype));
+    return py::make_tuple(give(grad_x_, dtype), give(grad_w_, dtype), give(grad_bias_, dtype));
   }
 
  private:
@@ -89,13 +89,13 @@ class LossResults {
   const LinearArguments& linear_;
   std::array<ArrayView, 7> views_;
   bool scalar_ = false;
-  py::object loss = py::none();
-  py::object max = py::none();
-  py::object logsum = py::none();
-  py::object target_logit = py::none();
-  py::object grad_x = py::none();
-  py::object grad_w = py::none();
-  py::object grad_bias = py::none();
+  py::object loss_ = py::none();
+  py::object max_ = py::none();
+  py::object logsum_ = py::none();
+  py::object target_logit_ = py::none();
+  py::object grad_x_ = py::none();
+  py::object grad_w_ = py::none();
+  py::object grad_bias_ = py::none();
 };
 
 py::object forward_of(const Arguments<16>& a) {

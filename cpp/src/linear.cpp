@@ -73,6 +73,7 @@ void linear_logsumexp(const LinearLayer& layer, const View& out, const LinearOpt
     scores.sweep(rows, [&](const Tile<T>& tile, const Matrix&) { totals.add(tile); });
     totals.finish();
     std::vector<double> sums;
+    sums.reserve(rows.size());
     for (std::int64_t r = 0; r < scores.rows(); ++r) sums.push_back(logsumexp_of(totals.loss(r)));
     put_rows(out, 0, sums);
   });

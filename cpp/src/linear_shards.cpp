@@ -120,6 +120,7 @@ void merge_shards(std::span<const LinearShard> shards, const std::optional<Const
       parts[r].push_back({max[r], log_sum[r], target[r]});
   }
   std::vector<ShardRow> rows;
+  rows.reserve(parts.size());
   for (const std::vector<ShardRow>& part : parts) rows.push_back(merged(part));
   const std::vector<double> weights = weights_of(targets, options, rows);
   double divisor = 0.0;
