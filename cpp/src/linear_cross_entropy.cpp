@@ -55,6 +55,7 @@ class LinearLoss {
         scores_(layer, 1.0, options.loss.max_threads),
         first_class_(options.vocab_start) {
     check_options(options, scores_.classes());
+    check_softcap(options.loss.softcap, dtype_of_arithmetic<T>);
     vocabulary_ = options.vocab_size ? *options.vocab_size : first_class_ + scores_.classes();
     class_weights_ = class_weights_of(options.loss, vocabulary_);
     read_targets(targets);

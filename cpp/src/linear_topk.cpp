@@ -156,7 +156,7 @@ void normalize(const RowLoss& row, bool log, std::int64_t k, T* values) {
     return;
   }
   // The probabilities are the gradient of logsumexp.
-  LossGradient how{LossGradient::regular, row.max, row.log_sum, 1.0, 0.0, 0.0};
+  LossGradient how{LossGradient::regular, row.max, row.log_sum, 1.0, 0.0, 0.0, 1.0};
   if (row.log_sum != row.log_sum) how.kind = LossGradient::nan;
   const std::int64_t none = kNoTarget;
   kernels::LossJob job{};
