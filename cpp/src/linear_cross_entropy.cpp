@@ -126,7 +126,7 @@ class LinearLoss {
                             shape_text(shape));
     check_dtype(targets, DType::i64, "targets");
     const auto given = elements_of<std::int64_t>(targets, shape, "targets");
-    divisor_ = 0.0;
+    std::vector<double> counted;
     for (std::int64_t r = 0; r < scores_.rows(); ++r) {
       const std::int64_t target = given[at(r)];
       if (target == options_.loss.ignore_index) continue;
@@ -136,12 +136,13 @@ class LinearLoss {
                            " is out of bounds for classes " + std::to_string(least) + " to " +
                            std::to_string(vocabulary_ - 1));
       const double weight = class_weights_.empty() ? 1.0 : class_weights_[at(target)];
-      divisor_ += weight;
+      counted.push_back(weight);
       rows_.push_back(r);
       const std::int64_t here = target - first_class_;
       terms_.targets.push_back(here >= 0 && here < scores_.classes() ? here : kNoTarget);
       weights_.push_back(weights_of_target(options_.loss, weight, vocabulary_ - least));
     }
+    divisor_ = sum_in_order(counted);
     terms_.softcap = options_.loss.softcap;
     if (options_.loss.label_smoothing == 0.0) return;
     terms_.coefficients = class_weights_.empty() ? Coefficients::ones : Coefficients::given;

@@ -123,7 +123,7 @@ void merge_shards(std::span<const LinearShard> shards, const std::optional<Const
   rows.reserve(parts.size());
   for (const std::vector<ShardRow>& part : parts) rows.push_back(merged(part));
   const std::vector<double> weights = weights_of(targets, options, rows);
-  double divisor = 0.0;
+  std::vector<double> counted;
   std::vector<double> columns[3];
   std::vector<double> losses;
   for (std::size_t r = 0; r < rows.size(); ++r) {
@@ -135,10 +135,11 @@ void merge_shards(std::span<const LinearShard> shards, const std::optional<Const
       losses.push_back(0.0);
       continue;
     }
-    divisor += weights[r];
+    counted.push_back(weights[r]);
     const RowLoss loss{RowLoss::regular, row.max, row.log_sum, row.target - row.max, 0.0, 0.0};
     losses.push_back(loss_of(weights_of_target(options, weights[r], 1), loss));
   }
+  const double divisor = sum_in_order(counted);
   const View* const views[] = {&out.max, &out.logsum, &out.target_logit};
   for (std::size_t i = 0; i < 3; ++i) {
     if (views[i]->data != nullptr) put_rows(*views[i], 0, columns[i]);
