@@ -9,6 +9,8 @@ takes, which writes into a given array, too.
 cross_entropy: the loss alone, and the loss with the gradient of the logits, new and in place;
 PyTorch's is `cross_entropy` and its `backward`.
 
+linear: see linear_losses.py.
+
     python bench/bench_losses.py                      all sections, one thread
     python bench/bench_losses.py --only gradients     one of them
 """
@@ -21,6 +23,7 @@ from typing import Any
 import fastsoftmax as fs
 import numpy as np
 from fastsoftmax._cli._measure import ratio
+from linear_losses import measure_linear
 from numpy.typing import NDArray
 from tables import OURS, Calls, Report, figures, run, timed, verdict
 
@@ -219,7 +222,11 @@ def measure_losses(_threads: int, seconds: float) -> list[Report]:
     return found
 
 
-SECTIONS = {"gradients": measure_gradients, "cross_entropy": measure_losses}
+SECTIONS = {
+    "gradients": measure_gradients,
+    "cross_entropy": measure_losses,
+    "linear": measure_linear,
+}
 
 if __name__ == "__main__":
     run(str(__doc__).splitlines()[0], SECTIONS)
