@@ -10,8 +10,6 @@ namespace fastsoftmax::python {
 
 namespace {
 
-bool absent(PyObject* object) { return object == nullptr || object == Py_None; }
-
 PyTypeObject* ndarray_type() {
   return reinterpret_cast<PyTypeObject*>(py::detail::npy_api::get().PyArray_Type_);
 }

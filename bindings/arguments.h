@@ -31,6 +31,8 @@ struct Operand {
   ArrayView view;
 };
 
+inline bool absent(PyObject* object) { return object == nullptr || object == Py_None; }
+
 // Throws TypeError for a MaskedArray and for dtypes that the library does not support.
 void read_operand(PyObject* object, const char* name, Operand& operand);
 // The same for an output: arrays and tensors only, and writeable without a copy.

@@ -51,7 +51,7 @@ py::object cross_entropy_of(const Arguments<12>& a) {
   const int axis = read_single_axis(a[2], logits.view.ndim);
   Targets targets;
   targets.read(a[1]);
-  if (!need_grad && !is_absent(a[9]))
+  if (!need_grad && !absent(a[9]))
     throw py::value_error("grad_out is of use with need_grad or inplace_grad only");
   const LossOptions read({a[3], a[4], a[5], a[6], a[7], a[8], a[9]});
   const CrossEntropyOptions& options = read.options;

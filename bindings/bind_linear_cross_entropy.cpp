@@ -38,7 +38,7 @@ void read_vocabulary(PyObject* mass_tol, PyObject* start, PyObject* size,
                      LinearCrossEntropyOptions& options) {
   if (mass_tol != nullptr) options.grad_mass_tol = read_number(mass_tol, "grad_mass_tol");
   if (start != nullptr) options.vocab_start = read_int(start, "vocab_start");
-  if (!is_absent(size)) options.vocab_size = read_int(size, "vocab_size");
+  if (!absent(size)) options.vocab_size = read_int(size, "vocab_size");
 }
 
 // Arrays for results and views of them, as the core wants them.
@@ -108,8 +108,7 @@ py::object forward_of(const Arguments<16>& a) {
   const bool need_grad = read_flag(a[11]);
   read_vocabulary(a[12], a[13], a[14], options);
   if (a[15] != nullptr) options.tile_bytes = read_int(a[15], "tile_bytes");
-  if (!need_grad && !is_absent(a[10]))
-    throw py::value_error("grad_out is of use with need_grad only");
+  if (!need_grad && !absent(a[10])) throw py::value_error("grad_out is of use with need_grad only");
   LossResults results(linear);
   LinearCrossEntropyOutputs out;
   results.add_rows(out);
@@ -124,9 +123,12 @@ py::object forward_of(const Arguments<16>& a) {
 
 py::object attribute(PyObject* forward, const char* name) {
   PyObject* const value = PyObject_GetAttrString(forward, name);
-  if (value != nullptr) return py::reinterpret_steal<py::object>(value);
-  if (PyErr_ExceptionMatches(PyExc_AttributeError) == 0) throw py::error_already_set();
+  if (value == nullptr && PyErr_ExceptionMatches(PyExc_AttributeError) == 0)
+    throw py::error_already_set();
   PyErr_Clear();
+  // Arrays have a method `max`.
+  auto field = py::reinterpret_steal<py::object>(value);
+  if (field && PyCallable_Check(field.ptr()) == 0) return field;
   throw py::type_error("expected a LinearCrossEntropy, not " + type_name(forward));
 }
 
@@ -165,6 +167,8 @@ py::object backward_of(const Arguments<15>& a) {
 }
 
 py::object merge_of(const Arguments<5>& a) {
+  if (PyTuple_Check(a[0]) && py::hasattr(a[0], "logsum"))
+    throw py::type_error("shards must be a sequence of LinearCrossEntropy, not one of them");
   const auto list =
       py::reinterpret_steal<py::object>(PySequence_Fast(a[0], "shards must be a sequence"));
   if (!list) throw py::error_already_set();
@@ -180,7 +184,7 @@ py::object merge_of(const Arguments<5>& a) {
   }
   Classes targets;
   std::optional<ConstView> classes;
-  if (!is_absent(a[1])) {
+  if (!absent(a[1])) {
     targets.read(a[1], "targets");
     classes = targets.view();
   }

@@ -31,7 +31,12 @@ void NumpyMatmul::run(void* self, const Matrix& a, const Matrix& b, const Matrix
   const py::gil_scoped_acquire gil;
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   const py::object& function = static_cast<NumpyMatmul*>(self)->function_;
-  function(as_array(a, function), as_array(b, function), py::arg("out") = as_array(out, function));
+  const auto input = [&](const Matrix& m) {
+    py::array array = as_array(m, function);
+    array.attr("setflags")(py::arg("write") = false);
+    return array;
+  };
+  function(input(a), input(b), py::arg("out") = as_array(out, function));
 }
 
 LinearArguments::LinearArguments(PyObject* x, PyObject* weights, PyObject* bias) {
@@ -39,7 +44,7 @@ LinearArguments::LinearArguments(PyObject* x, PyObject* weights, PyObject* bias)
   read_matrix(weights, "W", weights_);
   layer_.x = x_.view.as_input();
   layer_.w = weights_.view.as_input();
-  if (!is_absent(bias)) {
+  if (!absent(bias)) {
     read_operand(bias, "bias", bias_);
     layer_.bias = bias_.view.as_input();
   }

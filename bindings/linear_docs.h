@@ -11,8 +11,8 @@ constexpr const char* linear_logsumexp_doc =
 ``logsumexp((x @ W.T + bias) / temperature)`` of each row, without the scores.
 
 Scores are formed tile by tile by `numpy.matmul`, which is BLAS, and summed
-while they are in cache: the memory needed is a few MiB, whatever the number of
-classes.
+while they are in cache: the memory needed is a few MiB, and some numbers per row
+and class.
 
 Parameters
 ----------
@@ -111,7 +111,8 @@ constexpr const char* linear_topk_doc =
 
 The k most probable classes of each row, without the scores.
 
-`softmax_topk` of ``(x @ W.T + bias) / temperature``.
+`softmax_topk` of ``(x @ W.T + bias) / temperature``: the same classes in the same
+order, with probabilities that may differ in their last places.
 
 Parameters
 ----------

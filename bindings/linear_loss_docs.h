@@ -20,11 +20,13 @@ x : array_like of shape (N, D)
 W : array_like of shape (V, D)
     A row of weights for each class.
 targets : array_like of integers of shape (N,)
-    Classes from 0 to V - 1.
+    Classes from `vocab_start` to ``vocab_start + V - 1``, with `vocab_size` from
+    0 to ``vocab_size - 1``.
 bias : array_like of shape (V,), optional
     Added to the scores.
 weight : array_like of shape (V,), optional
-    Weights of the classes; of all `vocab_size` of them where that is given.
+    Weights of the classes from 0 on; of all `vocab_size` of them where that is
+    given.
 ignore_index : int, default -100
     Rows with this target have loss and gradient 0 and take no part in products.
 label_smoothing : float, default 0.0
@@ -32,7 +34,7 @@ label_smoothing : float, default 0.0
 z_loss : float, default 0.0
     As for `cross_entropy`.
 softcap : float, optional
-    As for `cross_entropy`.
+    As for `cross_entropy`; at most 65536.
 reduction : {'mean', 'sum', 'none'}, default 'mean'
     As for `cross_entropy`.
 grad_out : float or array_like, optional
@@ -53,7 +55,8 @@ vocab_size : int, optional
     for `merge_shards`.
 tile_bytes : int, default 50331648
     Memory for scores when gradients are wanted: more rows at a time make the
-    products faster. With less than 48 rows of it, scores are computed twice.
+    products faster. Where it holds fewer than about 48 rows, scores are computed
+    twice. A thread keeps up to 256 MiB for its next call.
 
 Returns
 -------
@@ -83,7 +86,8 @@ Notes
 Special values as for `cross_entropy`. A row that is ignored has maximum -inf,
 logsum 0 and target_logit 0.
 
-Memory beyond inputs and results is `tile_bytes` and a few MiB, whatever N and V.
+Memory beyond inputs and results is `tile_bytes`, a few MiB, and some numbers
+per row and class.
 Products are multiplied by as many threads as BLAS has, all else by those of
 `set_num_threads`; the order of additions does not depend on either.
 

@@ -17,8 +17,6 @@ Reduction read_reduction(PyObject* object) {
 
 }  // namespace
 
-bool is_absent(PyObject* object) { return object == nullptr || object == Py_None; }
-
 double read_number(PyObject* object, const char* name) {
   double number = 0.0;
   Operand array;
@@ -44,7 +42,7 @@ ConstView Classes::view() const {
 }
 
 LossOptions::LossOptions(const LossArguments& a) {
-  if (!is_absent(a.weight)) {
+  if (!absent(a.weight)) {
     weight_.read(a.weight, "weight");
     options.weight = weight_.view();
   }
@@ -52,12 +50,12 @@ LossOptions::LossOptions(const LossArguments& a) {
   if (a.label_smoothing != nullptr)
     options.label_smoothing = read_number(a.label_smoothing, "label_smoothing");
   if (a.z_loss != nullptr) options.z_loss = read_number(a.z_loss, "z_loss");
-  if (!is_absent(a.softcap)) {
+  if (!absent(a.softcap)) {
     options.softcap = read_number(a.softcap, "softcap");
     if (options.softcap == 0.0) throw py::value_error("softcap must be positive, got 0");
   }
   options.reduction = read_reduction(a.reduction);
-  if (!is_absent(a.grad_out)) {
+  if (!absent(a.grad_out)) {
     upstream_.read(a.grad_out, "grad_out");
     options.grad_out = upstream_.view();
   }

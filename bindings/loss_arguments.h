@@ -9,8 +9,6 @@
 
 namespace fastsoftmax::python {
 
-// Whether an argument was not passed, or None.
-bool is_absent(PyObject* object);
 // Throws TypeError for an array.
 double read_number(PyObject* object, const char* name);
 
@@ -24,7 +22,7 @@ struct Doubles {
   ConstView view() const;
 };
 
-// Classes, as int64. A number stays in `single`.
+// Classes, as int64.
 struct Classes {
   Operand operand;
   PerRow<std::int64_t> classes;

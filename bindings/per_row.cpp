@@ -11,8 +11,6 @@ namespace fastsoftmax::python {
 
 namespace {
 
-bool absent(PyObject* object) { return object == nullptr || object == Py_None; }
-
 bool is_python_int(PyObject* object) { return PyLong_Check(object) && !PyBool_Check(object); }
 
 bool is_signed(DType dtype) { return dtype >= DType::i8 && dtype <= DType::i64; }

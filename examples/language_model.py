@@ -199,8 +199,19 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=1024, help="words in a step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="save the loss curve there")
-    parser.add_argument("--quick", action="store_true", help="a small model, a part of the text")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one epoch of a small model (dim 32, 2000 words) on a part of the text",
+    )
     args = parser.parse_args()
+    for name in ("epochs", "dim", "batch"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1")
+    if args.vocabulary < 100 or args.seed < 0:
+        parser.error("--vocabulary must be at least 100, --seed not negative")
+    if args.plot is not None and not args.plot.absolute().parent.is_dir():
+        parser.error(f"--plot: there is no directory {args.plot.absolute().parent}")
     if args.quick:
         args.epochs, args.dim, args.vocabulary = 1, 32, 2000
 

@@ -22,8 +22,6 @@ using kernels::RowOp;
 using kernels::RowsJob;
 using kernels::SumPair;
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 // Two calls with one result: their rows and elements are numbered alike.
 struct Backward {
   Call grad;

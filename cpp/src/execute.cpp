@@ -29,7 +29,6 @@ using kernels::RowScan;
 using kernels::RowsJob;
 using kernels::RowState;
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 std::size_t aligned(std::size_t bytes) { return Scratch::aligned(bytes); }
 
 RowOp row_op(Op op) { return static_cast<RowOp>(op); }

@@ -35,8 +35,12 @@ void check_options(const LinearCrossEntropyOptions& o, std::int64_t classes) {
   if (o.vocab_start < 0 || o.vocab_start > INT64_MAX - classes)
     throw InvalidArgument("vocab_start must not be negative or exceed 64 bits, got " +
                           std::to_string(o.vocab_start));
+  // So that scores stay in the domain of the exponential.
+  constexpr double largest_softcap = 65536.0;
+  if (o.loss.softcap > largest_softcap)
+    throw InvalidArgument("softcap must be at most 65536, got " + number_text(o.loss.softcap));
   if (!o.vocab_size) return;
-  if (*o.vocab_size - o.vocab_start < classes)
+  if (*o.vocab_size < o.vocab_start + classes)
     throw InvalidArgument("W has " + std::to_string(classes) + " classes from " +
                           std::to_string(o.vocab_start) + " on, more than vocab_size " +
                           std::to_string(*o.vocab_size));
@@ -133,8 +137,10 @@ class LinearLoss {
       const std::int64_t least = options_.vocab_size ? 0 : first_class_;
       if (target < least || target >= vocabulary_)
         throw InvalidIndex("target " + std::to_string(target) + " of row " + std::to_string(r) +
-                           " is out of bounds for classes " + std::to_string(least) + " to " +
-                           std::to_string(vocabulary_ - 1));
+                           " is out of bounds for " +
+                           (vocabulary_ == least ? "no classes"
+                                                 : "classes " + std::to_string(least) + " to " +
+                                                       std::to_string(vocabulary_ - 1)));
       const double weight = class_weights_.empty() ? 1.0 : class_weights_[at(target)];
       counted.push_back(weight);
       rows_.push_back(r);
@@ -242,12 +248,13 @@ class LinearLoss {
       scores_.multiply(scores_.w_rows(c, tile.classes), transposed(x), tile.matrix());
       of_rows.add(tile);
     }
-    of_rows.finish(first, rows);
+    of_rows.finish(first, rows, [&](auto visit) { visit(whole); });
     for (std::int64_t r = first; r < first + rows; ++r) set_gradient(r, of_rows.loss(r));
     gradients.add(whole, scores_.x_rows(rows_, first, rows));
   }
 
   void write_results(const LinearRows<T>& of_rows) const {
+    const baseline::DefaultFloatEnvironment environment;
     std::vector<double> losses(at(scores_.rows()));
     for (std::int64_t r = 0; r < scores_.rows(); ++r) {
       set(out_.max, r, -kInfinity);

@@ -10,7 +10,7 @@ namespace {
 // Of products on their way to a sum.
 constexpr std::int64_t kProductBytes = 4 << 20;
 
-// Columns of a product so many at a time that what is added fits.
+// Rows of a product so many at a time that what is added fits.
 template <class T>
 std::int64_t rows_at_once(std::int64_t columns) {
   const std::int64_t bytes =
@@ -28,6 +28,7 @@ void in_parts(std::int64_t count, std::int64_t elements, int threads, Body body)
   const int used = tile_threads(count * elements, threads);
   Context context{count, (count + used - 1) / used, body};
   const auto run = [](void* p, std::int64_t task, int) noexcept {
+    const baseline::DefaultFloatEnvironment environment;
     const auto& c = *static_cast<Context*>(p);
     c.body(std::min(c.count, task * c.step), std::min(c.count, (task + 1) * c.step));
   };

@@ -18,9 +18,6 @@ using kernels::LossTotals;
 using kernels::RowLoss;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-// Rows that are computed anew are complete, this many at a time if they fit.
-constexpr std::int64_t kRedoneRows = 64;
-constexpr std::int64_t kRedoneBytes = 16 << 20;
 
 // A FetchFn; the context points to the weight of the first class.
 template <class T>
@@ -80,34 +77,79 @@ void LinearRows<T>::add(const Strip<T>& strip) {
 }
 
 template <class T>
-void LinearRows<T>::finish(std::int64_t first, std::int64_t count) {
-  kernels_.finish(totals_.data() + first, count, losses_.data() + first);
-  RowSet irregular;
-  for (std::int64_t r = first; r < first + count; ++r) {
-    if (losses_[at(r)].kind == RowLoss::irregular) irregular.push_back(r);
-  }
-  if (!irregular.empty()) redo(irregular);
+template <class Body>
+void LinearRows<T>::for_each_irregular(const Tile<T>& tile, Body body) {
+  for_each_strip(tile, scores_.finish(), threads_for(tile), scores_.strip_buffers(),
+                 [&](const Strip<T>& strip, int) {
+                   for (std::int64_t r = 0; r < strip.rows; ++r) {
+                     const std::int64_t row = strip.first_row + r;
+                     if (losses_[at(row)].kind == RowLoss::irregular)
+                       body(Strip<T>{strip.row(r), row, 1, strip.first_class, strip.classes}, row);
+                   }
+                 });
 }
 
 template <class T>
-void LinearRows<T>::redo(const RowSet& irregular) {
-  const std::int64_t stride = std::max<std::int64_t>(scores_.classes(), 1);
-  const std::int64_t fitting = kRedoneBytes / (stride * static_cast<std::int64_t>(sizeof(T)));
-  const std::int64_t most = std::clamp<std::int64_t>(fitting, 1, kRedoneRows);
-  RowSet numbers;  // in x
-  for (const std::int64_t r : irregular) numbers.push_back(rows_[at(r)]);
-  Buffer<T> memory;
-  const auto count = static_cast<std::int64_t>(irregular.size());
-  for (std::int64_t first = 0; first < count; first += most) {
-    const std::int64_t now = std::min(most, count - first);
-    T* const z = memory.reserve(now * stride);
-    scores_.whole_rows(numbers, first, now, z, stride);
-    for (std::int64_t r = 0; r < now; ++r) {
-      const std::int64_t row = irregular[at(first + r)];
-      StripJob job;
-      set_job({z + r * stride, row, 1, 0, scores_.classes()}, job);
-      losses_[at(row)] = kernels_.irregular(job.job, 0);
+bool LinearRows<T>::sum_up(std::int64_t first, std::int64_t count) {
+  kernels_.finish(totals_.data() + first, count, losses_.data() + first);
+  const auto of_first = losses_.begin() + first;
+  const bool any = std::any_of(of_first, of_first + count,
+                               [](const RowLoss& row) { return row.kind == RowLoss::irregular; });
+  if (any) maxima_.assign(rows_.size(), -kInfinity);
+  return any;
+}
+
+template <class T>
+void LinearRows<T>::find_maxima(const Tile<T>& tile) {
+  for_each_irregular(tile, [this](const Strip<T>& strip, std::int64_t row) {
+    double& max = maxima_[at(row)];
+    for (std::int64_t c = 0; c < strip.classes; ++c) {
+      T z = strip.data[c];
+      if (terms_.softcap != 0.0 && z == z) continue;  // which bounds it
+      const auto score = static_cast<double>(z);
+      if (!(score <= max)) max = max == max ? score : max;
     }
+  });
+}
+
+template <class T>
+bool LinearRows<T>::take_maxima(std::int64_t first, std::int64_t count) {
+  bool any = false;
+  for (std::int64_t r = first; r < first + count; ++r) {
+    RowLoss& loss = losses_[at(r)];
+    if (loss.kind != RowLoss::irregular) continue;
+    const double max = maxima_[at(r)];
+    loss = {RowLoss::irregular, max == max ? max : kNan, kNan, kNan, kNan, kNan};
+    if (!std::isfinite(max)) continue;
+    any = true;
+    const double target = totals_[at(r)].target;
+    totals_[at(r)] = {};
+    totals_[at(r)].target = target;
+  }
+  return any;
+}
+
+template <class T>
+void LinearRows<T>::add_shifted(const Tile<T>& tile) {
+  for_each_irregular(tile, [this](const Strip<T>& strip, std::int64_t row) {
+    const double max = maxima_[at(row)];
+    if (!std::isfinite(max)) return;
+    for (std::int64_t c = 0; c < strip.classes; ++c) strip.data[c] -= static_cast<T>(max);
+    const double target = totals_[at(row)].target;
+    add(strip);
+    totals_[at(row)].target = target;
+  });
+}
+
+template <class T>
+void LinearRows<T>::finish_shifted(std::int64_t first, std::int64_t count) {
+  for (std::int64_t r = first; r < first + count; ++r) {
+    RowLoss& loss = losses_[at(r)];
+    const double max = maxima_[at(r)];
+    if (loss.kind != RowLoss::irregular || !std::isfinite(max)) continue;
+    kernels_.finish(&totals_[at(r)], 1, &loss);
+    loss.max = max;
+    loss.target = totals_[at(r)].target - max;
   }
 }
 

@@ -26,10 +26,24 @@ class LinearRows {
   // Scores of a tile, to be called for all classes in order.
   void add(const Tile<T>& tile);
   void add(const Strip<T>& strip);
-  // Once all scores of the rows [first, first + count) are there. Rows that have no softmax, or
-  // scores beyond the domain of the exponential, are computed anew, one by one.
-  void finish(std::int64_t first, std::int64_t count);
-  void finish() { finish(0, static_cast<std::int64_t>(rows_.size())); }
+  // Once all scores of the rows [first, first + count) are there. again(visit) is to call
+  // visit(tile) for all tiles of these rows, with the scores that add had: rows that have no
+  // softmax, or scores beyond the domain of the exponential, are looked at twice more, for their
+  // maxima, and for the sums of what is left when these are subtracted.
+  template <class Again>
+  void finish(std::int64_t first, std::int64_t count, Again again) {
+    if (!sum_up(first, count)) return;
+    again([this](const Tile<T>& tile) { find_maxima(tile); });
+    if (!take_maxima(first, count)) return;
+    again([this](const Tile<T>& tile) { add_shifted(tile); });
+    finish_shifted(first, count);
+  }
+  // After scores_.sweep.
+  void finish() {
+    finish(0, static_cast<std::int64_t>(rows_.size()), [this](auto visit) {
+      scores_.sweep(rows_, [&](const Tile<T>& tile, const Matrix&) { visit(tile); });
+    });
+  }
 
   const kernels::RowLoss& loss(std::int64_t row) const { return losses_[at(row)]; }
   // A target's own score; -inf where it is nobody's.
@@ -53,7 +67,15 @@ class LinearRows {
   };
   void set_job(const Strip<T>& strip, StripJob& job) const;
   int threads_for(const Tile<T>& tile) const;
-  void redo(const RowSet& irregular);
+  // body(strip of one row, its number) for rows that are irregular.
+  template <class Body>
+  void for_each_irregular(const Tile<T>& tile, Body body);
+  // The steps of finish; whether there is something left to do.
+  bool sum_up(std::int64_t first, std::int64_t count);
+  void find_maxima(const Tile<T>& tile);
+  bool take_maxima(std::int64_t first, std::int64_t count);
+  void add_shifted(const Tile<T>& tile);
+  void finish_shifted(std::int64_t first, std::int64_t count);
 
   static std::size_t at(std::int64_t row) { return static_cast<std::size_t>(row); }
 
@@ -63,6 +85,7 @@ class LinearRows {
   const kernels::LossKernels& kernels_;
   std::vector<kernels::LossTotals> totals_;
   std::vector<kernels::RowLoss> losses_;
+  std::vector<double> maxima_;  // of irregular rows; NaN where there is one
 };
 
 extern template class LinearRows<float>;

@@ -68,10 +68,16 @@ std::vector<double> weights_of(const std::optional<ConstView>& targets,
                                const CrossEntropyOptions& options,
                                const std::vector<ShardRow>& rows) {
   std::vector<double> weights(rows.size(), 1.0);
+  const std::array shape = {static_cast<std::int64_t>(rows.size())};
+  if (targets) {
+    check_view(*targets, "targets");
+    check_dtype(*targets, DType::i64, "targets");
+    if (!std::ranges::equal(targets->shape, shape))
+      throw InvalidArgument("targets have shape " + shape_text(targets->shape) + ", expected " +
+                            shape_text(shape));
+  }
   if (!options.weight) return weights;
   if (!targets) throw InvalidArgument("class weights need the targets");
-  const std::array shape = {static_cast<std::int64_t>(rows.size())};
-  check_dtype(*targets, DType::i64, "targets");
   const auto classes = elements_of<std::int64_t>(*targets, shape, "targets");
   if (options.weight->shape.size() != 1) throw InvalidArgument("weight must have 1 dimension");
   const std::vector<double> of_classes = class_weights_of(options, options.weight->shape[0]);

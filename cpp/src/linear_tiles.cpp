@@ -139,18 +139,6 @@ std::int64_t LinearScores<T>::classes_at_once(std::int64_t rows) const {
   return std::clamp(fitting / kBlock<T> * kBlock<T>, kBlock<T>, kMostTileClasses);
 }
 
-template <class T>
-void LinearScores<T>::whole_rows(const RowSet& rows, std::int64_t first, std::int64_t count, T* to,
-                                 std::int64_t stride) {
-  const Matrix x = x_rows(rows, first, count);
-  const std::int64_t most = classes_at_once(count);
-  for (std::int64_t c = 0; c < classes(); c += most) {
-    const std::int64_t now = std::min(most, classes() - c);
-    multiply(x, transposed(w_rows(c, now)), matrix_of(to + c, count, now, stride));
-  }
-  for (std::int64_t r = 0; r < count; ++r) finish_scores(finish_, 0, classes(), to + r * stride);
-}
-
 template class LinearScores<float>;
 template class LinearScores<double>;
 

@@ -17,6 +17,9 @@
 #include "linear_matrix.h"
 #include "threads.h"
 
+#define FASTSOFTMAX_ISA baseline
+#include "simd/vec_common.h"
+
 namespace fastsoftmax {
 
 template <class T>
@@ -104,6 +107,7 @@ void for_each_strip(const Tile<T>& tile, const Finish<T>& how, int threads, T* b
     Body& body;
   } context{tile, how, buffers, body};
   const auto run = [](void* p, std::int64_t task, int worker) noexcept {
+    const baseline::DefaultFloatEnvironment environment;
     const auto& c = *static_cast<Context*>(p);
     T* const buffer = c.buffers + worker * kStripRows<T> * kStripStride<T>;
     for (std::int64_t block = 0; block < c.tile.classes; block += kBlock<T>) {
@@ -177,10 +181,6 @@ class LinearScores {
       }
     }
   }
-
-  // Complete rows of scores, side by side, `stride` elements apart.
-  void whole_rows(const RowSet& rows, std::int64_t first, std::int64_t count, T* to,
-                  std::int64_t stride);
 
  private:
   MatrixRows<T> x_;

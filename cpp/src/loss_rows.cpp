@@ -279,7 +279,7 @@ void execute(LossRows& rows, int max_threads) {
   const KernelTable& table = kernels_in_use();
   const LossKernels& kernels = kernels_for(table.loss, call.row_dtype, call.direct || tiles);
   LossTask task{rows, plan, table, kernels, tiles, columns, scratch};
-  const std::int64_t tasks = (call.rows + plan.rows_per_task - 1) / plan.rows_per_task;
+  const std::int64_t tasks = divide_up(call.rows, plan.rows_per_task);
   parallel_for(tasks, plan.threads, LossTask::run, &task);
 }
 

@@ -9,6 +9,9 @@ namespace fastsoftmax {
 // No call uses more threads, whatever is asked for.
 inline constexpr int kMaxThreads = 1024;
 
+// How many tasks of b make up a.
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
 using TaskFn = void (*)(void* context, std::int64_t task, int worker) noexcept;
 
 // Runs fn(context, t, w) for every t in [0, tasks) on up to `threads` threads, the caller included,

@@ -29,8 +29,6 @@ using kernels::TopkJob;
 using kernels::TopkKernels;
 using kernels::TopkOutcome;
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 // Rows are taken through the kernel and on to the outputs so many at a time that what is between
 // stays in L1.
 constexpr std::int64_t kBatchElements = 2048;

@@ -388,3 +388,47 @@ def test_errors_of_backward_and_shards(rng):
         fs.merge_shards([result], weight=np.ones(9))
     with pytest.raises(IndexError, match="out of bounds for 1 classes"):
         fs.merge_shards([result], [5, 0, 0], weight=[1.0])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_beyond_the_domain_have_the_scores_of_one_product(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 40))
+    x = rng.standard_normal((n, 256), dtype=np.float32)
+    weights = rng.standard_normal((2000, 256), dtype=np.float32)
+    row = int(rng.integers(n))
+    x[row] *= 10.0 ** (4 + seed)
+    t = (x @ weights.T).argmax(1)
+    assert fs.linear_topk(x, weights, 1).values[row] == 1
+    assert fs.linear_log_prob(x, weights, t)[row] == 0
+    for tile_bytes in (0, 48 << 20):
+        result = fs.linear_cross_entropy(
+            x, weights, t, reduction="none", need_grad=True, tile_bytes=tile_bytes
+        )
+        assert result.loss[row] == 0
+        assert not result.grad_x[row].any()
+        assert np.isfinite(result.grad_W).all()
+    shards = [
+        fs.linear_cross_entropy(x, weights[a:b], t, vocab_start=a, vocab_size=2000)
+        for a, b in ((0, 700), (700, 2000))
+    ]
+    assert fs.merge_shards(shards, reduction="none").loss[row] == 0
+
+
+def test_mistaken_shards():
+    x, weights = np.ones((3, 2), np.float32), np.ones((4, 2), np.float32)
+    shard = fs.linear_cross_entropy(x, weights, [0, 1, 2], vocab_size=9)
+    with pytest.raises(TypeError, match="not one of them"):
+        fs.merge_shards(shard)
+    with pytest.raises(TypeError, match="expected a LinearCrossEntropy, not numpy"):
+        fs.merge_shards([x])
+    with pytest.raises(TypeError, match="expected a LinearCrossEntropy, not numpy"):
+        fs.linear_cross_entropy_backward(x, x, weights, [0, 1, 2])
+    with pytest.raises(ValueError, match=r"targets have shape \(1,\), expected \(3,\)"):
+        fs.merge_shards([shard], [0], weight=np.ones(9))
+    with pytest.raises(ValueError, match="vocab_size"):
+        fs.linear_cross_entropy(x, weights, [-100] * 3, vocab_start=10, vocab_size=-(2**63))
+    with pytest.raises(IndexError, match="no classes"):
+        fs.linear_cross_entropy(x, weights[:0], [0, 1, 2])
+    with pytest.raises(ValueError, match="65536"):
+        fs.linear_cross_entropy(x, weights, [0, 1, 2], softcap=1e6)

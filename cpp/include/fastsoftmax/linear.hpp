@@ -1,11 +1,14 @@
 // The last layer of a classifier over many classes: scores z = x w^T + bias, of which logsumexp,
 // the k largest and single log-probabilities are wanted and never the (N, V) matrix itself. Scores
 // are formed tile by tile, classes by rows, and used while they are in cache; the memory needed
-// besides inputs and results is a few MiB, whatever N and V.
+// besides inputs and results is a few MiB and some numbers per row and class. A thread keeps up to
+// 256 MiB of it for its next call.
 //
 // The matrix product is the caller's: BLAS (blas.hpp), or anything else that computes it. Given the
-// scores, results are those of logsumexp and softmax_topk over them, whatever the instruction set
-// and the number of threads; the bits of the scores are those of the product.
+// scores, logsumexp and the classes of linear_topk are those of logsumexp and softmax_topk over
+// them, to the bit, whatever the instruction set and the number of threads; probabilities are
+// within 4 u (f64: (10 + L) u, L the log of the sum relative to the maximum) of the exact ones. The
+// bits of the scores are those of the product.
 //
 // Types: inputs of any types. All arithmetic is float64 where x or w has that type or integers,
 // else float32; float16 and bfloat16 are converted tile by tile. Results have the arithmetic type.
@@ -22,7 +25,7 @@
 namespace fastsoftmax {
 
 // f32 or f64, aligned, in native byte order. As BLAS wants it: one of the strides is the size of an
-// element, the other one positive.
+// element, the other one positive where there is something.
 struct Matrix {
   void* data = nullptr;
   DType dtype = DType::f32;
