@@ -126,7 +126,9 @@ def measure_linear(threads: int, seconds: float) -> list[Report]:
         row: Report = {"call": name, "ms": timing.median / 1e6}
         row["over_product"] = ratio(timing, timings[PRODUCT])
         cells = [name, f"{row['ms']:.0f}", verdict(AIMS.get(name), row["over_product"], less=True)]
-        if name in peaks:
+        if name not in peaks:
+            cells += ["", ""]
+        else:
             row["peak_bytes"] = peaks[name]
             share = peaks[name] / peaks[TORCH] if TORCH in peaks else None
             aim = MEMORY_AIM if name in (GRADIENTS, SMALL) else None
