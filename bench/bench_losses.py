@@ -9,7 +9,7 @@ takes, which writes into a given array, too.
 cross_entropy: the loss alone, and the loss with the gradient of the logits, new and in place;
 PyTorch's is `cross_entropy` and its `backward`.
 
-linear: see linear_losses.py.
+linear, filter: see linear_losses.py.
 
     python bench/bench_losses.py                      all sections, one thread
     python bench/bench_losses.py --only gradients     one of them
@@ -23,7 +23,7 @@ from typing import Any
 import fastsoftmax as fs
 import numpy as np
 from fastsoftmax._cli._measure import ratio
-from linear_losses import measure_linear
+from linear_losses import measure_filter, measure_linear
 from numpy.typing import NDArray
 from tables import OURS, Calls, Report, figures, run, timed, verdict
 
@@ -226,6 +226,7 @@ SECTIONS = {
     "gradients": measure_gradients,
     "cross_entropy": measure_losses,
     "linear": measure_linear,
+    "filter": measure_filter,
 }
 
 if __name__ == "__main__":

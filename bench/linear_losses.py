@@ -1,4 +1,4 @@
-"""The `linear` section of bench_losses.py: output layers whose scores are never all there.
+"""Sections `linear` and `filter` of bench_losses.py: layers whose scores are never all there.
 
 For x (N, D) and W (V, D): the median time of each call over that of the product `x @ W.T` alone, by
 the same BLAS in the same process; and how much more memory the process held at its peak than before
@@ -23,7 +23,8 @@ from threadpoolctl import threadpool_limits
 
 SHAPE = (512, 1024, 32_000)  # rows, inputs, classes
 PRODUCT = "x @ W.T"
-LOSS, GRADIENTS, SMALL, TOPK = "loss", "loss and gradients", "in 10 MiB", "linear_topk, k = 10"
+LOSS, GRADIENTS, TOPK = "loss", "loss and gradients", "linear_topk, k = 10"
+SMALL, TWICE = "in 10 MiB", "scores computed twice"
 TORCH = "PyTorch: loss and gradients"
 AIMS = {LOSS: 1.05, GRADIENTS: 3.3, TOPK: 1.1}  # of the product's time, at most
 MEMORY_AIM = 0.05  # of PyTorch's
@@ -62,6 +63,7 @@ def calls_of(given: Problem) -> Calls:
         LOSS: loss,
         GRADIENTS: partial(loss, need_grad=True),
         SMALL: partial(loss, need_grad=True, tile_bytes=10 << 20),
+        TWICE: partial(loss, need_grad=True, tile_bytes=0),
         TOPK: partial(fs.linear_topk, x, weights, 10),
     }
     with contextlib.suppress(ImportError):
@@ -87,11 +89,11 @@ def touch_buffers(name: str) -> None:
         with_torch(*problem(rows, inputs, 1024))()
 
 
-def print_peak(name: str, threads: int) -> None:
+def print_peak(name: str, threads: int, shape: tuple[int, int, int] = SHAPE) -> None:
     """Print what one call of this process takes, in bytes."""
     fs.set_num_threads(threads)
     touch_buffers(name)
-    given = problem(*SHAPE)
+    given = problem(*shape)
     call = calls_of(given)[name]
     before = resident("VmRSS")
     with open("/proc/self/clear_refs", "w", encoding="ascii") as reset:
@@ -131,12 +133,41 @@ def measure_linear(threads: int, seconds: float) -> list[Report]:
         else:
             row["peak_bytes"] = peaks[name]
             share = peaks[name] / peaks[TORCH] if TORCH in peaks else None
-            aim = MEMORY_AIM if name in (GRADIENTS, SMALL) else None
+            aim = MEMORY_AIM if name in (GRADIENTS, SMALL, TWICE) else None
             cells += [f"{peaks[name] / 1e6:.1f}", verdict(aim, share, less=True)]
         print("| " + " | ".join(cells) + " |", flush=True)
         found.append(row)
     return found
 
 
-if __name__ == "__main__":
-    print_peak(sys.argv[1], int(sys.argv[2]))
+def measure_filter(threads: int, seconds: float) -> list[Report]:
+    """Print what `grad_mass_tol` saves where probabilities fall with the rank of a class."""
+    rows, inputs, classes = 512, 512, 64_000
+    x, weights, _ = problem(rows, inputs, classes)
+    weights *= np.float32(0.1)
+    rng = np.random.default_rng(7)
+    ranks = np.arange(1, classes + 1)
+    print("\n| probabilities | grad_mass_tol | of the time without | grad_x off by, of itself |")
+    print("|---|---:|---:|---:|")
+    found = []
+    for power in (1.0, 1.5):
+        p = ranks**-power / (ranks**-power).sum()
+        targets = rng.choice(classes, rows, p=p)
+        call = partial(
+            fs.linear_cross_entropy, x, weights, targets, np.log(p).astype("f4"), need_grad=True
+        )
+        exact = call().grad_x
+        for tol in (0.01, 0.1):
+            with threadpool_limits(threads):
+                filtered = partial(call, grad_mass_tol=tol)
+                timings = timed({"without": call, "with": filtered}, 2 * seconds)
+            error = np.linalg.norm(filtered().grad_x - exact) / np.linalg.norm(exact)
+            share = ratio(timings["with"], timings["without"])
+            print(f"| rank^-{power:g} | {tol:g} | {share:.2f} | {error:.1e} |", flush=True)
+            found.append({"power": power, "tol": tol, "of_time": share, "error": float(error)})
+    return found
+
+
+if __name__ == "__main__":  # CALL THREADS [ROWS INPUTS CLASSES]
+    sizes = [int(size) for size in sys.argv[3:]]
+    print_peak(sys.argv[1], int(sys.argv[2]), (sizes[0], sizes[1], sizes[2]) if sizes else SHAPE)

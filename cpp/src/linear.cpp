@@ -12,14 +12,6 @@
 namespace fastsoftmax {
 namespace {
 
-// No targets.
-template <class T>
-typename LinearRows<T>::Terms no_terms(std::int64_t rows) {
-  typename LinearRows<T>::Terms terms;
-  terms.targets.assign(static_cast<std::size_t>(rows), kNoTarget);
-  return terms;
-}
-
 void check_ids(const std::vector<std::int64_t>& ids, std::int64_t per_row, std::int64_t classes) {
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= classes)
@@ -68,7 +60,7 @@ void linear_logsumexp(const LinearLayer& layer, const View& out, const LinearOpt
     const std::array shape = {scores.rows()};
     check_linear_output(out, "out", dtype_of_arithmetic<T>, shape, layer, {});
     const RowSet rows = all_rows(scores.rows());
-    const auto terms = no_terms<T>(scores.rows());
+    const auto terms = LinearRows<T>::Terms::of_none(scores.rows());
     LinearRows<T> totals(scores, rows, terms);
     scores.sweep(rows, [&](const Tile<T>& tile, const Matrix&) { totals.add(tile); });
     totals.finish();
@@ -95,7 +87,7 @@ void linear_log_prob(const LinearLayer& layer, const ConstView& ids, const View&
     LinearScores<T> scores(layer, options.temperature, options.max_threads);
     check_linear_output(out, "out", dtype_of_arithmetic<T>, ids.shape, layer, {&ids});
     const RowSet set = all_rows(rows);
-    const auto terms = no_terms<T>(rows);
+    const auto terms = LinearRows<T>::Terms::of_none(rows);
     LinearRows<T> totals(scores, set, terms);
     Gathered<T> gathered(wanted, per_row, scores.finish());
     scores.sweep(set, [&](const Tile<T>& tile, const Matrix&) {

@@ -18,11 +18,11 @@ namespace fastsoftmax {
 template <class T>
 constexpr DType dtype_of_arithmetic = std::is_same_v<T, double> ? DType::f64 : DType::f32;
 
-// Uninitialised; what it held is lost where it grows.
 // Aligned to a cache line, and in huge pages where it is large and the system has them: a product
 // that writes to many small ones is slower. Throws std::bad_alloc.
 void* allocate_aligned(std::size_t bytes);
 
+// Uninitialised; what it held is lost where it grows.
 template <class T>
 class Buffer {
  public:

@@ -20,6 +20,9 @@ class LinearRows {
     std::vector<T> class_weights;
     kernels::Coefficients coefficients = kernels::Coefficients::none;
     double softcap = 0.0;
+
+    // No targets.
+    static Terms of_none(std::int64_t rows) { return {std::vector(at(rows), kNoTarget), {}}; }
   };
   LinearRows(LinearScores<T>& scores, const RowSet& rows, const Terms& terms);
 
@@ -63,7 +66,6 @@ class LinearRows {
   struct StripJob {
     kernels::LossJob job;
     std::int64_t targets[kStripRows<T>];
-    const T* class_weights;
   };
   void set_job(const Strip<T>& strip, StripJob& job) const;
   int threads_for(const Tile<T>& tile) const;

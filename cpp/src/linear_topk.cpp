@@ -186,8 +186,7 @@ void run(const LinearLayer& layer, std::int64_t k, const View& values, const Vie
   check_linear_output(logsumexp, "logsumexp", dtype_of_arithmetic<T>, sums_shape, layer,
                       {&taken, &also});
   const RowSet rows = all_rows(count);
-  typename LinearRows<T>::Terms terms;
-  terms.targets.assign(static_cast<std::size_t>(count), kNoTarget);
+  const auto terms = LinearRows<T>::Terms::of_none(count);
   LinearRows<T> totals(scores, rows, terms);
   std::optional<Selection<T>> selection;
   if (k > 0)
