@@ -40,7 +40,7 @@ function(fastsoftmax_add_isas library)
     endif()
 
     set(objects ${library}_isa_${isa})
-    add_library(${objects} OBJECT src/isa/${isa}.cpp)
+    add_library(${objects} OBJECT src/isa/${isa}.cpp src/isa/${isa}_layers.cpp)
     fastsoftmax_configure(${objects})
     target_include_directories(${objects} PRIVATE include src)
     # These flags change no value: errno and the floating-point flags are not part of the contract.

@@ -13,30 +13,6 @@
 namespace fastsoftmax {
 namespace {
 
-// The columns of a matrix, as elements of type T.
-template <class T>
-Call call_of(const ConstView& view, const char* what) {
-  check_view(view, what);
-  check_data(view, what);
-  if (view.shape.size() != 2)
-    throw InvalidArgument(std::string(what) + " must have 2 dimensions, not shape " +
-                          shape_text(view.shape));
-  Options options;
-  options.dtype = dtype_of_arithmetic<T>;
-  return axis_call(view, 1, options);
-}
-
-// Row `row` of a call, converted; returns where the next one goes.
-template <class T>
-T* convert(const Call& call, std::int64_t row, T* to) {
-  constexpr std::int64_t most = 1 << 20;  // fetch_row counts in int
-  for (std::int64_t start = 0; start < call.row_length; start += most) {
-    const std::int64_t count = std::min(most, call.row_length - start);
-    fetch_row(&call, row, start, static_cast<int>(count), to + start);
-  }
-  return to + call.row_length;
-}
-
 // BLAS counts in 32 bits, as a rule.
 constexpr std::int64_t kLargestStride = INT32_MAX;
 
@@ -62,6 +38,33 @@ bool make_direct(const ConstView& view, const Call& call, Matrix& whole) {
 
 }  // namespace
 
+template <class T>
+Call columns_of_matrix(const ConstView& view, const char* what) {
+  check_view(view, what);
+  check_data(view, what);
+  if (view.shape.size() != 2)
+    throw InvalidArgument(std::string(what) + " must have 2 dimensions, not shape " +
+                          shape_text(view.shape));
+  Options options;
+  options.dtype = dtype_of_arithmetic<T>;
+  return axis_call(view, 1, options);
+}
+
+template <class T>
+T* convert_row(const Call& call, std::int64_t row, T* to) {
+  constexpr std::int64_t most = 1 << 20;  // fetch_row counts in int
+  for (std::int64_t start = 0; start < call.row_length; start += most) {
+    const std::int64_t count = std::min(most, call.row_length - start);
+    fetch_row(&call, row, start, static_cast<int>(count), to + start);
+  }
+  return to + call.row_length;
+}
+
+template Call columns_of_matrix<float>(const ConstView& view, const char* what);
+template Call columns_of_matrix<double>(const ConstView& view, const char* what);
+template float* convert_row(const Call& call, std::int64_t row, float* to);
+template double* convert_row(const Call& call, std::int64_t row, double* to);
+
 void* allocate_aligned(std::size_t bytes) {
   constexpr std::size_t line = 64;
   constexpr std::size_t huge_page = std::size_t{2} << 20;
@@ -77,7 +80,7 @@ void* allocate_aligned(std::size_t bytes) {
 
 template <class T>
 MatrixRows<T>::MatrixRows(const ConstView& view, const char* what)
-    : call_(call_of<T>(view, what)),
+    : call_(columns_of_matrix<T>(view, what)),
       rows_(view.shape[0]),
       columns_(view.shape[1]),
       direct_(make_direct<T>(view, call_, whole_)) {}
@@ -93,7 +96,7 @@ Matrix MatrixRows<T>::read(std::int64_t first, std::int64_t count) {
   T* const buffer = buffer_.reserve(count * columns_);
   if (first != first_ || count != count_) {
     T* to = buffer;
-    for (std::int64_t r = first; r < first + count; ++r) to = convert(call_, r, to);
+    for (std::int64_t r = first; r < first + count; ++r) to = convert_row(call_, r, to);
     first_ = first;
     count_ = count;
   }
@@ -108,7 +111,7 @@ Matrix MatrixRows<T>::read(std::span<const std::int64_t> rows) {
   count_ = 0;
   T* const buffer = buffer_.reserve(count * columns_);
   T* to = buffer;
-  for (const std::int64_t r : rows) to = convert(call_, r, to);
+  for (const std::int64_t r : rows) to = convert_row(call_, r, to);
   return matrix_of(buffer, count, columns_, columns_);
 }
 
@@ -123,7 +126,7 @@ std::vector<T> converted_elements(const ConstView& view, const char* what) {
   options.dtype = dtype_of_arithmetic<T>;
   const Call call = axis_call(view, 0, options);
   std::vector<T> elements(static_cast<std::size_t>(view.shape[0]));
-  convert(call, 0, elements.data());
+  convert_row(call, 0, elements.data());
   return elements;
 }
 template std::vector<float> converted_elements(const ConstView& view, const char* what);

@@ -43,6 +43,7 @@ class Buffer {
     }
     return memory_.get();
   }
+  T* get() const { return memory_.get(); }
   std::int64_t size() const { return size_; }
 
  private:
@@ -62,6 +63,13 @@ Matrix matrix_of(T* data, std::int64_t rows, std::int64_t columns, std::int64_t 
 inline Matrix transposed(const Matrix& m) {
   return {m.data, m.dtype, m.columns, m.rows, m.column_stride, m.row_stride};
 }
+
+// Rows of a matrix as rows of type T to fetch. Throws unless the view has two dimensions.
+template <class T>
+Call columns_of_matrix(const ConstView& view, const char* what);
+// Row `row` of such a call, converted; returns where the next one goes.
+template <class T>
+T* convert_row(const Call& call, std::int64_t row, T* to);
 
 template <class T>
 class MatrixRows {

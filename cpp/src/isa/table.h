@@ -36,6 +36,8 @@ constexpr kernels::ForRows<Kernels> for_rows() {
 
 #define FASTSOFTMAX_STRING_(x) #x
 #define FASTSOFTMAX_STRING(x) FASTSOFTMAX_STRING_(x)
+#define FASTSOFTMAX_LAYERS_(isa) isa##_layers
+#define FASTSOFTMAX_LAYERS(isa) FASTSOFTMAX_LAYERS_(isa)
 
 constexpr kernels::KernelTable kTable = {
     FASTSOFTMAX_STRING(FASTSOFTMAX_ISA),
@@ -67,6 +69,7 @@ constexpr kernels::KernelTable kTable = {
     LossColumnsEntries<DirectRows<F64, double>>::table(),
     LossColumnsEntries<DirectRows<F32, f16>>::table(),
     LossColumnsEntries<DirectRows<F32, bf16>>::table(),
+    kernels::FASTSOFTMAX_LAYERS(FASTSOFTMAX_ISA),
 };
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/layer_table.h"
+
 namespace fastsoftmax {
 
 // Storage types of the 16-bit formats; arithmetic on them is f32.
@@ -378,12 +380,17 @@ struct KernelTable {
   LossColumnsKernels loss_columns_f64;
   LossColumnsKernels loss_columns_f16;
   LossColumnsKernels loss_columns_bf16;
+  const LayerTable& (*layers)() noexcept;
 };
 
 const KernelTable& scalar_table() noexcept;
 const KernelTable& neon_table() noexcept;
 const KernelTable& avx2_table() noexcept;
 const KernelTable& avx512_table() noexcept;
+const LayerTable& scalar_layers() noexcept;
+const LayerTable& neon_layers() noexcept;
+const LayerTable& avx2_layers() noexcept;
+const LayerTable& avx512_layers() noexcept;
 
 }  // namespace kernels
 }  // namespace fastsoftmax

@@ -115,6 +115,20 @@ struct F32 : F32Contract {
     const reg clamped = max(set1(-127.0f), d);
     return mul(v, exponent_field(add(clamped, set1(127.0f + 0x1.8p23f))));
   }
+  static reg sums(const reg* r) {
+    reg four[4];
+    FASTSOFTMAX_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const reg a = add(r[2 * i], r[2 * i + 1]);
+      const reg b = add(r[2 * i + 8], r[2 * i + 9]);
+      four[i] = add(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    }
+    const reg a =
+        add(_mm256_shuffle_ps(four[0], four[1], 0x44), _mm256_shuffle_ps(four[0], four[1], 0xee));
+    const reg b =
+        add(_mm256_shuffle_ps(four[2], four[3], 0x44), _mm256_shuffle_ps(four[2], four[3], 0xee));
+    return add(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd));
+  }
   static float first(reg v) { return _mm256_cvtss_f32(v); }
   static int first_equal(reg a, reg b) {
     return __builtin_ctz(1 << 8 | _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)));
@@ -158,6 +172,10 @@ struct F32 : F32Contract {
   static Wide fma(Wide a, Wide b, Wide c) {
     const auto at = [&](int i) { return _mm256_fmadd_pd(a.q[i], b.q[i], c.q[i]); };
     return {{at(0), at(1), at(2), at(3)}};
+  }
+  static Wide wide(const double* p) {
+    return {{_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4), _mm256_loadu_pd(p + 8),
+             _mm256_loadu_pd(p + 12)}};
   }
   static void store(double* p, const Wide& v) {
     for (int i = 0; i < 4; ++i) _mm256_storeu_pd(p + 4 * i, v.q[i]);
@@ -265,6 +283,16 @@ struct F64 : F64Contract {
   static reg scale_down(reg v, reg d) {
     const reg clamped = max(set1(-1023.0), d);
     return mul(v, exponent_field(add(clamped, set1(1023.0 + 0x1.8p52))));
+  }
+  static reg sums(const reg* r) {
+    const auto two = [r](int i) {
+      const reg a = add(r[2 * i], r[2 * i + 1]);
+      const reg b = add(r[2 * i + 4], r[2 * i + 5]);
+      return add(_mm256_permute2f128_pd(a, b, 0x20), _mm256_permute2f128_pd(a, b, 0x31));
+    };
+    const reg a = two(0);
+    const reg b = two(1);
+    return add(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
   }
   static double first(reg v) { return _mm256_cvtsd_f64(v); }
   static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {

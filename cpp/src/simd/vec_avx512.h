@@ -121,6 +121,20 @@ struct F32 : F32Contract {
   static reg whole(reg t) { return _mm512_and_ps(t, bits(~15)); }
   static reg fraction(reg t) { return _mm512_or_ps(_mm512_and_ps(t, bits(15)), bits(127 << 4)); }
   static reg scale_down(reg v, reg d) { return _mm512_scalef_ps(v, d); }
+  static reg sums(const reg* r) {
+    reg four[4];
+    FASTSOFTMAX_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const reg a = halves(r[i], r[i + 4]);
+      const reg b = halves(r[i + 8], r[i + 12]);
+      four[i] = add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    }
+    const reg a =
+        add(_mm512_shuffle_ps(four[0], four[1], 0x44), _mm512_shuffle_ps(four[0], four[1], 0xee));
+    const reg b =
+        add(_mm512_shuffle_ps(four[2], four[3], 0x44), _mm512_shuffle_ps(four[2], four[3], 0xee));
+    return add(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
+  }
   static float first(reg v) { return _mm512_cvtss_f32(v); }
   static int first_equal(reg a, reg b) {
     return __builtin_ctz(1 << 16 | _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ));
@@ -152,6 +166,7 @@ struct F32 : F32Contract {
   static Wide fma(Wide a, Wide b, Wide c) {
     return {_mm512_fmadd_pd(a.low, b.low, c.low), _mm512_fmadd_pd(a.high, b.high, c.high)};
   }
+  static Wide wide(const double* p) { return {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; }
   static void store(double* p, const Wide& v) {
     _mm512_storeu_pd(p, v.low);
     _mm512_storeu_pd(p + 8, v.high);
@@ -171,6 +186,10 @@ struct F32 : F32Contract {
   }
 
  private:
+  // Of each, the lower eight lanes and the upper eight.
+  static reg halves(reg a, reg b) {
+    return add(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+  }
   struct Parts {
     __m256 m_hi, m_lo;
     __m256i q;
@@ -254,6 +273,16 @@ struct F64 : F64Contract {
   static reg whole(reg t) { return _mm512_and_pd(t, bits(~15)); }
   static reg fraction(reg t) { return _mm512_or_pd(_mm512_and_pd(t, bits(15)), bits(1023 << 4)); }
   static reg scale_down(reg v, reg d) { return _mm512_scalef_pd(v, d); }
+  static reg sums(const reg* r) {
+    reg two[2];
+    FASTSOFTMAX_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      const reg a = halves(r[i], r[i + 2]);
+      const reg b = halves(r[i + 4], r[i + 6]);
+      two[i] = add(_mm512_shuffle_f64x2(a, b, 0x88), _mm512_shuffle_f64x2(a, b, 0xdd));
+    }
+    return add(_mm512_unpacklo_pd(two[0], two[1]), _mm512_unpackhi_pd(two[0], two[1]));
+  }
   static double first(reg v) { return _mm512_cvtsd_f64(v); }
   static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {
     const Mantissas s = mantissas(_mm512_loadu_pd(hi), _mm512_loadu_pd(lo));
@@ -268,6 +297,9 @@ struct F64 : F64Contract {
   static double reduce_min(reg v) { return _mm512_reduce_min_pd(v); }
 
  private:
+  static reg halves(reg a, reg b) {
+    return add(_mm512_shuffle_f64x2(a, b, 0x44), _mm512_shuffle_f64x2(a, b, 0xee));
+  }
   static reg bits(std::int64_t v) { return _mm512_castsi512_pd(_mm512_set1_epi64(v)); }
 };
 

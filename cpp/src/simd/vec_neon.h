@@ -101,6 +101,13 @@ struct F32 : F32Contract {
     const reg t = add(max(set1(-127.0f), d), set1(127.0f + 0x1.8p23f));
     return mul(v, vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23)));
   }
+  static reg sums(const reg* r) {
+    reg four[4];
+    for (int i = 0; i < 4; ++i, r += 4) four[i] = add(add(r[0], r[2]), add(r[1], r[3]));
+    const reg a = pairs(four[0], four[1]);
+    const reg b = pairs(four[2], four[3]);
+    return add(vuzp1q_f32(a, b), vuzp2q_f32(a, b));
+  }
   static float first(reg v) { return vgetq_lane_f32(v, 0); }
   static int first_equal(reg a, reg b) {
     const uint64_t equal = vget_lane_u64(vreinterpret_u64_u16(vmovn_u32(vceqq_f32(a, b))), 0);
@@ -140,6 +147,11 @@ struct F32 : F32Contract {
     for (int i = 0; i < 8; ++i) c.q[i] = vfmaq_f64(c.q[i], a.q[i], b.q[i]);
     return c;
   }
+  static Wide wide(const double* p) {
+    Wide w;
+    for (int i = 0; i < 8; ++i) w.q[i] = vld1q_f64(p + 2 * i);
+    return w;
+  }
   static void store(double* p, const Wide& v) {
     for (int i = 0; i < 8; ++i) vst1q_f64(p + 2 * i, v.q[i]);
   }
@@ -153,6 +165,12 @@ struct F32 : F32Contract {
   }
 
  private:
+  // Of each, the lower two lanes and the upper two.
+  static reg pairs(reg a, reg b) {
+    const float64x2_t p = vreinterpretq_f64_f32(a);
+    const float64x2_t q = vreinterpretq_f64_f32(b);
+    return add(vreinterpretq_f32_f64(vtrn1q_f64(p, q)), vreinterpretq_f32_f64(vtrn2q_f64(p, q)));
+  }
   static unsigned bits_of_mask(uint32x4_t mask) {
     constexpr uint32_t weights[4] = {1, 2, 4, 8};
     return vaddvq_u32(vandq_u32(mask, vld1q_u32(weights)));
@@ -235,6 +253,11 @@ struct F64 : F64Contract {
   static reg scale_down(reg v, reg d) {
     const reg t = add(max(set1(-1023.0), d), set1(1023.0 + 0x1.8p52));
     return mul(v, vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t), 52)));
+  }
+  static reg sums(const reg* r) {
+    const reg a = add(add(r[0], r[2]), add(r[1], r[3]));
+    const reg b = add(add(r[4], r[6]), add(r[5], r[7]));
+    return add(vtrn1q_f64(a, b), vtrn2q_f64(a, b));
   }
   static double first(reg v) { return vgetq_lane_f64(v, 0); }
   static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo, reg& q) {

@@ -29,6 +29,9 @@
 //                       add(Wide, Wide), store(p, Wide) and sum(Wide), by halving;
 //                       fma(a, b, c) of Wides where a*b is exact, as of widened lanes
 //   narrow(w, hi, lo)   w rounded to registers of floats, and what that took, rounded
+//   wide(p)             (F32) 16 doubles from memory
+//   sums(r)             r: `width` times join_lanes elements, one such group behind the other; the
+//                       sum of each, by halving: lane j += lane j + h, h = join_lanes / 2, ... 1
 //   split(hi, lo, ..)   `width` positive normal numbers hi + lo as (m_hi + m_lo) * 2^q,
 //                       1 <= m_hi + m_lo < 2, each part rounded to T; NaN where hi is NaN
 //   summed_at_once      how many registers of lanes a sum keeps at a time, with as many for errors
@@ -59,6 +62,13 @@ struct Scalar : Contract {
   static reg fnma(reg a, reg b, reg c) { return fused(-a, b, c); }
   static reg max(reg a, reg b) { return a > b ? a : b; }
   static reg min(reg a, reg b) { return a < b ? a : b; }
+  static reg sums(const reg* r) {
+    T lane[Contract::join_lanes];
+    __builtin_memcpy(lane, r, sizeof lane);
+    for (int h = Contract::join_lanes / 2; h > 0; h /= 2)
+      for (int j = 0; j < h; ++j) lane[j] += lane[j + h];
+    return lane[0];
+  }
   static reg select_above(reg v, reg bound, reg other) { return v > bound ? v : other; }
   static reg select_equal(reg a, reg b, reg equal, reg other) { return a == b ? equal : other; }
   static unsigned above(reg v, reg bound) { return v <= bound ? 0 : 1; }
@@ -138,6 +148,11 @@ struct F32 : Scalar<F32Contract> {
     return w;
   }
   using Scalar<F32Contract>::fma;
+  static Wide wide(const double* p) {
+    Wide w;
+    __builtin_memcpy(w.lane, p, sizeof w.lane);
+    return w;
+  }
   static void store(double* p, const Wide& v) { __builtin_memcpy(p, v.lane, sizeof v.lane); }
   static double sum(Wide v) {
     for (int h = join_lanes / 2; h > 0; h /= 2)

@@ -1,0 +1,108 @@
+// The arrays of a tree's layer, checked, in the arithmetic type.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <vector>
+
+#include "dispatch.h"
+#include "fastsoftmax/hierarchical_softmax.hpp"
+#include "row_source.h"
+#include "threads.h"
+
+#define FASTSOFTMAX_ISA baseline
+#include "simd/vec_common.h"
+
+namespace fastsoftmax {
+
+// Throws where arrays of the layer do not fit the tree or each other.
+void check_tree_layer(const TreeLayer& layer);
+// Throws unless `out` is dense, of the given type and shape, and apart from the layer and `other`.
+void check_tree_output(const TreeLayer& layer, const View& out, const char* what, DType dtype,
+                       std::initializer_list<std::int64_t> shape, const ConstView* other = nullptr);
+int tree_threads(int max_threads);
+
+template <class T>
+class TreeSources {
+ public:
+  using Id = Tree::Id;
+
+  // A layer that check_tree_layer has seen.
+  TreeSources(const TreeLayer& layer, int max_threads);
+
+  const Tree& tree() const { return tree_; }
+  std::int64_t rows() const { return x_.rows(); }
+  std::int64_t depth() const { return x_.columns(); }
+  int threads() const { return threads_; }
+  // As many as so many elements of products pay for.
+  int threads_for(std::int64_t elements) const {
+    return static_cast<int>(
+        std::clamp<std::int64_t>(elements / kElementsPerThread, 1, std::int64_t{threads_}));
+  }
+  const kernels::LayerKernels& kernels() const { return kernels_; }
+
+  const kernels::ChosenRows& x() const { return all_x_; }
+  kernels::ChosenRows x(const std::int32_t* rows) const {
+    return {all_x_.data, all_x_.stride, rows, 0};
+  }
+
+  bool is_direct() const { return nodes_.is_direct() && (!leaves_ || leaves_->is_direct()); }
+  // Vectors of inner nodes; `buffer` as for RowSource.
+  kernels::ChosenRows nodes(const Id* ids, std::int64_t count, T* buffer) const {
+    return nodes_.choose(ids, count, 0, buffer);
+  }
+  // Null: none.
+  const T* node_bias() const { return node_bias_.empty() ? nullptr : node_bias_.data(); }
+
+  // Trees that are not binary: vectors of a node's children, and their biases. `buffer` has room
+  // for them.
+  kernels::ChosenRows children(Id node, T* buffer) const;
+  // How many vectors the buffer needs room for.
+  std::int64_t buffered_children(Id node) const;
+  bool has_bias() const { return !node_bias_.empty() || !leaf_bias_.empty(); }
+  T bias(Id id) const {
+    const auto leaves = static_cast<Id>(tree_.num_leaves());
+    return is_leaf(id) ? leaf_bias_[static_cast<std::size_t>(id)]
+                       : node_bias_[static_cast<std::size_t>(id - leaves)];
+  }
+
+ private:
+  static constexpr std::int64_t kElementsPerThread = 1 << 16;
+
+  bool is_leaf(Id id) const { return id < tree_.num_leaves(); }
+
+  const Tree& tree_;
+  RowSource<T> x_;
+  RowSource<T> nodes_;
+  std::optional<RowSource<T>> leaves_;
+  std::vector<T> node_bias_;
+  std::vector<T> leaf_bias_;
+  Buffer<T> converted_x_;
+  kernels::ChosenRows all_x_;
+  const kernels::LayerKernels& kernels_;
+  int threads_;
+};
+
+extern template class TreeSources<float>;
+extern template class TreeSources<double>;
+
+// f<float>() or f<double>(), whichever the layer is computed in.
+template <class F>
+auto with_tree_arithmetic(const TreeLayer& layer, F f) {
+  if (tree_dtype(layer) == DType::f64) return f.template operator()<double>();
+  return f.template operator()<float>();
+}
+
+// parallel_for with a callable body(task, worker) that must not throw.
+template <class Body>
+void for_tasks(std::int64_t tasks, int threads, Body body) {
+  const auto run = [](void* p, std::int64_t task, int worker) noexcept {
+    const baseline::DefaultFloatEnvironment environment;
+    (*static_cast<Body*>(p))(task, worker);
+  };
+  parallel_for(tasks, threads, run, &body);
+}
+
+}  // namespace fastsoftmax

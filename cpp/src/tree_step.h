@@ -1,0 +1,120 @@
+// One step down a tree for a single row: the log-probabilities of a node's children, or one of them
+// at random.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "fastsoftmax/softmax.hpp"
+#include "kernels/philox.h"
+#include "node_softmax.h"
+
+namespace fastsoftmax {
+
+template <class T>
+class TreeStep {
+ public:
+  using Id = Tree::Id;
+
+  explicit TreeStep(const TreeSources<T>& sources)
+      : sources_(sources), tree_(sources.tree()), softmax_(sources) {
+    std::int64_t most = 2;
+    std::int64_t buffered = sources.is_direct() ? 0 : 1;
+    if (!tree_.is_binary()) {
+      for (const Id node : tree_.preorder()) {
+        most = std::max(most, static_cast<std::int64_t>(tree_.children(node).size()));
+        buffered = std::max(buffered, sources.buffered_children(node));
+      }
+    }
+    scores_.reserve(most);
+    log_p_.reserve(most);
+    vectors_.reserve(buffered * sources.depth());
+  }
+
+  // Asks for what a visit will read.
+  void expect(Id node) const {
+    if (!tree_.is_binary() || !sources_.is_direct()) return;
+    const auto row = sources_.nodes(&node, 1, nullptr);
+    const char* const p = static_cast<const char*>(row.data) + node * row.stride;
+    const std::int64_t bytes = sources_.depth() * static_cast<std::int64_t>(sizeof(T));
+    for (std::int64_t b = 0; b < std::min<std::int64_t>(bytes, kMostAhead); b += 64)
+      __builtin_prefetch(p + b);
+  }
+
+  // log p of each child, the node given.
+  const double* visit(std::int32_t row, Id node) {
+    double* const log_p = log_p_.get();
+    T* const scores = scores_.get();
+    if (tree_.is_binary()) {
+      score(row, node);
+      scores[1] = -scores[0];
+      sources_.kernels().log_sigmoid(scores, 2, scores, nullptr);
+      log_p[0] = static_cast<double>(scores[0]);
+      log_p[1] = static_cast<double>(scores[1]);
+      return log_p;
+    }
+    score(row, node);
+    const auto count = static_cast<std::int64_t>(tree_.children(node).size());
+    const std::int64_t target = kNoTarget;
+    kernels::RowLoss found;
+    softmax_.find(scores, 1, count, &target, &found);
+    for (std::int64_t c = 0; c < count; ++c) log_p[c] = softmax_.log_p(found, scores[c]);
+    return log_p;
+  }
+
+  // The code of a child with its probability.
+  std::int64_t draw(std::int32_t row, Id node, const kernels::RandomStream& random) {
+    const double uniform = baseline::uniforms(random, 0).first;
+    T* const scores = scores_.get();
+    score(row, node);
+    if (tree_.is_binary()) {
+      scores[1] = -scores[0];
+      T slopes[2];
+      sources_.kernels().log_sigmoid(scores, 2, scores, slopes);
+      return uniform < static_cast<double>(slopes[1]) ? 0 : 1;
+    }
+    const std::int64_t count[] = {static_cast<std::int64_t>(tree_.children(node).size())};
+    const std::int64_t stride[] = {static_cast<std::int64_t>(sizeof(T))};
+    const int axes[] = {0};
+    constexpr DType dtype = dtype_of_arithmetic<T>;
+    Options one_thread;
+    one_thread.max_threads = 1;
+    softmax({scores, dtype, count, stride}, {scores, dtype, count, stride}, axes, one_thread);
+    double sum = 0.0;
+    std::int64_t last = 0;  // that can be drawn
+    for (std::int64_t c = 0; c < count[0]; ++c) {
+      if (!(scores[c] > T(0))) continue;
+      last = c;
+      sum += static_cast<double>(scores[c]);
+      if (sum > uniform) break;
+    }
+    return last;
+  }
+
+ private:
+  static constexpr std::int64_t kMostAhead = 512;  // bytes
+
+  void score(std::int32_t row, Id node) {
+    if (!tree_.is_binary())
+      return softmax_.score(sources_.x(&row), 1, node, sources_.children(node, vectors_.get()),
+                            scores_.get());
+    kernels::ProductsJob job{};
+    job.a = sources_.x(&row);
+    job.b = sources_.nodes(&node, 1, vectors_.get());
+    job.rows = 1;
+    job.terms = 1;
+    job.length = sources_.depth();
+    job.out = scores_.get();
+    sources_.kernels().products(job);
+    if (sources_.node_bias() != nullptr) scores_.get()[0] += sources_.node_bias()[node];
+  }
+
+  const TreeSources<T>& sources_;
+  const Tree& tree_;
+  NodeSoftmax<T> softmax_;
+  Buffer<T> scores_;
+  Buffer<double> log_p_;
+  Buffer<T> vectors_;
+};
+
+}  // namespace fastsoftmax
