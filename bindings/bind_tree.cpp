@@ -37,10 +37,12 @@ Tree balanced(const py::object& num_leaves) {
       [leaves = read_int(num_leaves.ptr(), "num_leaves")] { return Tree::balanced(leaves); });
 }
 
-Tree from_parents(const Numbers& parents, const Numbers& codes, std::optional<bool> binary) {
-  return made([ids = span_of(parents), given = span_of(codes), binary] {
-    return Tree::from_parents(ids, binary, given);
-  });
+Tree from_parents(const Numbers& parents, const std::optional<Numbers>& codes,
+                  std::optional<bool> binary) {
+  std::optional<std::span<const std::int64_t>> given;
+  if (codes) given = span_of(*codes);
+  return made(
+      [ids = span_of(parents), given, binary] { return Tree::from_parents(ids, binary, given); });
 }
 
 Tree from_paths(const Numbers& nodes, const Numbers& codes, const Numbers& offsets) {

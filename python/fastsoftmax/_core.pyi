@@ -722,13 +722,14 @@ class _Mirostat:
     def reset(self) -> None: ...
 
 class _Tree:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...  # raises TypeError
     @staticmethod
     def huffman(counts: NDArray[np.int64]) -> _Tree: ...
     @staticmethod
     def balanced(num_leaves: SupportsIndex) -> _Tree: ...
     @staticmethod
     def from_parents(
-        parents: NDArray[np.int64], codes: NDArray[np.int64], binary: bool | None
+        parents: NDArray[np.int64], codes: NDArray[np.int64] | None, binary: bool | None
     ) -> _Tree: ...
     @staticmethod
     def from_paths(

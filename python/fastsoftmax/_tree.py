@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from . import _core, _tree_files
 from ._results import Paths
@@ -178,11 +178,7 @@ class Tree:
             children. True refuses other trees.
         """
         ids = _list_of_integers(parents, "parents")
-        given = np.empty(0, np.int64)
-        if codes is not None:
-            given = _list_of_integers(codes, "codes")
-            if given.size != ids.size:
-                raise ValueError(f"{ids.size} parents, but {given.size} codes")
+        given = None if codes is None else _list_of_integers(codes, "codes")
         return cls._of(_core._Tree.from_parents(ids, given, binary))
 
     @classmethod
@@ -255,9 +251,9 @@ class Tree:
         return self._tree.max_depth()
 
     @overload
-    def depth(self, leaf: SupportsIndex) -> int: ...
+    def depth(self, leaf: int | np.integer[Any]) -> int: ...
     @overload
-    def depth(self, leaf: Any) -> Any: ...
+    def depth(self, leaf: ArrayLike) -> Any: ...
     def depth(self, leaf: Any) -> Any:
         """Count the edges between the root and a leaf.
 
