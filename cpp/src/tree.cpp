@@ -6,17 +6,6 @@
 #include <utility>
 
 namespace fastsoftmax {
-namespace {
-
-// Without a cycle, more steps up than there are ids end at the root.
-Tree::Id on_a_cycle(Tree::Id id, std::int64_t leaves, const std::vector<Tree::Id>& parent) {
-  for (std::size_t step = 0; step < parent.size(); ++step)
-    id = static_cast<Tree::Id>(leaves + parent[static_cast<std::size_t>(id)]);
-  return id;
-}
-
-}  // namespace
-
 Tree::Tree(std::int64_t leaves, bool binary, Ids parent, Ids code)
     : binary_(binary),
       parent_(std::move(parent)),
@@ -72,14 +61,6 @@ void Tree::walk() {
     if (node == kNone) break;
     id = children(node)[index(next)];
   }
-  if (index(position) + preorder_.size() == parent_.size()) return;
-  const auto lost = [](const Ids& reached) {
-    return static_cast<Id>(std::ranges::find(reached, kNone) - reached.begin());
-  };
-  const Id start =
-      index(position) < leaf_at_.size() ? lost(leaf_position_) : leaves + lost(first_leaf_);
-  throw InvalidArgument("id " + std::to_string(on_a_cycle(start, leaves, parent_)) +
-                        " is on a cycle: the way up from it does not end at the root");
 }
 
 std::int64_t Tree::depth(std::int64_t leaf) const {

@@ -23,30 +23,43 @@ void check_ids(std::int64_t ids) {
     throw InvalidArgument("a tree has at most 2^31 - 1 ids, not " + std::to_string(ids));
 }
 
-// How many children each id has. Throws unless there is one root, and parents are ids.
-Ids children_of(Numbers parents) {
-  const std::int64_t ids = std::ssize(parents);
+// How many children each id has. Throws unless parents are ids.
+Ids count_children(Numbers parents) {
   Ids children(parents.size(), 0);
-  std::int64_t root = Tree::kNone;
-  for (std::int64_t id = 0; id < ids; ++id) {
-    const std::int64_t parent = parents[index(id)];
-    if (parent < -1 || parent >= ids)
+  for (std::size_t id = 0; id < parents.size(); ++id) {
+    if (parents[id] < -1 || parents[id] >= std::ssize(parents))
       throw InvalidArgument("the parent of id " + std::to_string(id) + " is " +
-                            std::to_string(parent) + ", which is none of the " +
-                            std::to_string(ids) + " ids");
-    if (parent != -1) {
-      ++children[index(parent)];
-    } else if (root == Tree::kNone) {
-      root = id;
-    } else {
-      throw InvalidArgument("ids " + std::to_string(root) + " and " + std::to_string(id) +
-                            " both have no parent, but a tree has one root");
+                            std::to_string(parents[id]) + ", which is none of the " +
+                            std::to_string(parents.size()) + " ids");
+    if (parents[id] >= 0) ++children[index(parents[id])];
+  }
+  return children;
+}
+
+// Takes away ids without children for as long as there are some: what stays is on cycles.
+void check_cycles(Numbers parents, Ids children) {
+  for (std::size_t start = 0; start < parents.size(); ++start) {
+    std::size_t id = start;
+    while (children[id] == 0) {
+      children[id] = Tree::kNone;  // gone
+      if (parents[id] < 0) break;
+      id = index(parents[id]);
+      --children[id];
     }
   }
-  if (root != Tree::kNone) return children;
-  std::int64_t id = 0;  // as many steps up as there are ids end on a cycle
-  for (std::int64_t step = 0; step < ids; ++step) id = parents[index(id)];
-  throw InvalidArgument("id " + std::to_string(id) + " is on a cycle, and no id is the root");
+  const auto left = std::ranges::find_if(children, [](Id count) { return count > 0; });
+  if (left != children.end())
+    throw InvalidArgument("id " + std::to_string(left - children.begin()) +
+                          " is on a cycle: parents lead from it back to it");
+}
+
+void check_root(Numbers parents) {
+  const auto root = std::ranges::find(parents, -1);
+  const auto other = std::find(root + 1, parents.end(), -1);
+  if (other != parents.end())
+    throw InvalidArgument("ids " + std::to_string(root - parents.begin()) + " and " +
+                          std::to_string(other - parents.begin()) +
+                          " both have no parent, but a tree has one root");
 }
 
 // Leaves, which must come first.
@@ -85,7 +98,7 @@ Ids codes_in_order(Numbers parents) {
 // The given ones, which must be 0 to m - 1, each once, among the m children of an id.
 Ids checked_codes(Numbers parents, Numbers given, const Ids& children) {
   if (given.size() != parents.size())
-    throw InvalidArgument(std::to_string(parents.size()) + " parents but " +
+    throw InvalidArgument(std::to_string(parents.size()) + " parents, but " +
                           std::to_string(given.size()) + " codes");
   Ids first(parents.size() + 1, 0);  // of the children of an id, where all stand side by side
   for (std::size_t id = 0; id < parents.size(); ++id) first[id + 1] = first[id] + children[id];
@@ -112,12 +125,14 @@ Ids checked_codes(Numbers parents, Numbers given, const Ids& children) {
 
 }  // namespace
 
-Tree Tree::from_parents(Numbers parents, std::optional<bool> binary, Numbers codes) {
+Tree Tree::from_parents(Numbers parents, std::optional<bool> binary, std::optional<Numbers> codes) {
   check_ids(std::ssize(parents));
-  const Ids children = children_of(parents);
+  const Ids children = count_children(parents);
+  check_cycles(parents, children);
+  check_root(parents);
   const std::int64_t leaves = count_leaves(children);
   const bool is_binary = check_binary(children, leaves, binary);
-  Ids code = codes.empty() ? codes_in_order(parents) : checked_codes(parents, codes, children);
+  Ids code = codes ? checked_codes(parents, *codes, children) : codes_in_order(parents);
   Ids nodes(parents.size(), kNone);
   for (std::size_t id = 0; id < parents.size(); ++id)
     if (parents[id] >= 0) nodes[id] = static_cast<Id>(parents[id] - leaves);

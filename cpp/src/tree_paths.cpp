@@ -18,7 +18,7 @@ std::string text(std::int64_t number) { return std::to_string(number); }
 
 void check_offsets(Numbers nodes, Numbers codes, Numbers offsets) {
   if (nodes.size() != codes.size())
-    throw InvalidArgument("paths have " + text(std::ssize(nodes)) + " nodes but " +
+    throw InvalidArgument("paths have " + text(std::ssize(nodes)) + " nodes, but " +
                           text(std::ssize(codes)) + " codes");
   if (offsets.size() < 2) throw InvalidArgument("a tree needs at least one leaf");
   if (!std::ranges::is_sorted(offsets) || offsets.front() != 0 ||

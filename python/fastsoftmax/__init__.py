@@ -48,6 +48,7 @@ from ._results import (
     LinearCrossEntropy,
     LinearGradients,
     LinearTopK,
+    Paths,
     SampleResult,
     SoftmaxStats,
     SoftmaxTopK,
@@ -55,6 +56,7 @@ from ._results import (
     TopK,
 )
 from ._threads import register_threadpoolctl, threads
+from ._tree import Tree
 from ._tune import Tuning, reset_tuning, tune
 
 __version__ = version()
@@ -66,12 +68,14 @@ __all__ = [
     "LinearGradients",
     "LinearTopK",
     "Mirostat",
+    "Paths",
     "Plan",
     "SampleResult",
     "SoftmaxStats",
     "SoftmaxTopK",
     "SoftmaxTopKLogsumexp",
     "TopK",
+    "Tree",
     "Tuning",
     "__version__",
     "caches",

@@ -87,3 +87,11 @@ class LinearTopK(NamedTuple):
     values: Any
     indices: Any
     logsumexp: Any
+
+
+class Paths(NamedTuple):
+    """The result of `Tree.paths`: inner nodes and codes of leaf i from offsets[i] on."""
+
+    nodes: Any
+    codes: Any
+    offsets: Any

@@ -165,6 +165,9 @@ n: fs.GumbelTopK = fs.gumbel_topk(half, 2, row_ids=[3])
 o: NDArray[np.float64] = fs.Mirostat(3.0, seed=1).mu
 p: NDArray[np.float16] = fs.softmax_backward(half, half, None, temperature=[2.0])
 q: NDArray[np.float16] = fs.log_softmax_backward([1.0], [0.0], out=half)
+r: fs.Tree = fs.Tree.from_parents([2, 2, -1], binary=True)
+s: int = fs.Tree.huffman(whole).depth(1)
+t: NDArray[np.int64] = r.depth(whole)
 with fs.threads(2):
     pass
 """
@@ -190,12 +193,14 @@ fs.gumbel_topk([1.0])
 fs.Mirostat("high")
 fs.softmax_backward([1.0])
 fs.log_softmax_backward([1.0], [0.0], where=[True])
+fs.Tree.balanced("3")
+fs.Tree.from_parents([-1], None, True)
 """
 
 
 def test_a_type_checker_accepts_good_calls_and_refuses_bad_ones(tmp_path):
     api = pytest.importorskip("mypy.api")
-    for name, text, wrong in (("use.py", USE, []), ("misuse.py", MISUSE, list(range(4, 23)))):
+    for name, text, wrong in (("use.py", USE, []), ("misuse.py", MISUSE, list(range(4, 25)))):
         path = tmp_path / name
         path.write_text(text)
         cache = str(tmp_path / "cache")

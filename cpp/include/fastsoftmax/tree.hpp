@@ -45,11 +45,11 @@ class Tree {
 
   // parents[id] is the id of the parent, -1 for the one root. Ids that are nobody's parent are the
   // leaves, and come first. codes[id] is 0 to m - 1 among m children, and not looked at for the
-  // root; where empty, children are in the order of ids. `binary`: whether the tree is one; where
+  // root; where absent, children are in the order of ids. `binary`: whether the tree is one; where
   // absent, it is if every inner node has two children.
   static Tree from_parents(std::span<const std::int64_t> parents,
                            std::optional<bool> binary = std::nullopt,
-                           std::span<const std::int64_t> codes = {});
+                           std::optional<std::span<const std::int64_t>> codes = std::nullopt);
   // The way from the root to leaf i: entries offsets[i] to offsets[i + 1] - 1 are the inner nodes
   // that are passed, the root first, and the codes, 0 or 1, that are taken there. Binary; nodes
   // keep their numbers, which are 0 to leaves - 2.
@@ -100,7 +100,7 @@ class Tree {
  private:
   using Ids = std::vector<Id>;
 
-  // Parent and code of each id. Throws where some ids do not hang on the root.
+  // Parent and code of each id, which have been checked.
   Tree(std::int64_t leaves, bool binary, Ids parent, Ids code);
 
   void list_children();

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 import stat
 import warnings
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from fastsoftmax._cli._common import CommandError, one_line, os_reason, readable
+from fastsoftmax._files import new_file
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -169,17 +169,13 @@ def _reserve(file: BinaryIO, total: int) -> None:
 def new_output(
     target: Path, dtype: np.dtype[Any], shape: tuple[int, ...], fortran_order: bool
 ) -> Iterator[Array]:
-    """Map a new .npy file to be filled; it takes the name `target` when the block ends well.
-
-    Until then it has a temporary name in the same directory, and whatever makes the block fail
-    removes it. Space for the whole file is reserved first.
+    """Map a `new_file` to be filled. Space for the whole of it is reserved first.
 
     Raises
     ------
     OSError
         When the file cannot be created, there is too little space, or writing fails.
     """
-    partial = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.partial")
     count = dtype.itemsize
     for length in shape:
         count *= length
@@ -188,26 +184,17 @@ def new_output(
         raise OSError(
             errno.ENOSPC, f"no space left: needs {readable(count)}, {readable(disk.free)} free"
         )
-    mode = stat.S_IMODE(os.stat(target).st_mode) if target.exists() else None
-    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(descriptor, "r+b") as file:
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            header = {
-                "descr": npy.dtype_to_descr(dtype),
-                "fortran_order": fortran_order,
-                "shape": shape,
-            }
-            npy.write_array_header_1_0(file, header)
-            file.flush()
-            offset = file.tell()
-            _reserve(file, offset + count)
-            order = "F" if fortran_order else "C"
-            array = np.memmap(partial, dtype, "r+", offset, shape, order)  # type: ignore[call-overload]
-            yield np.asarray(array)
-            array.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(target) as file:
+        header = {
+            "descr": npy.dtype_to_descr(dtype),
+            "fortran_order": fortran_order,
+            "shape": shape,
+        }
+        npy.write_array_header_1_0(file, header)
+        file.flush()
+        offset = file.tell()
+        _reserve(file, offset + count)
+        order = "F" if fortran_order else "C"
+        array = np.memmap(file, dtype, "r+", offset, shape, order)  # type: ignore[call-overload]
+        yield np.asarray(array)
+        array.flush()
