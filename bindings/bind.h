@@ -6,6 +6,7 @@
 namespace fastsoftmax::python {
 
 void register_softmax(pybind11::module_& module);
+void register_sparse_rows(pybind11::module_& module);
 void register_stats(pybind11::module_& module);
 void register_backward(pybind11::module_& module);
 void register_cross_entropy(pybind11::module_& module);

@@ -54,6 +54,7 @@ from ._results import (
     SoftmaxTopKLogsumexp,
     TopK,
 )
+from ._sparse_rows import SparseRows
 from ._threads import register_threadpoolctl, threads
 from ._tune import Tuning, reset_tuning, tune
 
@@ -71,6 +72,7 @@ __all__ = [
     "SoftmaxStats",
     "SoftmaxTopK",
     "SoftmaxTopKLogsumexp",
+    "SparseRows",
     "TopK",
     "Tuning",
     "__version__",

@@ -17,6 +17,7 @@ from ._results import (
     SoftmaxTopKLogsumexp,
     TopK,
 )
+from ._sparse_rows import SparseRows
 
 class _SupportsDLPack(Protocol):
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -554,6 +555,8 @@ def merge_shards(
     z_loss: float = 0.0,
     reduction: _Reduction = "mean",
 ) -> LinearCrossEntropy: ...
+def _add_rows(W: _Array, ids: _Array, values: _Array, alpha: float) -> Any: ...
+def _coalesce_rows(ids: _Array, values: _Array, num_rows: SupportsIndex) -> SparseRows: ...
 @overload
 def softmax_topk(
     x: _Array,
