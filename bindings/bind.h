@@ -6,9 +6,11 @@
 namespace fastsoftmax::python {
 
 void register_softmax(pybind11::module_& module);
+void register_sparse_rows(pybind11::module_& module);
 void register_stats(pybind11::module_& module);
 void register_backward(pybind11::module_& module);
 void register_cross_entropy(pybind11::module_& module);
+void register_hierarchical_softmax(pybind11::module_& module);
 void register_linear(pybind11::module_& module);
 void register_linear_cross_entropy(pybind11::module_& module);
 void register_topk(pybind11::module_& module);

@@ -53,14 +53,7 @@ LinearArguments::LinearArguments(PyObject* x, PyObject* weights, PyObject* bias)
 
 py::object LinearArguments::new_array(std::initializer_list<std::int64_t> shape, DType dtype,
                                       ArrayView& view) const {
-  view.dtype = dtype;
-  view.byteswapped = false;
-  view.writeable = true;
-  view.ndim = static_cast<int>(shape.size());
-  std::copy(shape.begin(), shape.end(), view.shape.begin());
-  std::int64_t step = itemsize(dtype);
-  for (std::size_t d = shape.size(); d-- > 0; step *= view.shape[d]) view.strides[d] = step;
-  return new_result(x_, view);
+  return new_dense_result(x_, shape, dtype, view);
 }
 
 }  // namespace fastsoftmax::python

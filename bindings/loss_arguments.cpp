@@ -4,8 +4,6 @@
 
 namespace fastsoftmax::python {
 
-namespace {
-
 Reduction read_reduction(PyObject* object) {
   const std::string_view text = read_text(object, "reduction", "mean");
   if (text == "mean") return Reduction::mean;
@@ -14,8 +12,6 @@ Reduction read_reduction(PyObject* object) {
   throw py::value_error("reduction must be 'mean', 'sum' or 'none', not '" + std::string(text) +
                         "'");
 }
-
-}  // namespace
 
 double read_number(PyObject* object, const char* name) {
   double number = 0.0;

@@ -9,6 +9,8 @@
 
 namespace fastsoftmax::python {
 
+// Throws TypeError, ValueError.
+Reduction read_reduction(PyObject* object);
 // Throws TypeError for an array.
 double read_number(PyObject* object, const char* name);
 

@@ -21,9 +21,11 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   python::register_cross_entropy(module);
   python::register_linear(module);
   python::register_linear_cross_entropy(module);
+  python::register_hierarchical_softmax(module);
   python::register_topk(module);
   python::register_stats(module);
   python::register_sampling(module);
+  python::register_sparse_rows(module);
   python::register_runtime(module);
   python::register_tree(module);
   python::register_tune(module);

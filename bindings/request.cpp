@@ -26,6 +26,18 @@ py::array new_result(const Operand& x, ArrayView& result, std::span<const bool> 
   return new_array(dtype, result, dropped);
 }
 
+py::object new_dense_result(const Operand& x, std::initializer_list<std::int64_t> shape,
+                            DType dtype, ArrayView& result) {
+  result.dtype = dtype;
+  result.byteswapped = false;
+  result.writeable = true;
+  result.ndim = static_cast<int>(shape.size());
+  std::copy(shape.begin(), shape.end(), result.shape.begin());
+  std::int64_t step = itemsize(dtype);
+  for (std::size_t d = shape.size(); d-- > 0; step *= result.shape[d]) result.strides[d] = step;
+  return new_result(x, result);
+}
+
 py::object hand_back_output(const Operand& output) {
   if (output.source == Source::tensor) {
     py::module_::import("fastsoftmax._interop").attr("written")(output.object);

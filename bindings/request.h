@@ -3,6 +3,8 @@
 
 #include <pybind11/numpy.h>
 
+#include <initializer_list>
+
 #include "arguments.h"
 #include "fastsoftmax/softmax.hpp"
 
@@ -20,6 +22,10 @@ py::object hand_back(const Operand& x, const py::object& result, DType dtype, bo
 // A new array for a result for the operand x that is laid out as `result`, without the axes marked
 // in `dropped`; sets result.data.
 py::array new_result(const Operand& x, ArrayView& result, std::span<const bool> dropped = {});
+
+// Likewise, dense in C order.
+py::object new_dense_result(const Operand& x, std::initializer_list<std::int64_t> shape,
+                            DType dtype, ArrayView& result);
 
 // The caller's output, now that it has been written.
 py::object hand_back_output(const Operand& output);

@@ -40,9 +40,12 @@ from ._core import (
     use_isa,
     version,
 )
+from ._class_softmax import ClassSoftmax
+from ._hierarchical_softmax import HierarchicalSoftmax
 from ._mirostat import Mirostat
 from ._plan import Plan
 from ._results import (
+    ClassLoss,
     CrossEntropy,
     GumbelTopK,
     LinearCrossEntropy,
@@ -54,7 +57,12 @@ from ._results import (
     SoftmaxTopK,
     SoftmaxTopKLogsumexp,
     TopK,
+    TreeLoss,
+    TreeLossBias,
+    TreeTopK,
+    TreeTopKVisited,
 )
+from ._sparse_rows import SparseRows
 from ._threads import register_threadpoolctl, threads
 from ._tree import Tree
 from ._tune import Tuning, reset_tuning, tune
@@ -62,8 +70,11 @@ from ._tune import Tuning, reset_tuning, tune
 __version__ = version()
 
 __all__ = [
+    "ClassLoss",
+    "ClassSoftmax",
     "CrossEntropy",
     "GumbelTopK",
+    "HierarchicalSoftmax",
     "LinearCrossEntropy",
     "LinearGradients",
     "LinearTopK",
@@ -74,8 +85,13 @@ __all__ = [
     "SoftmaxStats",
     "SoftmaxTopK",
     "SoftmaxTopKLogsumexp",
+    "SparseRows",
     "TopK",
     "Tree",
+    "TreeLoss",
+    "TreeLossBias",
+    "TreeTopK",
+    "TreeTopKVisited",
     "Tuning",
     "__version__",
     "caches",

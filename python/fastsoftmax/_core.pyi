@@ -17,6 +17,7 @@ from ._results import (
     SoftmaxTopKLogsumexp,
     TopK,
 )
+from ._sparse_rows import SparseRows
 
 class _SupportsDLPack(Protocol):
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -554,6 +555,29 @@ def merge_shards(
     z_loss: float = 0.0,
     reduction: _Reduction = "mean",
 ) -> LinearCrossEntropy: ...
+def _add_rows(W: _Array, ids: _Array, values: _Array, alpha: float) -> Any: ...
+def _coalesce_rows(ids: _Array, values: _Array, num_rows: SupportsIndex) -> SparseRows: ...
+def _tree_loss(
+    tree: _Tree,
+    arrays: tuple[Any, ...],
+    targets: _Array,
+    reduction: str,
+    ignore_index: SupportsIndex,
+    grad_out: _Array | None,
+    need_grad: bool,
+) -> tuple[Any, ...]: ...
+def _tree_log_prob(tree: _Tree, arrays: tuple[Any, ...], ids: _Array | None) -> Any: ...
+def _tree_topk(
+    tree: _Tree,
+    arrays: tuple[Any, ...],
+    k: SupportsIndex,
+    min_log_prob: float,
+    beam: SupportsIndex | None,
+) -> tuple[Any, Any, Any]: ...
+def _tree_sample(
+    tree: _Tree, arrays: tuple[Any, ...], seed: Any, position: SupportsIndex
+) -> Any: ...
+def _frequency_classes(counts: NDArray[np.int64], classes: SupportsIndex) -> NDArray[np.int64]: ...
 @overload
 def softmax_topk(
     x: _Array,

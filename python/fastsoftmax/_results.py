@@ -95,3 +95,46 @@ class Paths(NamedTuple):
     nodes: Any
     codes: Any
     offsets: Any
+
+
+class TreeLoss(NamedTuple):
+    """The result of a loss over a tree with gradients; of weights as `SparseRows`."""
+
+    loss: Any
+    grad_x: Any
+    grad_weights: Any
+
+
+class TreeLossBias(NamedTuple):
+    """The result of a loss over a tree with a bias, with gradients."""
+
+    loss: Any
+    grad_x: Any
+    grad_weights: Any
+    grad_bias: Any
+
+
+class ClassLoss(NamedTuple):
+    """The result of `ClassSoftmax.loss` with gradients; those of weights are `SparseRows`."""
+
+    loss: Any
+    grad_x: Any
+    grad_class_weights: Any
+    grad_weights: Any
+    grad_class_bias: Any
+    grad_bias: Any
+
+
+class TreeTopK(NamedTuple):
+    """The most probable leaves: logarithms of probabilities, and which leaves they are."""
+
+    values: Any
+    indices: Any
+
+
+class TreeTopKVisited(NamedTuple):
+    """The same, and how many inner nodes were looked at for each row."""
+
+    values: Any
+    indices: Any
+    visited: Any
