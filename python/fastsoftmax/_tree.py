@@ -169,8 +169,8 @@ class Tree:
 
         Notes
         -----
-        The tree and the vectors of a gensim model ``Word2Vec(..., hs=1)``, whose probabilities
-        are those of this library, are::
+        The tree and the vectors of a gensim model ``Word2Vec(..., hs=1)``, which has the same
+        convention of codes, are::
 
             wv = model.wv
             tree = Tree.from_paths(
