@@ -6,11 +6,12 @@
 #include <utility>
 
 namespace fastsoftmax {
+
 Tree::Tree(std::int64_t leaves, bool binary, Ids parent, Ids code)
     : binary_(binary),
       parent_(std::move(parent)),
       code_(std::move(code)),
-      leaf_position_(index(leaves), kNone),
+      leaf_position_(index(leaves)),
       leaf_at_(index(leaves)) {
   list_children();
   walk();
@@ -32,7 +33,7 @@ void Tree::list_children() {
 void Tree::walk() {
   const auto leaves = static_cast<Id>(num_leaves());
   const std::size_t nodes = first_child_.size() - 1;
-  first_leaf_.resize(nodes, kNone);
+  first_leaf_.resize(nodes);
   end_leaf_.resize(nodes);
   node_depth_.resize(nodes);
   preorder_.reserve(nodes);

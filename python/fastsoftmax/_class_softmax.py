@@ -12,7 +12,8 @@ from . import _core
 from ._hierarchical_softmax import _flat, _Reduction, _with_shape
 from ._results import ClassLoss, TreeTopK
 from ._sparse_rows import SparseRows
-from ._tree import Tree, _list_of_integers
+from ._tree import Tree
+from ._tree_arguments import list_of_integers
 
 
 class ClassSoftmax:
@@ -57,7 +58,7 @@ class ClassSoftmax:
     __slots__ = ("_class_of", "_tree")
 
     def __init__(self, class_of: Any) -> None:
-        labels = _list_of_integers(class_of, "class_of").copy()
+        labels = list_of_integers(class_of, "class_of").copy()
         labels.flags.writeable = False
         self._tree = Tree.from_clusters(labels)
         self._class_of = labels
@@ -90,7 +91,7 @@ class ClassSoftmax:
         least where ``n(r) = 1 / sqrt(p(r))``. So each class gets the same share of
         ``sum_r sqrt(p(r))``, which is also the best number of classes.
         """
-        words = _list_of_integers(counts, "counts")
+        words = list_of_integers(counts, "counts")
         if classes is not None and not 1 <= index(classes) <= words.size:
             raise ValueError(f"classes must be in [1, {words.size}], got {classes}")
         return cls(_core._frequency_classes(words, 0 if classes is None else classes))
@@ -233,6 +234,9 @@ class ClassSoftmax:
         *,
         position: SupportsIndex = 0,
     ) -> Any:
-        """Draw a word for each row: a class, then one of its words. As `HierarchicalSoftmax.sample`."""
+        """Draw a word for each row, a class and then one of its words.
+
+        Arguments and result as for `HierarchicalSoftmax.sample`.
+        """
         arrays = self._arrays(x, class_weights, weights, class_bias, bias)
         return _core._tree_sample(self._tree._tree, arrays, seed, position)

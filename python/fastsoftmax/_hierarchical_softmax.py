@@ -87,7 +87,7 @@ class HierarchicalSoftmax:
         return self._tree
 
     def _arrays(self, x: Any, node_weights: Any, node_bias: Any) -> tuple[Any, ...]:
-        """What the core takes: vectors and biases of inner nodes, and of leaves."""
+        """Lay out arrays as the core takes them: of inner nodes, and of leaves."""
         weights = _with_shape(node_weights)
         rows = self._tree.num_weights
         if len(weights.shape) != 2 or weights.shape[0] != rows:

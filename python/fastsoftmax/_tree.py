@@ -9,68 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core, _tree_files
 from ._results import Paths
-
-
-def _integers(values: Any, name: str) -> NDArray[np.int64]:
-    """`values` as int64, of any shape. An empty list is one of integers."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a MaskedArray, whose mask would be ignored; pass {name}.data")
-    array = np.asarray(values)
-    if array.size > 0 and array.dtype.kind not in "iu":
-        if array.dtype.kind == "O" and all(isinstance(value, int) for value in array.flat):
-            raise ValueError(f"{name} must fit in 64 bits")
-        raise TypeError(f"{name} must be integers, not {array.dtype}")
-    if array.dtype == np.uint64 and array.size > 0 and array.max() >= 2**63:
-        raise ValueError(f"{name} must be below 2**63, got {array.max()}")
-    return array.astype(np.int64, order="C", copy=False)
-
-
-def _list_of_integers(values: Any, name: str) -> NDArray[np.int64]:
-    array = _integers(values, name)
-    if array.ndim != 1:
-        raise ValueError(f"{name} must have 1 dimension, not shape {array.shape}")
-    return array
-
-
-def _flat_paths(paths: Any, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Concatenate the entries of all leaves, and count those of each."""
-    if isinstance(paths, np.ndarray) and paths.dtype != object:
-        array = _integers(paths, name)
-        if array.ndim != 2:
-            raise ValueError(
-                f"{name} must have 2 dimensions or come with offsets, not {array.ndim}"
-            )
-        return array.ravel(), np.full(array.shape[0], array.shape[1])
-    rows = [_list_of_integers(path, f"{name}[{leaf}]") for leaf, path in enumerate(paths)]
-    lengths = np.array([row.size for row in rows], np.int64)
-    return np.concatenate([*rows, np.empty(0, np.int64)]), lengths
-
-
-def _read_paths(
-    nodes: Any, codes: Any
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Flat nodes, codes and offsets, without what is behind the ends of paths."""
-    flat_nodes, node_lengths = _flat_paths(nodes, "nodes")
-    flat_codes, code_lengths = _flat_paths(codes, "codes")
-    if node_lengths.size != code_lengths.size:
-        raise ValueError(f"nodes of {node_lengths.size} leaves, but codes of {code_lengths.size}")
-    if (node_lengths != code_lengths).any():
-        leaf = int(np.argmax(node_lengths != code_lengths))
-        raise ValueError(
-            f"the path of leaf {leaf} has {node_lengths[leaf]} nodes, "
-            f"but {code_lengths[leaf]} codes"
-        )
-    inside = flat_nodes != -1
-    leaf_of = np.repeat(np.arange(node_lengths.size), node_lengths)
-    resumed = inside[1:] & ~inside[:-1] & (leaf_of[1:] == leaf_of[:-1])
-    if resumed.any():
-        leaf = int(leaf_of[int(np.argmax(resumed))])
-        raise ValueError(f"the path of leaf {leaf} has a -1 before its end")
-    if (flat_codes[~inside] != -1).any():
-        leaf = int(leaf_of[~inside][int(np.argmax(flat_codes[~inside] != -1))])
-        raise ValueError(f"the path of leaf {leaf} has more codes than nodes")
-    lengths = np.bincount(leaf_of[inside], minlength=node_lengths.size)
-    return flat_nodes[inside], flat_codes[inside], np.concatenate([[0], np.cumsum(lengths)])
+from ._tree_arguments import integers, list_of_integers, read_paths
 
 
 class Tree:
@@ -102,8 +41,7 @@ class Tree:
     Notes
     -----
     Time and memory are linear in the number of ids, of which there are at most ``2**31 - 1``,
-    whatever the depth. What makes a tree raises ValueError for input that makes none, and names
-    what is wrong with it; TypeError for elements that are not integers.
+    whatever the depth.
 
     References
     ----------
@@ -145,6 +83,13 @@ class Tree:
             How often each class occurs, in any order, zeros included. Not negative; the sum is
             below ``2**63``.
 
+        Raises
+        ------
+        ValueError
+            For negative counts, a sum that is too large, no count, an array of another shape.
+        TypeError
+            For elements that are not integers.
+
         Notes
         -----
         The mean depth is at most one bit above the entropy of the counts. Of the codes that
@@ -152,13 +97,20 @@ class Tree:
         order of (depth, id) take places from left to right, and of equal counts the first has
         the smallest depth. Inner nodes are numbered depth-first, from the root, node 0.
         """
-        return cls._of(_core._Tree.huffman(_list_of_integers(counts, "counts")))
+        return cls._of(_core._Tree.huffman(list_of_integers(counts, "counts")))
 
     @classmethod
     def balanced(cls, num_leaves: SupportsIndex) -> Tree:
         """Binary tree whose leaves have depths that differ by one at most, in order.
 
         Inner nodes are numbered depth-first, from the root, node 0.
+
+        Raises
+        ------
+        ValueError
+            For a number below 1 or above ``2**30``.
+        TypeError
+            For anything but an int.
         """
         return cls._of(_core._Tree.balanced(num_leaves))
 
@@ -176,9 +128,18 @@ class Tree:
         binary : bool, optional
             Whether the tree is binary (see `Tree`). Default: it is if every inner node has two
             children. True refuses other trees.
+
+        Raises
+        ------
+        ValueError
+            For parents that are no ids, cycles, no root or several, leaves that do not come first,
+            codes that are not 0 to m - 1 once each, and nodes that have not two children where
+            `binary` is True. The message names an id.
+        TypeError
+            For elements that are not integers.
         """
-        ids = _list_of_integers(parents, "parents")
-        given = None if codes is None else _list_of_integers(codes, "codes")
+        ids = list_of_integers(parents, "parents")
+        given = None if codes is None else list_of_integers(codes, "codes")
         return cls._of(_core._Tree.from_parents(ids, given, binary))
 
     @classmethod
@@ -196,10 +157,20 @@ class Tree:
             Leaf i has entries ``offsets[i]`` to ``offsets[i + 1] - 1`` of flat `nodes` and
             `codes`. ``Tree.from_paths(*tree.paths())`` is `tree`.
 
+        Raises
+        ------
+        ValueError
+            For leaves without a path, nodes and codes of different lengths, other codes than 0 and
+            1, nodes out of range, leaves of the same path, a path that is the beginning of another,
+            a node that is reached in two ways, and a code that no path takes. The message names a
+            leaf or a node.
+        TypeError
+            For elements that are not integers.
+
         Notes
         -----
-        The tree and the vectors of a gensim model ``Word2Vec(..., hs=1)``, whose probabilities
-        are those of this library, are::
+        The tree and the vectors of a gensim model ``Word2Vec(..., hs=1)``, which has the same
+        convention of codes, are::
 
             wv = model.wv
             tree = Tree.from_paths(
@@ -209,12 +180,12 @@ class Tree:
             node_weights = model.syn1[: tree.num_nodes]
         """
         if offsets is None:
-            flat = _read_paths(nodes, codes)
+            flat = read_paths(nodes, codes)
         else:
             flat = (
-                _list_of_integers(nodes, "nodes"),
-                _list_of_integers(codes, "codes"),
-                _list_of_integers(offsets, "offsets"),
+                list_of_integers(nodes, "nodes"),
+                list_of_integers(codes, "codes"),
+                list_of_integers(offsets, "offsets"),
             )
         return cls._of(_core._Tree.from_paths(*flat))
 
@@ -227,8 +198,15 @@ class Tree:
         labels : array_like of int, shape (V,)
             The cluster of each leaf, 0 to C - 1, none of them empty. Cluster c becomes inner
             node c, the root inner node C.
+
+        Raises
+        ------
+        ValueError
+            For negative labels, and a cluster that is empty.
+        TypeError
+            For elements that are not integers.
         """
-        return cls._of(_core._Tree.from_clusters(_list_of_integers(labels, "labels")))
+        return cls._of(_core._Tree.from_clusters(list_of_integers(labels, "labels")))
 
     @property
     def num_leaves(self) -> int:
@@ -271,7 +249,7 @@ class Tree:
         IndexError
             For a leaf that is not in 0 to ``num_leaves - 1``.
         """
-        leaves = _integers(leaf, "leaf")
+        leaves = integers(leaf, "leaf")
         depths = self._tree.depths(leaves.ravel())
         return int(depths[0]) if leaves.ndim == 0 else depths.reshape(leaves.shape)
 

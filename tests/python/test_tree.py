@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import heapq
 import pickle
 import subprocess
@@ -65,6 +66,35 @@ def test_huffman_is_optimal_and_near_the_entropy(rng, scale):
         if counts.any():
             mean = cost / counts.sum()
             assert entropy(counts) - 1e-9 <= mean <= entropy(counts) + 1 + 1e-9
+
+
+@functools.cache
+def least_depth(nodes):
+    """The smallest greatest depth that Huffman's algorithm can give, whichever of equals it takes.
+
+    `nodes` are sorted pairs of count and depth below.
+    """
+    if len(nodes) == 1:
+        return nodes[0][1]
+    second = nodes[1][0]
+    smallest = {nodes[0]} if nodes[0][0] < second else {n for n in nodes if n[0] == second}
+    found = []
+    for a in smallest:
+        rest = list(nodes)
+        rest.remove(a)
+        for b in {n for n in rest if n[0] == second}:
+            others = rest.copy()
+            others.remove(b)
+            merged = (a[0] + b[0], max(a[1], b[1]) + 1)
+            found.append(least_depth(tuple(sorted([*others, merged]))))
+    return min(found)
+
+
+def test_huffman_has_the_smallest_greatest_depth(rng):
+    for _ in range(200):
+        counts = rng.integers(1, 6, rng.integers(1, 10)).tolist()
+        nodes = tuple(sorted((count, 0) for count in counts))
+        assert fs.Tree.huffman(counts).max_depth == least_depth(nodes)
 
 
 def test_descending_counts_keep_the_order_of_leaves():

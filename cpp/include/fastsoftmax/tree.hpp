@@ -26,8 +26,8 @@
 
 namespace fastsoftmax {
 
-// Immutable. What makes one throws InvalidArgument where its input makes no tree, naming the first
-// id, leaf or node that is wrong, or has more than 2^31 - 1 ids, and std::bad_alloc.
+// Immutable. What makes one throws InvalidArgument, which names an id, leaf or node that is wrong,
+// where its input makes no tree or one of more than 2^31 - 1 ids, and std::bad_alloc.
 class Tree {
  public:
   using Id = std::int32_t;
