@@ -51,8 +51,8 @@ LinearArguments::LinearArguments(PyObject* x, PyObject* weights, PyObject* bias)
   layer_.matmul = matmul_.matmul();
 }
 
-py::object LinearArguments::new_array(std::initializer_list<std::int64_t> shape, DType dtype,
-                                      ArrayView& view) const {
+py::object new_dense_result(const Operand& x, std::initializer_list<std::int64_t> shape,
+                            DType dtype, ArrayView& view) {
   view.dtype = dtype;
   view.byteswapped = false;
   view.writeable = true;
@@ -60,7 +60,7 @@ py::object LinearArguments::new_array(std::initializer_list<std::int64_t> shape,
   std::copy(shape.begin(), shape.end(), view.shape.begin());
   std::int64_t step = itemsize(dtype);
   for (std::size_t d = shape.size(); d-- > 0; step *= view.shape[d]) view.strides[d] = step;
-  return new_result(x_, view);
+  return new_result(x, view);
 }
 
 }  // namespace fastsoftmax::python
