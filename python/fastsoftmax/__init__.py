@@ -40,9 +40,12 @@ from ._core import (
     use_isa,
     version,
 )
+from ._adaptive_softmax import AdaptiveCost, AdaptiveSoftmax
 from ._mirostat import Mirostat
 from ._plan import Plan
 from ._results import (
+    AdaptiveLoss,
+    AdaptiveWeights,
     CrossEntropy,
     GumbelTopK,
     LinearCrossEntropy,
@@ -60,6 +63,10 @@ from ._tune import Tuning, reset_tuning, tune
 __version__ = version()
 
 __all__ = [
+    "AdaptiveCost",
+    "AdaptiveLoss",
+    "AdaptiveSoftmax",
+    "AdaptiveWeights",
     "CrossEntropy",
     "GumbelTopK",
     "LinearCrossEntropy",
