@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 from . import _core
+from ._adaptive_layout import AdaptiveCost
+from ._adaptive_softmax import AdaptiveSoftmax
 from ._core import (
     caches,
     compiler,
@@ -40,7 +42,6 @@ from ._core import (
     use_isa,
     version,
 )
-from ._adaptive_softmax import AdaptiveCost, AdaptiveSoftmax
 from ._mirostat import Mirostat
 from ._plan import Plan
 from ._results import (
