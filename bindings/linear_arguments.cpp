@@ -51,9 +51,4 @@ LinearArguments::LinearArguments(PyObject* x, PyObject* weights, PyObject* bias)
   layer_.matmul = matmul_.matmul();
 }
 
-py::object LinearArguments::new_array(std::initializer_list<std::int64_t> shape, DType dtype,
-                                      ArrayView& view) const {
-  return new_dense_result(x_, shape, dtype, view);
-}
-
 }  // namespace fastsoftmax::python

@@ -38,9 +38,10 @@ class LinearArguments {
   std::int64_t classes() const { return weights_.view.shape[0]; }
   std::int64_t depth() const { return x_.view.shape[1]; }
 
-  // A new array, dense in C order, for what belongs with x.
   py::object new_array(std::initializer_list<std::int64_t> shape, DType dtype,
-                       ArrayView& view) const;
+                       ArrayView& view) const {
+    return new_dense_result(x_, shape, dtype, view);
+  }
   // As the caller gets it: of the kind of x.
   py::object give(const py::object& array, DType dtype, bool scalar = false) const {
     return hand_back(x_, array, dtype, scalar);

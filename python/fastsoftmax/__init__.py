@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 
 from . import _core
+from ._adaptive_layout import AdaptiveCost
+from ._adaptive_softmax import AdaptiveSoftmax
+from ._class_softmax import ClassSoftmax
 from ._core import (
     caches,
     compiler,
@@ -40,11 +43,12 @@ from ._core import (
     use_isa,
     version,
 )
-from ._class_softmax import ClassSoftmax
 from ._hierarchical_softmax import HierarchicalSoftmax
 from ._mirostat import Mirostat
 from ._plan import Plan
 from ._results import (
+    AdaptiveLoss,
+    AdaptiveWeights,
     ClassLoss,
     CrossEntropy,
     GumbelTopK,
@@ -70,6 +74,10 @@ from ._tune import Tuning, reset_tuning, tune
 __version__ = version()
 
 __all__ = [
+    "AdaptiveCost",
+    "AdaptiveLoss",
+    "AdaptiveSoftmax",
+    "AdaptiveWeights",
     "ClassLoss",
     "ClassSoftmax",
     "CrossEntropy",
