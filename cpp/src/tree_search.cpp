@@ -166,6 +166,7 @@ template <class T>
 void search_tree(const TreeSources<T>& sources, const TreeTopK& topk) {
   std::vector<Search<T>> workers;
   const int threads = threads_of(sources.rows(), sources.threads());
+  workers.reserve(static_cast<std::size_t>(threads));
   for (int w = 0; w < threads; ++w) workers.emplace_back(sources, topk);
   for_each_row(sources, workers, [](Search<T>& search, std::int64_t r) { search.row(r); });
 }
@@ -177,6 +178,7 @@ void sample_tree(const TreeSources<T>& sources, std::uint64_t seed, std::uint32_
   const auto first_node = static_cast<Tree::Id>(tree.num_leaves());
   std::vector<TreeStep<T>> workers;
   const int threads = threads_of(sources.rows(), sources.threads());
+  workers.reserve(static_cast<std::size_t>(threads));
   for (int w = 0; w < threads; ++w) workers.emplace_back(sources);
   for_each_row(sources, workers, [&](TreeStep<T>& step, std::int64_t r) {
     kernels::RandomStream random{};
