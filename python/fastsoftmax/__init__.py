@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from . import _core
+from ._class_softmax import ClassSoftmax
 from ._core import (
     caches,
     compiler,
@@ -40,7 +41,6 @@ from ._core import (
     use_isa,
     version,
 )
-from ._class_softmax import ClassSoftmax
 from ._hierarchical_softmax import HierarchicalSoftmax
 from ._mirostat import Mirostat
 from ._plan import Plan
