@@ -49,8 +49,7 @@ py::object give_sparse_rows(SparseRows&& rows, std::int64_t num_rows) {
   auto owned = std::make_unique<SparseRows>(std::move(rows));
   SparseRows& kept = *owned;
   const py::capsule owner(
-      owned.get(), [](void* p) { std::unique_ptr<SparseRows>(static_cast<SparseRows*>(p)); });
-  owned.release();
+      owned.release(), [](void* p) { std::unique_ptr<SparseRows>(static_cast<SparseRows*>(p)); });
   const auto count = static_cast<py::ssize_t>(kept.ids().size());
   const auto columns = static_cast<py::ssize_t>(kept.columns());
   const py::array ids(py::dtype::of<std::int64_t>(), {count}, {}, kept.ids().data(), owner);

@@ -95,20 +95,19 @@ TreeSources<T>::TreeSources(const TreeLayer& layer, int max_threads)
     : tree_(*layer.tree),
       x_(layer.x, "x"),
       nodes_(layer.nodes, "node weights"),
+      leaves_(layer.leaves ? *layer.leaves : layer.nodes, "leaf weights"),
       node_bias_(bias_of<T>(layer.node_bias, "node bias")),
       leaf_bias_(bias_of<T>(layer.leaf_bias, "leaf bias")),
       all_x_(x_.all(converted_x_)),
       kernels_(layer_kernels<T>()),
-      threads_(tree_threads(max_threads)) {
-  if (layer.leaves) leaves_.emplace(*layer.leaves, "leaf weights");
-}
+      threads_(tree_threads(max_threads)) {}
 
 template <class T>
 std::int64_t TreeSources<T>::buffered_children(Id node) const {
   const auto ids = tree_.children(node);
   const bool some_leaves = std::ranges::any_of(ids, [this](Id id) { return is_leaf(id); });
   const bool some_nodes = !std::ranges::all_of(ids, [this](Id id) { return is_leaf(id); });
-  const bool direct = (!some_leaves || leaves_->is_direct()) && (!some_nodes || nodes_.is_direct());
+  const bool direct = (!some_leaves || leaves_.is_direct()) && (!some_nodes || nodes_.is_direct());
   return direct && some_leaves != some_nodes ? 0 : static_cast<std::int64_t>(ids.size());
 }
 
@@ -118,13 +117,13 @@ kernels::ChosenRows TreeSources<T>::children(Id node, T* buffer) const {
   const auto count = static_cast<std::int64_t>(ids.size());
   const auto first_node = static_cast<Id>(tree_.num_leaves());
   if (buffered_children(node) == 0) {
-    if (is_leaf(ids[0])) return leaves_->choose(ids.data(), count, 0, nullptr);
+    if (is_leaf(ids[0])) return leaves_.choose(ids.data(), count, 0, nullptr);
     return nodes_.choose(ids.data(), count, first_node, nullptr);
   }
   T* to = buffer;
   for (const Id id : ids) {
     if (is_leaf(id))
-      leaves_->copy(id, to);
+      leaves_.copy(id, to);
     else
       nodes_.copy(id - first_node, to);
     to += depth();

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
-#include <optional>
 #include <vector>
 
 #include "dispatch.h"
@@ -48,7 +47,7 @@ class TreeSources {
     return {all_x_.data, all_x_.stride, rows, 0};
   }
 
-  bool is_direct() const { return nodes_.is_direct() && (!leaves_ || leaves_->is_direct()); }
+  bool is_direct() const { return nodes_.is_direct() && leaves_.is_direct(); }
   // Vectors of inner nodes; `buffer` as for RowSource.
   kernels::ChosenRows nodes(const Id* ids, std::int64_t count, T* buffer) const {
     return nodes_.choose(ids, count, 0, buffer);
@@ -76,7 +75,7 @@ class TreeSources {
   const Tree& tree_;
   RowSource<T> x_;
   RowSource<T> nodes_;
-  std::optional<RowSource<T>> leaves_;
+  RowSource<T> leaves_;  // those of nodes where leaves have none
   std::vector<T> node_bias_;
   std::vector<T> leaf_bias_;
   Buffer<T> converted_x_;

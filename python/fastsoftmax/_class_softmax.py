@@ -56,6 +56,7 @@ class ClassSoftmax:
     """
 
     __slots__ = ("_class_of", "_tree")
+    _class_of: NDArray[np.int64]
 
     def __init__(self, class_of: Any) -> None:
         labels = list_of_integers(class_of, "class_of").copy()
