@@ -62,6 +62,13 @@ from ._results import (
     TreeTopK,
     TreeTopKVisited,
 )
+from ._samplers import (
+    InBatchSampler,
+    LogUniformSampler,
+    Sample,
+    UniformSampler,
+    UnigramSampler,
+)
 from ._sparse_rows import SparseRows
 from ._threads import register_threadpoolctl, threads
 from ._tree import Tree
@@ -75,12 +82,15 @@ __all__ = [
     "CrossEntropy",
     "GumbelTopK",
     "HierarchicalSoftmax",
+    "InBatchSampler",
     "LinearCrossEntropy",
     "LinearGradients",
     "LinearTopK",
+    "LogUniformSampler",
     "Mirostat",
     "Paths",
     "Plan",
+    "Sample",
     "SampleResult",
     "SoftmaxStats",
     "SoftmaxTopK",
@@ -93,6 +103,8 @@ __all__ = [
     "TreeTopK",
     "TreeTopKVisited",
     "Tuning",
+    "UniformSampler",
+    "UnigramSampler",
     "__version__",
     "caches",
     "cmake_dir",
