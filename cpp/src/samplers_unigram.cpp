@@ -77,7 +77,9 @@ void UnigramSampler::fill_up() {
   std::int64_t last_giver = -1;
   const auto next_giver = [&] {
     last_giver = giver;
-    while (++giver < size && columns[giver].keep < 1.0) continue;
+    do {
+      ++giver;
+    } while (giver < size && columns[giver].keep < 1.0);
   };
   // Whether the giver stays one.
   const auto fill = [&](Column& column) {
