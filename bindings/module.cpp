@@ -26,6 +26,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   python::register_topk(module);
   python::register_stats(module);
   python::register_sampling(module);
+  python::register_samplers(module);
   python::register_sparse_rows(module);
   python::register_runtime(module);
   python::register_tree(module);

@@ -66,6 +66,13 @@ from ._results import (
     TreeTopK,
     TreeTopKVisited,
 )
+from ._samplers import (
+    InBatchSampler,
+    LogUniformSampler,
+    Sample,
+    UniformSampler,
+    UnigramSampler,
+)
 from ._sparse_rows import SparseRows
 from ._threads import register_threadpoolctl, threads
 from ._tree import Tree
@@ -83,12 +90,15 @@ __all__ = [
     "CrossEntropy",
     "GumbelTopK",
     "HierarchicalSoftmax",
+    "InBatchSampler",
     "LinearCrossEntropy",
     "LinearGradients",
     "LinearTopK",
+    "LogUniformSampler",
     "Mirostat",
     "Paths",
     "Plan",
+    "Sample",
     "SampleResult",
     "SoftmaxStats",
     "SoftmaxTopK",
@@ -101,6 +111,8 @@ __all__ = [
     "TreeTopK",
     "TreeTopKVisited",
     "Tuning",
+    "UniformSampler",
+    "UnigramSampler",
     "__version__",
     "caches",
     "cmake_dir",

@@ -1,0 +1,106 @@
+// The samplers of classes, which fastsoftmax.UniformSampler and its like wrap.
+#include <pybind11/numpy.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "arguments.h"
+#include "axis_result.h"
+#include "bind.h"
+#include "errors.h"
+#include "fastsoftmax/samplers.hpp"
+#include "loss_arguments.h"
+#include "per_row.h"
+
+namespace fastsoftmax::python {
+
+namespace {
+
+using Ids = py::array_t<std::int64_t, py::array::c_style>;
+using Numbers = py::array_t<double, py::array::c_style>;
+
+std::span<const std::int64_t> span_of(const Ids& ids) {
+  return {ids.data(), static_cast<std::size_t>(ids.size())};
+}
+
+std::unique_ptr<Sampler> uniform(const py::object& classes) {
+  return std::make_unique<UniformSampler>(read_int(classes.ptr(), "V"));
+}
+
+std::unique_ptr<Sampler> log_uniform(const py::object& classes) {
+  return std::make_unique<LogUniformSampler>(read_int(classes.ptr(), "V"));
+}
+
+std::unique_ptr<Sampler> unigram(const Ids& counts, const py::object& power, const Ids& reserved) {
+  const double exponent = read_number(power.ptr(), "power");
+  std::unique_ptr<Sampler> sampler;
+  without_gil(counts.size(), [&] {
+    sampler = std::make_unique<UnigramSampler>(span_of(counts), exponent, span_of(reserved));
+  });
+  return sampler;
+}
+
+// One seed and one position.
+std::uint64_t single(const PerRow<std::uint64_t>& value, const char* name) {
+  if (value.values) throw py::type_error(std::string(name) + " must be an int, not an array");
+  return value.value;
+}
+
+py::tuple sample(const Sampler& sampler, const py::object& n, bool unique, const py::object& seed,
+                 const py::object& position) {
+  const std::int64_t count = read_int(n.ptr(), "n");
+  if (count < 0) throw py::value_error("n must not be negative, got " + std::to_string(count));
+  DrawOptions options;
+  options.unique = unique;
+  Operand array;
+  PerRow<std::uint64_t> number;
+  read_seed(seed.ptr(), array, number);
+  options.seed = single(number, "seed");
+  read_per_row(position.ptr(), "position", array, number);
+  options.position = single(number, "position");
+  Ids ids(count);
+  Numbers expected(count);
+  const auto length = static_cast<std::size_t>(count);
+  const std::span<std::int64_t> drawn(ids.mutable_data(), length);
+  const std::span<double> logs(expected.mutable_data(), length);
+  SampleTimes times;
+  without_gil(count * 16, [&] { times = sampler.sample(drawn, logs, options); });
+  return py::make_tuple(ids, expected,
+                        py::make_tuple(times.size, times.unique, times.last, times.next));
+}
+
+Numbers log_prob(const Sampler& sampler, const Ids& ids) {
+  Numbers logs(ids.size());
+  sampler.log_prob(span_of(ids), {logs.mutable_data(), static_cast<std::size_t>(logs.size())});
+  return logs;
+}
+
+Numbers log_expected_count(const Sampler& sampler, const Ids& ids, const py::tuple& times,
+                           bool drawn) {
+  const SampleTimes of{times[0].cast<std::int64_t>(), times[1].cast<bool>(),
+                       times[2].cast<double>(), times[3].cast<double>()};
+  Numbers logs(ids.size());
+  sampler.log_expected_count(span_of(ids), of, drawn,
+                             {logs.mutable_data(), static_cast<std::size_t>(logs.size())});
+  return logs;
+}
+
+}  // namespace
+
+void register_samplers(py::module_& module) {
+  // The plain metaclass is what the type stub can name.
+  py::class_<Sampler>(module, "_Sampler", py::metaclass(reinterpret_cast<PyObject*>(&PyType_Type)),
+                      "A distribution of classes, by their counts or otherwise; immutable.")
+      .def(py::init(&unigram), py::arg("counts"), py::arg("power"), py::arg("reserved"))
+      .def_static("uniform", uniform, py::arg("V"))
+      .def_static("log_uniform", log_uniform, py::arg("V"))
+      .def("classes", &Sampler::classes)
+      .def("sample", sample, py::arg("n"), py::arg("unique"), py::arg("seed"), py::arg("position"))
+      .def("log_prob", log_prob, py::arg("ids"))
+      .def("log_expected_count", log_expected_count, py::arg("ids"), py::arg("times"),
+           py::arg("drawn"));
+}
+
+}  // namespace fastsoftmax::python
