@@ -16,6 +16,7 @@ void register_linear_cross_entropy(pybind11::module_& module);
 void register_adaptive_softmax(pybind11::module_& module);
 void register_topk(pybind11::module_& module);
 void register_samplers(pybind11::module_& module);
+void register_sampled_softmax(pybind11::module_& module);
 void register_sampling(pybind11::module_& module);
 void register_runtime(pybind11::module_& module);
 void register_tree(pybind11::module_& module);

@@ -25,6 +25,7 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   python::register_adaptive_softmax(module);
   python::register_topk(module);
   python::register_stats(module);
+  python::register_sampled_softmax(module);
   python::register_sampling(module);
   python::register_samplers(module);
   python::register_sparse_rows(module);

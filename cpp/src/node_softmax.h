@@ -3,9 +3,7 @@
 
 #include <cstdint>
 
-#include "dispatch.h"
-#include "loss_rows.h"
-#include "rows_job.h"
+#include "score_rows.h"
 #include "tree_layer.h"
 
 namespace fastsoftmax {
@@ -15,11 +13,10 @@ class NodeSoftmax {
  public:
   using Id = Tree::Id;
   // Rows are taken so many at a time.
-  static constexpr std::int64_t kRows = 32;
+  static constexpr std::int64_t kRows = ScoreRows<T>::kMost;
 
   explicit NodeSoftmax(const TreeSources<T>& sources)
-      : sources_(sources),
-        kernels_(kernels_for(kernels_in_use().loss, dtype_of_arithmetic<T>, true)) {}
+      : sources_(sources), kernels_(score_kernels<T>()) {}
 
   // Scores of the node's children, one row behind the other.
   void score(const kernels::ChosenRows& x, std::int64_t rows, Id node,
@@ -44,19 +41,12 @@ class NodeSoftmax {
   // At most kRows rows of `count` scores; targets are children's codes, or kNoTarget.
   void find(T* scores, std::int64_t rows, std::int64_t count, const std::int64_t* targets,
             kernels::RowLoss* losses) const {
-    const kernels::LossJob job = job_of(scores, rows, count, targets);
-    kernels::LossTotals totals[kRows];
-    kernels_.add(job, totals);
-    kernels_.finish(totals, rows, losses);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      if (losses[r].kind == kernels::RowLoss::irregular)
-        losses[r] = kernels_.irregular(job_of(scores + r * count, 1, count, targets + r), 0);
-    }
+    ScoreRows<T>{scores, count, rows, count, targets}.find(kernels_, losses);
   }
   // The derivatives of losses, in place of the scores.
   void differentiate(T* scores, std::int64_t rows, std::int64_t count, const std::int64_t* targets,
                      const kernels::LossGradient* gradients) const {
-    kernels_.gradient(job_of(scores, rows, count, targets), gradients);
+    ScoreRows<T>{scores, count, rows, count, targets}.differentiate(kernels_, gradients);
   }
 
   // log p of a child with this score.
@@ -65,19 +55,6 @@ class NodeSoftmax {
   }
 
  private:
-  static kernels::LossJob job_of(T* scores, std::int64_t rows, std::int64_t count,
-                                 const std::int64_t* targets) {
-    kernels::LossJob job{};
-    job.rows.x = scores;
-    job.rows.x_stride = count * static_cast<std::int64_t>(sizeof(T));
-    job.rows.y = scores;
-    job.rows.y_stride = job.rows.x_stride;
-    job.rows.rows = rows;
-    job.rows.length = count;
-    job.targets = targets;
-    return job;
-  }
-
   const TreeSources<T>& sources_;
   const kernels::LossKernels& kernels_;
 };

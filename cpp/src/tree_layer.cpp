@@ -7,6 +7,7 @@
 #include "axis_call.h"
 #include "fastsoftmax/runtime.hpp"
 #include "linear_checks.h"
+#include "score_rows.h"
 #include "view_checks.h"
 
 namespace fastsoftmax {
@@ -29,15 +30,6 @@ void check_bias(const std::optional<ConstView>& bias, const char* what, std::int
   if (!std::ranges::equal(bias->shape, expected))
     throw InvalidArgument(std::string(what) + " has shape " + shape_text(bias->shape) +
                           ", expected " + shape_text(expected));
-}
-
-const kernels::LayerTable& layers() { return kernels_in_use().layers(); }
-template <class T>
-const kernels::LayerKernels& layer_kernels() {
-  if constexpr (sizeof(T) == sizeof(double))
-    return layers().f64;
-  else
-    return layers().f32;
 }
 
 template <class T>

@@ -9,10 +9,7 @@
 #include "dispatch.h"
 #include "fastsoftmax/hierarchical_softmax.hpp"
 #include "row_source.h"
-#include "threads.h"
-
-#define FASTSOFTMAX_ISA baseline
-#include "simd/vec_common.h"
+#include "tasks.h"
 
 namespace fastsoftmax {
 
@@ -92,16 +89,6 @@ template <class F>
 auto with_tree_arithmetic(const TreeLayer& layer, F f) {
   if (tree_dtype(layer) == DType::f64) return f.template operator()<double>();
   return f.template operator()<float>();
-}
-
-// parallel_for with a callable body(task, worker) that must not throw.
-template <class Body>
-void for_tasks(std::int64_t tasks, int threads, Body body) {
-  const auto run = [](void* p, std::int64_t task, int worker) noexcept {
-    const baseline::DefaultFloatEnvironment environment;
-    (*static_cast<Body*>(p))(task, worker);
-  };
-  parallel_for(tasks, threads, run, &body);
 }
 
 }  // namespace fastsoftmax

@@ -56,6 +56,7 @@ from ._results import (
     LinearGradients,
     LinearTopK,
     Paths,
+    SampledLoss,
     SampleResult,
     SoftmaxStats,
     SoftmaxTopK,
@@ -66,6 +67,7 @@ from ._results import (
     TreeTopK,
     TreeTopKVisited,
 )
+from ._sampled_softmax import nce_loss, negative_sampling_loss, sampled_softmax_loss
 from ._samplers import (
     InBatchSampler,
     LogUniformSampler,
@@ -100,6 +102,7 @@ __all__ = [
     "Plan",
     "Sample",
     "SampleResult",
+    "SampledLoss",
     "SoftmaxStats",
     "SoftmaxTopK",
     "SoftmaxTopKLogsumexp",
@@ -134,9 +137,12 @@ __all__ = [
     "log_softmax_backward",
     "logsumexp",
     "merge_shards",
+    "nce_loss",
+    "negative_sampling_loss",
     "register_threadpoolctl",
     "reset_tuning",
     "sample",
+    "sampled_softmax_loss",
     "set_num_threads",
     "softmax",
     "softmax_backward",

@@ -578,6 +578,20 @@ def _tree_topk(
 def _tree_sample(
     tree: _Tree, arrays: tuple[Any, ...], seed: Any, position: SupportsIndex
 ) -> Any: ...
+def _sampled_loss(
+    kind: str,
+    x: _Array,
+    W: _Array,
+    targets: _Array,
+    sample: tuple[Any, ...],
+    bias: _Array | None,
+    logq: str | None,
+    remove_hits: bool,
+    reduction: str,
+    ignore_index: SupportsIndex,
+    grad_out: _Array | None,
+    need_grad: bool,
+) -> tuple[Any, ...]: ...
 def _frequency_classes(counts: NDArray[np.int64], classes: SupportsIndex) -> NDArray[np.int64]: ...
 @overload
 def softmax_topk(

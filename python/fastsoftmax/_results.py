@@ -155,3 +155,12 @@ class AdaptiveLoss(NamedTuple):
     loss: Any
     grad_x: Any
     grad_weights: AdaptiveWeights
+
+
+class SampledLoss(NamedTuple):
+    """The result of a loss over a sample of classes with gradients; of weights as `SparseRows`."""
+
+    loss: Any
+    grad_x: Any
+    grad_W: Any  # noqa: N815
+    grad_bias: Any
