@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from . import _core
+from ._class_sample import Sample
 from ._class_softmax import ClassSoftmax
 from ._core import (
     caches,
@@ -42,6 +43,7 @@ from ._core import (
     version,
 )
 from ._hierarchical_softmax import HierarchicalSoftmax
+from ._in_batch import InBatchSampler
 from ._mirostat import Mirostat
 from ._plan import Plan
 from ._results import (
@@ -63,9 +65,7 @@ from ._results import (
     TreeTopKVisited,
 )
 from ._samplers import (
-    InBatchSampler,
     LogUniformSampler,
-    Sample,
     UniformSampler,
     UnigramSampler,
 )
