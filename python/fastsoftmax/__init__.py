@@ -13,6 +13,7 @@ from pathlib import Path
 from . import _core
 from ._adaptive_layout import AdaptiveCost
 from ._adaptive_softmax import AdaptiveSoftmax
+from ._class_sample import Sample
 from ._class_softmax import ClassSoftmax
 from ._core import (
     caches,
@@ -44,6 +45,7 @@ from ._core import (
     version,
 )
 from ._hierarchical_softmax import HierarchicalSoftmax
+from ._in_batch import InBatchSampler
 from ._mirostat import Mirostat
 from ._plan import Plan
 from ._results import (
@@ -69,9 +71,7 @@ from ._results import (
 )
 from ._sampled_softmax import nce_loss, negative_sampling_loss, sampled_softmax_loss
 from ._samplers import (
-    InBatchSampler,
     LogUniformSampler,
-    Sample,
     UniformSampler,
     UnigramSampler,
 )

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._hierarchical_softmax import _flat, _Reduction, _with_shape
+from ._integers import list_of_integers
 from ._results import ClassLoss, TreeTopK
 from ._sparse_rows import SparseRows
 from ._tree import Tree
-from ._tree_arguments import list_of_integers
 
 
 class ClassSoftmax:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._core import _add_rows, _coalesce_rows
+from ._integers import list_of_integers
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -61,7 +62,7 @@ class SparseRows:
     def __init__(
         self, ids: ArrayLike, values: ArrayLike, num_rows: SupportsIndex | None = None
     ) -> None:
-        self._ids = _ascending(_as_ids(ids))
+        self._ids = _ascending(list_of_integers(ids, "ids"))
         self._values = np.asarray(values)
         if self._values.ndim not in (1, 2) or len(self._values) != len(self._ids):
             raise ValueError(
@@ -103,7 +104,7 @@ class SparseRows:
             For shapes that do not fit, for dtypes that are not supported.
         """
         array = np.asarray(values)
-        rows = _coalesce_rows(_as_ids(ids), array, num_rows)
+        rows = _coalesce_rows(list_of_integers(ids, "ids"), array, num_rows)
         return rows if array.ndim == 2 else cls(rows.ids, rows.values[:, 0], num_rows)
 
     @property
@@ -219,16 +220,6 @@ class SparseRows:
         blocks = self._values.reshape(len(self), 1, columns)
         zeros = np.zeros(len(self), np.int64)
         return sparse.bsr_array((blocks, zeros, starts), shape=(self._num_rows, columns))
-
-
-def _as_ids(given: ArrayLike) -> NDArray[np.int64]:
-    array = np.asarray(given)
-    if array.ndim != 1:
-        raise ValueError(f"ids must have 1 dimension, not shape {array.shape}")
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"ids must be integers, not {array.dtype}")
-    ids: NDArray[np.int64] = array.astype(np.int64, copy=False)
-    return ids
 
 
 def _ascending(ids: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core, _tree_files
+from ._integers import integers, list_of_integers
 from ._results import Paths
-from ._tree_arguments import integers, list_of_integers, read_paths
+from ._tree_arguments import read_paths
 
 
 class Tree:

@@ -7,26 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-
-def integers(values: Any, name: str) -> NDArray[np.int64]:
-    """`values` as int64, of any shape. An empty list is one of integers."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a MaskedArray, whose mask would be ignored; pass {name}.data")
-    array = np.asarray(values)
-    if array.size > 0 and array.dtype.kind not in "iu":
-        if array.dtype.kind == "O" and all(isinstance(value, int) for value in array.flat):
-            raise ValueError(f"{name} must fit in 64 bits")
-        raise TypeError(f"{name} must be integers, not {array.dtype}")
-    if array.dtype == np.uint64 and array.size > 0 and array.max() >= 2**63:
-        raise ValueError(f"{name} must be below 2**63, got {array.max()}")
-    return array.astype(np.int64, order="C", copy=False)
-
-
-def list_of_integers(values: Any, name: str) -> NDArray[np.int64]:
-    array = integers(values, name)
-    if array.ndim != 1:
-        raise ValueError(f"{name} must have 1 dimension, not shape {array.shape}")
-    return array
+from ._integers import integers, list_of_integers
 
 
 def _flat_paths(paths: Any, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
