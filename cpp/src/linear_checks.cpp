@@ -5,6 +5,7 @@
 #include <string>
 
 #include "axis_call.h"
+#include "loss_options.h"
 #include "view_checks.h"
 
 namespace fastsoftmax {
@@ -52,6 +53,23 @@ void check_linear_output(const View& out, const char* what, DType dtype,
   check_dense(out, what, dtype, shape);
   check_apart(out, what, {&layer.x, &layer.w, layer.bias ? &*layer.bias : nullptr});
   check_apart(out, what, others);
+}
+
+std::vector<std::int64_t> read_ids(const ConstView& ids, std::int64_t rows, std::int64_t classes) {
+  check_view(ids, "ids");
+  if (ids.shape.empty() || ids.shape.size() > 2 || ids.shape[0] != rows)
+    throw InvalidArgument("ids have shape " + shape_text(ids.shape) + " for " +
+                          std::to_string(rows) + " rows; expected (N,) or (N, M)");
+  check_dtype(ids, DType::i64, "ids");
+  auto values = elements_of<std::int64_t>(ids, ids.shape, "ids");
+  const std::int64_t per_row = ids.shape.size() == 2 ? ids.shape[1] : 1;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (values[i] < 0 || values[i] >= classes)
+      throw InvalidIndex("id " + std::to_string(values[i]) + " of row " +
+                         std::to_string(static_cast<std::int64_t>(i) / per_row) +
+                         " is out of bounds for " + std::to_string(classes) + " classes");
+  }
+  return values;
 }
 
 RowSet all_rows(std::int64_t count) {

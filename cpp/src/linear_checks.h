@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <span>
+#include <vector>
 
 #include "fastsoftmax/linear.hpp"
 #include "linear_tiles.h"
@@ -19,6 +20,8 @@ void check_dense(const View& out, const char* what, DType dtype,
 void check_linear_output(const View& out, const char* what, DType dtype,
                          std::span<const std::int64_t> shape, const LinearLayer& layer,
                          std::initializer_list<const ConstView*> others);
+// Classes that are asked for, (N,) or (N, M), in C order. Throws where there is no such class.
+std::vector<std::int64_t> read_ids(const ConstView& ids, std::int64_t rows, std::int64_t classes);
 RowSet all_rows(std::int64_t count);
 
 }  // namespace fastsoftmax

@@ -9,6 +9,7 @@
 
 #include "linear_checks.h"
 #include "linear_gradients.h"
+#include "linear_loss.h"
 #include "linear_rows.h"
 #include "loss_options.h"
 #include "view_checks.h"
@@ -291,17 +292,27 @@ class LinearLoss {
 
 }  // namespace
 
+template <class T>
+void linear_loss(const LinearLayer& layer, const ConstView& targets,
+                 const LinearCrossEntropyOutputs& out, const LinearCrossEntropyOptions& options) {
+  LinearLoss<T> loss(layer, targets, out, options);
+  if (options.vocab_size && (out.loss.data != nullptr || loss.with_gradients()))
+    throw InvalidArgument(
+        "a shard of the vocabulary has neither loss nor gradients; see merge_shards");
+  loss.forward();
+}
+template void linear_loss<float>(const LinearLayer&, const ConstView&,
+                                 const LinearCrossEntropyOutputs&,
+                                 const LinearCrossEntropyOptions&);
+template void linear_loss<double>(const LinearLayer&, const ConstView&,
+                                  const LinearCrossEntropyOutputs&,
+                                  const LinearCrossEntropyOptions&);
+
 void linear_cross_entropy(const LinearLayer& layer, const ConstView& targets,
                           const LinearCrossEntropyOutputs& out,
                           const LinearCrossEntropyOptions& options) {
   check_layer(layer);
-  with_arithmetic(layer, [&]<class T>() {
-    LinearLoss<T> loss(layer, targets, out, options);
-    if (options.vocab_size && (out.loss.data != nullptr || loss.with_gradients()))
-      throw InvalidArgument(
-          "a shard of the vocabulary has neither loss nor gradients; see merge_shards");
-    loss.forward();
-  });
+  with_arithmetic(layer, [&]<class T>() { linear_loss<T>(layer, targets, out, options); });
 }
 
 void linear_cross_entropy_backward(const LinearLayer& layer, const ConstView& targets,

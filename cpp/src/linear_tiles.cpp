@@ -139,6 +139,17 @@ std::int64_t LinearScores<T>::classes_at_once(std::int64_t rows) const {
   return std::clamp(fitting / kBlock<T> * kBlock<T>, kBlock<T>, kMostTileClasses);
 }
 
+template <class T>
+void LinearScores<T>::write(const RowSet& rows, std::int64_t first, std::int64_t count, T* to) {
+  const Matrix x = x_rows(rows, first, count);
+  const std::int64_t step = classes_at_once(count);
+  for (std::int64_t c = 0; c < classes(); c += step) {
+    const std::int64_t now = std::min(step, classes() - c);
+    multiply(x, transposed(w_rows(c, now)), matrix_of(to + c, count, now, classes()));
+  }
+  for (std::int64_t r = 0; r < count; ++r) finish_scores(finish_, 0, classes(), to + r * classes());
+}
+
 template class LinearScores<float>;
 template class LinearScores<double>;
 

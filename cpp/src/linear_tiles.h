@@ -162,6 +162,9 @@ class LinearScores {
     if (out.rows > 0 && out.columns > 0) matmul_.run(matmul_.context, a, b, out);
   }
 
+  // All scores of some of the rows, complete ones, row after row.
+  void write(const RowSet& rows, std::int64_t first, std::int64_t count, T* to);
+
   // visit(tile, x of its rows) for tiles that together are all scores of the rows: all rows of some
   // classes before the next ones. Products are in the tile; strips make them scores. The visitor
   // may read other rows of w.
