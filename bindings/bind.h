@@ -13,6 +13,7 @@ void register_cross_entropy(pybind11::module_& module);
 void register_hierarchical_softmax(pybind11::module_& module);
 void register_linear(pybind11::module_& module);
 void register_linear_cross_entropy(pybind11::module_& module);
+void register_adaptive_softmax(pybind11::module_& module);
 void register_topk(pybind11::module_& module);
 void register_sampling(pybind11::module_& module);
 void register_runtime(pybind11::module_& module);

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from . import _core
+from ._adaptive_softmax import AdaptiveCost, AdaptiveSoftmax
 from ._class_softmax import ClassSoftmax
 from ._core import (
     caches,
@@ -45,6 +46,8 @@ from ._hierarchical_softmax import HierarchicalSoftmax
 from ._mirostat import Mirostat
 from ._plan import Plan
 from ._results import (
+    AdaptiveLoss,
+    AdaptiveWeights,
     ClassLoss,
     CrossEntropy,
     GumbelTopK,
@@ -70,6 +73,10 @@ from ._tune import Tuning, reset_tuning, tune
 __version__ = version()
 
 __all__ = [
+    "AdaptiveCost",
+    "AdaptiveLoss",
+    "AdaptiveSoftmax",
+    "AdaptiveWeights",
     "ClassLoss",
     "ClassSoftmax",
     "CrossEntropy",

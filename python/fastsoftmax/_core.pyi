@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ._plan import Plan
 from ._results import (
+    AdaptiveWeights,
     CrossEntropy,
     GumbelTopK,
     LinearCrossEntropy,
@@ -728,6 +729,32 @@ def gumbel_topk(
     position: _Array = 0,
     row_ids: _Array | None = None,
 ) -> GumbelTopK: ...
+
+def _adaptive_loss(
+    x: _Array,
+    weights: AdaptiveWeights,
+    targets: _Array,
+    reduction: _Reduction,
+    ignore_index: SupportsIndex,
+    grad_out: _Array | None,
+    need_grad: bool,
+) -> Any: ...
+def _adaptive_log_prob(x: _Array, weights: AdaptiveWeights, ids: _Array | None) -> Any: ...
+def _adaptive_topk(x: _Array, weights: AdaptiveWeights, k: SupportsIndex) -> TopK: ...
+def _adaptive_sample(
+    x: _Array,
+    weights: AdaptiveWeights,
+    seed: _Seed,
+    position: _Array,
+    row_ids: _Array | None,
+) -> Any: ...
+def _adaptive_cutoffs(
+    counts: _Array,
+    in_features: SupportsIndex,
+    clusters: SupportsIndex,
+    div_value: float,
+    cost: tuple[float, float, float, float],
+) -> tuple[int, ...]: ...
 
 class _Mirostat:
     def __init__(self, tau: float, eta: float) -> None: ...

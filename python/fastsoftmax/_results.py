@@ -138,3 +138,18 @@ class TreeTopKVisited(NamedTuple):
     values: Any
     indices: Any
     visited: Any
+class AdaptiveWeights(NamedTuple):
+    """Weights of an `AdaptiveSoftmax`, their gradients, or their shapes."""
+
+    head: Any
+    projections: Any  # one for each cluster
+    tails: Any  # likewise
+    head_bias: Any = None
+
+
+class AdaptiveLoss(NamedTuple):
+    """The result of `AdaptiveSoftmax.loss` with gradients."""
+
+    loss: Any
+    grad_x: Any
+    grad_weights: AdaptiveWeights
