@@ -7,6 +7,9 @@
 namespace fastsoftmax {
 namespace {
 
+// Inputs of a layer: see LinearGradients::add.
+constexpr std::int64_t kNarrow = 64;
+
 // Of products on their way to a sum.
 constexpr std::int64_t kProductBytes = 4 << 20;
 
@@ -74,7 +77,9 @@ LinearGradients<T>::LinearGradients(LinearScores<T>& scores, const RowSet& rows,
 
 template <class T>
 void LinearGradients<T>::add(const Tile<T>& tile, const Matrix& x) {
-  // Runs of classes that are not skipped make one product with w.
+  // Runs of classes that are not skipped make one product with w, unless inputs are so few that
+  // reading their gradients from memory again would take longer than adding one product more.
+  const bool narrow = scores_.depth() <= kNarrow;
   const std::int64_t end = tile.first_class + tile.classes;
   const std::int64_t step = mass_tol_ > 0.0 ? kBlock<T> : kTileClasses;
   std::int64_t run = tile.first_class;
@@ -89,6 +94,10 @@ void LinearGradients<T>::add(const Tile<T>& tile, const Matrix& x) {
       }
     } else {
       add_block(block, x);
+      if (narrow) {
+        add_to_x(block);
+        run = c + block.classes;
+      }
     }
   }
   if (end > run) add_to_x(tile.part(run, end - run));
