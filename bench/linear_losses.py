@@ -11,7 +11,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -103,9 +103,9 @@ def print_peak(name: str, threads: int, shape: tuple[int, int, int] = SHAPE) -> 
     print(resident("VmHWM") - before - gradients)
 
 
-def peak_of(name: str, threads: int) -> int:
-    """Peak memory of a call in a process of its own."""
-    run = [sys.executable, __file__, name, str(threads)]
+def peak_of(name: str, threads: int, script: Sequence[str] = (__file__,)) -> int:
+    """Peak memory of a call in a process of its own, as `script` prints it."""
+    run = [sys.executable, *script, name, str(threads)]
     limited = {**os.environ, "OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(run, check=True, capture_output=True, text=True, env=limited)
     return int(done.stdout)

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from . import _core
-from ._adaptive_softmax import AdaptiveCost, AdaptiveSoftmax
+from ._adaptive_layout import AdaptiveCost
+from ._adaptive_softmax import AdaptiveSoftmax
 from ._class_softmax import ClassSoftmax
 from ._core import (
     caches,

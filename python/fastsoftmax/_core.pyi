@@ -729,7 +729,6 @@ def gumbel_topk(
     position: _Array = 0,
     row_ids: _Array | None = None,
 ) -> GumbelTopK: ...
-
 def _adaptive_loss(
     x: _Array,
     weights: AdaptiveWeights,
