@@ -49,6 +49,9 @@ void check_options(const LinearCrossEntropyOptions& o, std::int64_t classes) {
     throw InvalidArgument("label_smoothing must be 0 for a shard of the vocabulary");
 }
 
+// With more inputs than this class-major scores make products faster.
+constexpr std::int64_t kMostRowInputs = 512;
+
 template <class T>
 class LinearLoss {
  public:
@@ -214,15 +217,25 @@ class LinearLoss {
     scores_.sweep(rows_, [&](const Tile<T>& tile, const Matrix& x) { gradients.add(tile, x); });
   }
 
+  // Whether a chunk that stays is row-major: then products are as fast, or faster where inputs are
+  // few, and rows need not be transposed, unless they need something else.
+  bool by_rows() const {
+    return scores_.finish().is_nothing() && scores_.depth() <= kMostRowInputs;
+  }
+  std::int64_t chunk_stride(std::int64_t rows) const {
+    return tile_stride<T>(by_rows() ? scores_.classes() : rows);
+  }
+  std::int64_t chunk_elements(std::int64_t rows) const {
+    return chunk_stride(rows) * (by_rows() ? rows : scores_.classes());
+  }
+
   // Rows whose scores fit.
   std::int64_t chunk_rows() const {
-    const std::int64_t row_bytes =
-        std::max<std::int64_t>(scores_.classes(), 1) * static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t fitting = options_.tile_bytes / row_bytes;
-    std::int64_t rows = std::min(fitting, kTileRows);
-    if (rows < kStripRows<T>) return rows;
-    rows = rows / kStripRows<T> * kStripRows<T>;
-    return tile_stride<T>(rows) > fitting ? rows - kStripRows<T> : rows;
+    const std::int64_t fitting = options_.tile_bytes / static_cast<std::int64_t>(sizeof(T));
+    std::int64_t rows = std::min(fitting / std::max<std::int64_t>(scores_.classes(), 1), kTileRows);
+    if (rows > kStripRows<T>) rows = rows / kStripRows<T> * kStripRows<T>;
+    while (rows > 0 && chunk_elements(rows) > fitting) rows -= std::min(rows, kStripRows<T>);
+    return rows;
   }
 
   // Chunks of the same size but for the last, not more of them than there must be.
@@ -235,9 +248,9 @@ class LinearLoss {
 
   void add_chunk(LinearRows<T>& of_rows, LinearGradients<T>& gradients, std::int64_t first,
                  std::int64_t rows) {
-    const std::int64_t stride = tile_stride<T>(rows);
-    const Tile<T> whole{scores_.memory().tile.reserve(scores_.classes() * stride),
-                        stride,
+    const Tile<T> whole{scores_.memory().tile.reserve(chunk_elements(rows)),
+                        by_rows(),
+                        chunk_stride(rows),
                         0,
                         scores_.classes(),
                         first,
@@ -246,7 +259,11 @@ class LinearLoss {
     for (std::int64_t c = 0; c < scores_.classes(); c += step) {
       const Tile<T> tile = whole.part(c, std::min(step, scores_.classes() - c));
       const Matrix x = scores_.x_rows(rows_, first, rows);
-      scores_.multiply(scores_.w_rows(c, tile.classes), transposed(x), tile.matrix());
+      const Matrix w = scores_.w_rows(c, tile.classes);
+      if (tile.by_rows)
+        scores_.multiply(x, transposed(w), transposed(tile.matrix()));
+      else
+        scores_.multiply(w, transposed(x), tile.matrix());
       of_rows.add(tile);
     }
     of_rows.finish(first, rows, [&](auto visit) { visit(whole); });

@@ -41,9 +41,9 @@ void LinearRows<T>::set_job(const Strip<T>& strip, StripJob& of) const {
   LossJob& job = of.job;
   job = {};
   job.rows.x = strip.data;
-  job.rows.x_stride = Strip<T>::row_bytes;
+  job.rows.x_stride = strip.row_bytes();
   job.rows.y = strip.data;
-  job.rows.y_stride = Strip<T>::row_bytes;
+  job.rows.y_stride = strip.row_bytes();
   job.rows.rows = strip.rows;
   job.rows.length = strip.classes;
   job.coefficients = terms_.coefficients;
@@ -79,14 +79,16 @@ void LinearRows<T>::add(const Strip<T>& strip) {
 template <class T>
 template <class Body>
 void LinearRows<T>::for_each_irregular(const Tile<T>& tile, Body body) {
-  for_each_strip(tile, scores_.finish(), threads_for(tile), scores_.strip_buffers(),
-                 [&](const Strip<T>& strip, int) {
-                   for (std::int64_t r = 0; r < strip.rows; ++r) {
-                     const std::int64_t row = strip.first_row + r;
-                     if (losses_[at(row)].kind == RowLoss::irregular)
-                       body(Strip<T>{strip.row(r), row, 1, strip.first_class, strip.classes}, row);
-                   }
-                 });
+  for_each_strip<T, Strips::copy>(
+      tile, scores_.finish(), threads_for(tile), scores_.strip_buffers(),
+      [&](const Strip<T>& strip, int) {
+        for (std::int64_t r = 0; r < strip.rows; ++r) {
+          const std::int64_t row = strip.first_row + r;
+          if (losses_[at(row)].kind == RowLoss::irregular)
+            body(Strip<T>{strip.row(r), strip.stride, row, 1, strip.first_class, strip.classes},
+                 row);
+        }
+      });
 }
 
 template <class T>

@@ -56,7 +56,7 @@ void Selection<T>::take(const Strip<T>& strip, const Memory& m) {
   const std::int64_t count = std::min(found_, strip.classes);
   TopkJob job{};
   job.rows.x = strip.data;
-  job.rows.x_stride = Strip<T>::row_bytes;
+  job.rows.x_stride = strip.row_bytes();
   job.rows.rows = strip.rows;
   job.rows.length = strip.classes;
   job.outcome = TopkOutcome::scores;

@@ -29,7 +29,7 @@ class Gathered {
       for (std::int64_t i = row * per_row_; i < (row + 1) * per_row_; ++i) {
         const std::int64_t c = ids_[static_cast<std::size_t>(i)];
         if (c < tile.first_class || c >= tile.first_class + tile.classes) continue;
-        T z = tile.at(c)[r];
+        T z = *tile.at(c, r);
         if (how.bias != nullptr) z += how.bias[c];
         if (how.temperature != T(1)) z /= how.temperature;
         scores_[static_cast<std::size_t>(i)] = static_cast<double>(z);

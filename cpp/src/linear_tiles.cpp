@@ -53,11 +53,17 @@ int tile_threads(std::int64_t elements, int most) {
 template <class T>
 Strip<T> strip_of(const Tile<T>& tile, std::int64_t row, std::int64_t block, const Finish<T>& how,
                   T* to) {
-  const Strip<T> strip{to, tile.first_row + row, std::min(kStripRows<T>, tile.rows - row),
-                       tile.first_class + block, std::min(kBlock<T>, tile.classes - block)};
-  transpose(tile.at(strip.first_class) + row, tile.stride, strip.classes, strip.rows, to,
-            kStripStride<T>, kLinesAhead);
-  if (how.bias != nullptr || how.temperature != T(1)) {
+  Strip<T> strip = strip_at(tile, row, block);
+  strip.data = to;
+  strip.stride = kStripStride<T>;
+  if (tile.by_rows) {
+    for (std::int64_t r = 0; r < strip.rows; ++r)
+      std::copy_n(tile.at(strip.first_class, row + r), strip.classes, strip.row(r));
+  } else {
+    transpose(tile.at(strip.first_class, row), tile.stride, strip.classes, strip.rows, to,
+              strip.stride, kLinesAhead);
+  }
+  if (!how.is_nothing()) {
     for (std::int64_t r = 0; r < strip.rows; ++r)
       finish_scores(how, strip.first_class, strip.classes, strip.row(r));
   }
@@ -66,10 +72,10 @@ Strip<T> strip_of(const Tile<T>& tile, std::int64_t row, std::int64_t block, con
 
 template <class T>
 void put_strip(const Strip<T>& strip, const Tile<T>& tile) {
-  T* to = tile.at(strip.first_class) + (strip.first_row - tile.first_row);
+  T* to = tile.at(strip.first_class, strip.first_row - tile.first_row);
   // Four classes at a time, so that lines of the tile are filled while they are at hand.
   for (std::int64_t c = 0; c < strip.classes; c += 4, to += 4 * tile.stride)
-    transpose(strip.data + c, kStripStride<T>, strip.rows,
+    transpose(strip.data + c, strip.stride, strip.rows,
               std::min<std::int64_t>(4, strip.classes - c), to, tile.stride);
 }
 

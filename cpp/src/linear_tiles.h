@@ -1,11 +1,12 @@
 // Tiles of the scores of a linear layer, and the way of their rows to the kernels.
 //
-// A tile is class-major, since w x^T is the product that BLAS computes fastest: the scores of a
-// class for all rows of the tile are side by side, lines an odd number of cache lines apart, so
-// that a column of the tile does not fall on few places of the cache. Kernels get a strip: as many
-// rows as share cache lines, of one block of the reduction order, transposed to a buffer. Tiles
-// begin where a block begins, so that sums joined over tiles are those of the whole row, to the
-// last bit.
+// A tile that only passes by is class-major, since w x^T is the product that BLAS computes fastest:
+// the scores of a class for all rows of the tile are side by side. One that stays, for the
+// gradients, is row-major: other products take part, and rows need not be transposed. Lines are an
+// odd number of cache lines apart, so that a column of the tile does not fall on few places of the
+// cache. Kernels get a strip: as many rows as share cache lines, of one block of the reduction
+// order, transposed to a buffer or where they are. Tiles begin where a block begins, so that sums
+// joined over tiles are those of the whole row, to the last bit.
 #pragma once
 
 #include <algorithm>
@@ -40,37 +41,47 @@ inline constexpr std::int64_t kMostTileClasses = 1 << 16;
 template <class T>
 struct Tile {
   T* data;
-  std::int64_t stride;  // elements from class to class
+  bool by_rows;         // only where products are scores as they are
+  std::int64_t stride;  // elements from class to class, or from row to row
   std::int64_t first_class;
   std::int64_t classes;
   std::int64_t first_row;  // in the order of RowSet
   std::int64_t rows;
 
-  T* at(std::int64_t c) const { return data + (c - first_class) * stride; }
-  Matrix matrix() const { return matrix_of(data, classes, rows, stride); }
+  T* at(std::int64_t c, std::int64_t row = 0) const {
+    const std::int64_t of_tile = c - first_class;
+    return data + (by_rows ? row * stride + of_tile : of_tile * stride + row);
+  }
+  // (classes, rows)
+  Matrix matrix() const {
+    return by_rows ? transposed(matrix_of(data, rows, classes, stride))
+                   : matrix_of(data, classes, rows, stride);
+  }
   Tile part(std::int64_t first, std::int64_t count) const {
-    return {at(first), stride, first, count, first_row, rows};
+    return {at(first), by_rows, stride, first, count, first_row, rows};
   }
 };
 
-// The stride of a tile of so many rows. Less than a line of them are side by side without a gap.
+// The stride of a tile whose lines have so many elements. Less than a cache line of them are side
+// by side without a gap.
 template <class T>
-constexpr std::int64_t tile_stride(std::int64_t rows) {
-  if (rows < kStripRows<T>) return rows;
-  return ((rows + kStripRows<T> - 1) / kStripRows<T> | 1) * kStripRows<T>;
+constexpr std::int64_t tile_stride(std::int64_t elements) {
+  if (elements < kStripRows<T>) return elements;
+  return ((elements + kStripRows<T> - 1) / kStripRows<T> | 1) * kStripRows<T>;
 }
 
-// Row after row, kStripStride apart.
+// Row after row.
 template <class T>
 struct Strip {
   T* data;
+  std::int64_t stride;  // elements from row to row
   std::int64_t first_row;
   std::int64_t rows;
   std::int64_t first_class;
   std::int64_t classes;
 
-  T* row(std::int64_t r) const { return data + r * kStripStride<T>; }
-  static constexpr std::int64_t row_bytes = kStripStride<T> * static_cast<std::int64_t>(sizeof(T));
+  T* row(std::int64_t r) const { return data + r * stride; }
+  std::int64_t row_bytes() const { return stride * static_cast<std::int64_t>(sizeof(T)); }
 };
 
 // Rows that take part, by their numbers in x, ascending.
@@ -81,12 +92,25 @@ template <class T>
 struct Finish {
   const T* bias = nullptr;  // of all classes, or null
   T temperature = 1;
+
+  bool is_nothing() const { return bias == nullptr && temperature == T(1); }
 };
 
-// The strip of a tile's rows from `row` on; `to` has room for it.
+// The strip of a tile's rows from `row` on, copied; `to` has room for it.
 template <class T>
 Strip<T> strip_of(const Tile<T>& tile, std::int64_t row, std::int64_t block, const Finish<T>& how,
                   T* to);
+// The same where it is, in a tile by rows.
+template <class T>
+Strip<T> strip_at(const Tile<T>& tile, std::int64_t row, std::int64_t block) {
+  const std::int64_t first = tile.first_class + block;
+  return {tile.at(first, row),
+          tile.stride,
+          tile.first_row + row,
+          std::min(kStripRows<T>, tile.rows - row),
+          first,
+          std::min(kBlock<T>, tile.classes - block)};
+}
 // The way back.
 template <class T>
 void put_strip(const Strip<T>& strip, const Tile<T>& tile);
@@ -94,7 +118,9 @@ void put_strip(const Strip<T>& strip, const Tile<T>& tile);
 // How many threads pay for so many elements.
 int tile_threads(std::int64_t elements, int most);
 
-enum class Strips : bool { read, write };  // write: back to the tile as the body leaves them
+// write: back to the tile as the body leaves them; read: for a body that only reads, copy: for one
+// that may change them.
+enum class Strips : std::uint8_t { read, write, copy };
 
 // body(strip, worker) for all strips of a tile, on several threads, each row's in order. `buffers`
 // has room for a strip of each thread. The body must not throw.
@@ -110,10 +136,12 @@ void for_each_strip(const Tile<T>& tile, const Finish<T>& how, int threads, T* b
     const baseline::DefaultFloatEnvironment environment;
     const auto& c = *static_cast<Context*>(p);
     T* const buffer = c.buffers + worker * kStripRows<T> * kStripStride<T>;
+    const bool in_place = S != Strips::copy && c.tile.by_rows;
     for (std::int64_t block = 0; block < c.tile.classes; block += kBlock<T>) {
-      const Strip<T> strip = strip_of(c.tile, task * kStripRows<T>, block, c.how, buffer);
+      Strip<T> strip = strip_at(c.tile, task * kStripRows<T>, block);
+      if (!in_place) strip = strip_of(c.tile, task * kStripRows<T>, block, c.how, buffer);
       c.body(strip, worker);
-      if constexpr (S == Strips::write) put_strip(strip, c.tile);
+      if (S == Strips::write && !in_place) put_strip(strip, c.tile);
     }
   };
   const std::int64_t strips = (tile.rows + kStripRows<T> - 1) / kStripRows<T>;
@@ -177,7 +205,7 @@ class LinearScores {
     for (std::int64_t c = 0; c < classes() && count > 0; c += most) {
       const std::int64_t now = std::min(most, classes() - c);
       for (std::int64_t r = 0; r < count; r += kTileRows) {
-        const Tile<T> tile{memory, stride, c, now, r, std::min(kTileRows, count - r)};
+        const Tile<T> tile{memory, false, stride, c, now, r, std::min(kTileRows, count - r)};
         const Matrix x = x_rows(rows, r, tile.rows);
         multiply(w_rows(c, now), transposed(x), tile.matrix());
         visit(tile, x);
