@@ -232,12 +232,12 @@ py::object cutoffs_of(const Arguments<5>& a) {
   Doubles counts;
   counts.read(a[0], "counts");
   const py::tuple numbers = as_tuple(a[4]);
-  if (numbers.size() != 4) throw py::type_error("cost must be an AdaptiveCost");
+  if (numbers.size() != 5) throw py::type_error("cost must be an AdaptiveCost");
   const auto number = [&](std::size_t i, const char* name) {
     return read_number(numbers[i].ptr(), name);
   };
   const AdaptiveCost cost{number(0, "rows"), number(1, "call"), number(2, "least"),
-                          number(3, "score")};
+                          number(3, "weights"), number(4, "score")};
   const auto cutoffs =
       adaptive_cutoffs(counts.view(), read_int(a[1], "in_features"), read_int(a[2], "clusters"),
                        read_number(a[3], "div_value"), cost);

@@ -4,10 +4,10 @@
 //
 //   f_i(b) = min over a < b of f_(i-1)(a) + w_i(a, b)
 //
-// where w_i(a, b), the cost of classes [a, b) as cluster i, is max(least, rows * mass * length) up
-// to factors and terms that are linear in mass. The product of two lengths that add up satisfies
-// the quadrangle inequality, which a convex increasing function such as max(least, .) preserves; so
-// the best a does not decrease with b, and f_i follows from f_(i-1) by bisection over b.
+// where w_i(a, b), the cost of classes [a, b) as cluster i, is max(least, (mass + constant) *
+// length) up to factors and terms that are linear in mass. The product of two measures that add up
+// satisfies the quadrangle inequality, which a convex increasing function such as max(least, .)
+// preserves; so the best a does not decrease with b, and f_i follows from f_(i-1) by bisection.
 //
 // Source: Yao, Efficient dynamic programming using quadrangle inequalities (1980).
 #include <algorithm>
@@ -64,7 +64,8 @@ class Cutoffs {
 
  private:
   double product(double rows, double classes, double depth) const {
-    return cost_.call + std::max(cost_.least, rows * classes) * (depth + cost_.score);
+    return cost_.call +
+           std::max(cost_.least, (rows + cost_.weights) * classes) * (depth + cost_.score);
   }
   double of_cluster(std::int64_t a, std::int64_t b) const {
     const double rows = cost_.rows * (mass_[at(b)] - mass_[at(a)]);
@@ -111,6 +112,7 @@ void check_cost(const AdaptiveCost& cost) {
   check(cost.rows, "rows", true);
   check(cost.call, "call", false);
   check(cost.least, "least", false);
+  check(cost.weights, "weights", false);
   check(cost.score, "score", false);
 }
 

@@ -17,15 +17,18 @@ from ._results import AdaptiveWeights
 class AdaptiveCost(NamedTuple):
     """What a batch costs, for `AdaptiveSoftmax.from_counts`, in multiplications of a product.
 
-    A product of `rows` rows by k classes of d inputs costs
-    ``call + max(least, rows * k) * (d + score)``: `call` is what it takes to begin, `score` what
-    else happens to a score, and a product of fewer than `least` scores is no faster.
+    The loss and gradients of n of its `rows` rows with k classes of d inputs take
+    ``call + max(least, (n + weights) * k) * (d + score)``: `call` to begin, `score` for what else
+    happens to a score; the weights of a class, which are read and whose gradients are written, are
+    worth `weights` rows by themselves; fewer than `least` scores take as long. The paper, on a GPU,
+    has `least` and not the two others. The defaults are fitted to one core with AVX-512.
     """
 
     rows: float = 1024
-    call: float = 2e6
-    least: float = 4096
-    score: float = 32
+    call: float = 3e5
+    least: float = 0
+    weights: float = 14
+    score: float = 11
 
 
 _Self = TypeVar("_Self", bound="AdaptiveLayout")
@@ -64,7 +67,8 @@ class AdaptiveLayout:
         The cost is the model of the paper's section 4: the head by all rows, and each cluster by
         as many rows as have, on average, their target in it, with the product that projects them.
         The least of all partitions is found exactly, by dynamic programming in
-        O(clusters V log V).
+        O(clusters V log V). What it does not weigh is accuracy: fewer classes in the head are
+        cheaper, and get fewer inputs.
 
         Parameters
         ----------
@@ -79,8 +83,7 @@ class AdaptiveLayout:
         div_value, head_bias
             As for the class.
         cost : AdaptiveCost, optional
-            The constants of the model. The default ones are those of one core with AVX-512, for
-            1024 rows and loss with gradients.
+            The constants of the model, of which `rows` is the size of a batch.
 
         Returns
         -------

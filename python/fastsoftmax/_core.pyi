@@ -752,7 +752,7 @@ def _adaptive_cutoffs(
     in_features: SupportsIndex,
     clusters: SupportsIndex,
     div_value: float,
-    cost: tuple[float, float, float, float],
+    cost: tuple[float, float, float, float, float],
 ) -> tuple[int, ...]: ...
 
 class _Mirostat:

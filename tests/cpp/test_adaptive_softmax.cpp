@@ -364,11 +364,12 @@ TEST_CASE("cutoffs cost no more than any others") {
     counts[0] += 1;
     Array given = dense(fs::DType::f64, {classes});
     std::memcpy(given.bytes.data(), counts.data(), counts.size() * 8);
-    const fs::AdaptiveCost cost{64, 500, static_cast<double>(random() % 400), 3};
+    const fs::AdaptiveCost cost{64, 500, static_cast<double>(random() % 400),
+                                static_cast<double>(random() % 9), 3};
     const double all = std::accumulate(counts.begin(), counts.end(), 0.0);
     const auto cost_of = [&](const std::vector<std::int64_t>& ends) {
       const auto product = [&](double rows, double k, double depth) {
-        return cost.call + std::max(cost.least, rows * k) * (depth + cost.score);
+        return cost.call + std::max(cost.least, (rows + cost.weights) * k) * (depth + cost.score);
       };
       double sum = product(cost.rows, static_cast<double>(ends[0] + 2), 32);
       for (std::size_t i = 0; i < 2; ++i) {

@@ -55,7 +55,9 @@ def test_cutoffs_from_counts():
     def cost_of(ends, cost, depth, div):
         ends = (*ends, counts.size)
         mass = np.concatenate([[0], np.cumsum(counts / counts.sum())])
-        product = lambda n, k, d: cost.call + max(cost.least, n * k) * (d + cost.score)  # noqa: E731
+        product = lambda n, k, d: (
+            cost.call + max(cost.least, (n + cost.weights) * k) * (d + cost.score)
+        )  # noqa: E731
         total = product(cost.rows, ends[0] + len(ends) - 1, depth)
         for i, (a, b) in enumerate(itertools.pairwise(ends)):
             d = max(depth // div ** (i + 1), 1)
@@ -70,7 +72,6 @@ def test_cutoffs_from_counts():
         other[i] = int(other[i] * factor)
         if other == sorted(other) and other[-1] < counts.size:
             assert cost_of(other, cost, 512, 4.0) >= best * (1 - 1e-12)
-    # Where beginning a product costs everything, the head is small; where nothing, it is too.
     many = fs.AdaptiveSoftmax.from_counts(counts, 512, clusters=1, cost=cost._replace(rows=1e6))
     assert many.cutoffs[0] > layer.cutoffs[0]
     assert fs.AdaptiveSoftmax.from_counts([3, 2, 1, 0], 4, clusters=3).cutoffs == (1, 2, 3)
