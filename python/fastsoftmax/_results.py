@@ -138,6 +138,8 @@ class TreeTopKVisited(NamedTuple):
     values: Any
     indices: Any
     visited: Any
+
+
 class AdaptiveWeights(NamedTuple):
     """Weights of an `AdaptiveSoftmax`, their gradients, or their shapes."""
 
