@@ -50,9 +50,9 @@ class ClassSoftmax:
     >>> import numpy as np
     >>> layer = fs.ClassSoftmax.from_frequencies([60, 20, 10, 5, 5])
     >>> layer.class_of
-    array([0, 1, 1, 1, 1])
+    array([0, 0, 1, 1, 1])
     >>> layer.log_prob(np.ones((1, 2)), np.zeros((2, 2)), np.zeros((5, 2))).round(2)
-    array([[-0.69, -2.08, -2.08, -2.08, -2.08]])
+    array([[-1.39, -1.39, -1.79, -1.79, -1.79]])
     """
 
     __slots__ = ("_class_of", "_tree")

@@ -55,9 +55,10 @@ def test_cutoffs_from_counts():
     def cost_of(ends, cost, depth, div):
         ends = (*ends, counts.size)
         mass = np.concatenate([[0], np.cumsum(counts / counts.sum())])
-        product = lambda n, k, d: (
-            cost.call + max(cost.least, (n + cost.weights) * k) * (d + cost.score)
-        )  # noqa: E731
+
+        def product(n, k, d):
+            return cost.call + max(cost.least, (n + cost.weights) * k) * (d + cost.score)
+
         total = product(cost.rows, ends[0] + len(ends) - 1, depth)
         for i, (a, b) in enumerate(itertools.pairwise(ends)):
             d = max(depth // div ** (i + 1), 1)
