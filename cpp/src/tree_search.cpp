@@ -45,13 +45,19 @@ class Search {
   Id first_node() const { return static_cast<Id>(tree_.num_leaves()); }
   bool is_leaf(const Candidate& c) const { return c.id < first_node(); }
 
+  // As results are, by which leaves are told apart: sums are kept in double.
+  static T rounded(const Candidate& c) { return static_cast<T>(c.log_p); }
+  bool is_below(const Candidate& c, double bound) const {
+    return static_cast<double>(rounded(c)) < bound;
+  }
+
   // Whether a comes before b. Nodes come before leaves that are as probable, since one such leaf
   // with a lower id may be below.
   bool precedes(const Candidate& a, const Candidate& b) const {
-    const bool a_nan = std::isnan(a.log_p);
-    const bool b_nan = std::isnan(b.log_p);
-    if (a_nan != b_nan) return a_nan;
-    if (!a_nan && a.log_p != b.log_p) return a.log_p > b.log_p;
+    const T of_a = rounded(a);
+    const T of_b = rounded(b);
+    if (std::isnan(of_a) != std::isnan(of_b)) return std::isnan(of_a);
+    if (!std::isnan(of_a) && of_a != of_b) return of_a > of_b;
     if (is_leaf(a) != is_leaf(b)) return is_leaf(b);
     return a.id < b.id;
   }
@@ -67,7 +73,8 @@ class Search {
   }
 
   void put(const Candidate& leaf) {
-    values_[found_] = static_cast<T>(std::isnan(leaf.log_p) ? kNan : leaf.log_p);
+    const T log_p = rounded(leaf);
+    values_[found_] = std::isnan(log_p) ? static_cast<T>(kNan) : log_p;
     indices_[found_] = leaf.id;
     ++found_;
   }
@@ -79,15 +86,15 @@ class Search {
       const Candidate next = candidates_.front();
       std::ranges::pop_heap(candidates_, behind);
       candidates_.pop_back();
-      if (next.log_p < topk_.min_log_prob) return;
+      if (is_below(next, topk_.min_log_prob)) return;
       if (is_leaf(next)) {
         put(next);
         continue;
       }
       visit(row, next, [&](const Candidate& child) {
-        if (best_.size() == k && child.log_p < best_.front()) return;
+        if (best_.size() == k && is_below(child, best_.front())) return;
         if (is_leaf(child))
-          note(child.log_p);
+          note(static_cast<double>(rounded(child)));
         else
           step_.expect(child.id - first_node());
         candidates_.push_back(child);
@@ -115,7 +122,7 @@ class Search {
           next_.push_back(c);
         else
           visit(row, c, [&](const Candidate& child) {
-            if (!(child.log_p < topk_.min_log_prob)) next_.push_back(child);
+            if (!is_below(child, topk_.min_log_prob)) next_.push_back(child);
           });
       }
       if (std::ssize(next_) > topk_.beam) {
@@ -126,7 +133,7 @@ class Search {
     }
     std::ranges::sort(candidates_, before);
     for (const Candidate& leaf : candidates_) {
-      if (found_ < topk_.k && !(leaf.log_p < topk_.min_log_prob)) put(leaf);
+      if (found_ < topk_.k && !is_below(leaf, topk_.min_log_prob)) put(leaf);
     }
   }
 
