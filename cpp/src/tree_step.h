@@ -17,19 +17,7 @@ class TreeStep {
   using Id = Tree::Id;
 
   explicit TreeStep(const TreeSources<T>& sources)
-      : sources_(sources), tree_(sources.tree()), softmax_(sources) {
-    std::int64_t most = 2;
-    std::int64_t buffered = sources.is_direct() ? 0 : 1;
-    if (!tree_.is_binary()) {
-      for (const Id node : tree_.preorder()) {
-        most = std::max(most, static_cast<std::int64_t>(tree_.children(node).size()));
-        buffered = std::max(buffered, sources.buffered_children(node));
-      }
-    }
-    scores_.reserve(most);
-    log_p_.reserve(most);
-    vectors_.reserve(buffered * sources.depth());
-  }
+      : sources_(sources), tree_(sources.tree()), softmax_(sources) {}
 
   // Asks for what a visit will read.
   void expect(Id node) const {
@@ -41,20 +29,18 @@ class TreeStep {
       __builtin_prefetch(p + b);
   }
 
-  // log p of each child, the node given.
+  // log p of each child, the node given. Throws std::bad_alloc, as draw does.
   const double* visit(std::int32_t row, Id node) {
-    double* const log_p = log_p_.get();
-    T* const scores = scores_.get();
+    T* const scores = score(row, node);
+    const auto count = static_cast<std::int64_t>(tree_.children(node).size());
+    double* const log_p = log_p_.reserve(count);
     if (tree_.is_binary()) {
-      score(row, node);
       scores[1] = -scores[0];
       sources_.kernels().log_sigmoid(scores, 2, scores, nullptr);
       log_p[0] = static_cast<double>(scores[0]);
       log_p[1] = static_cast<double>(scores[1]);
       return log_p;
     }
-    score(row, node);
-    const auto count = static_cast<std::int64_t>(tree_.children(node).size());
     const std::int64_t target = kNoTarget;
     kernels::RowLoss found;
     softmax_.find(scores, 1, count, &target, &found);
@@ -65,8 +51,7 @@ class TreeStep {
   // The code of a child with its probability.
   std::int64_t draw(std::int32_t row, Id node, const kernels::RandomStream& random) {
     const double uniform = baseline::uniforms(random, 0).first;
-    T* const scores = scores_.get();
-    score(row, node);
+    T* const scores = score(row, node);
     if (tree_.is_binary()) {
       scores[1] = -scores[0];
       T slopes[2];
@@ -94,19 +79,26 @@ class TreeStep {
  private:
   static constexpr std::int64_t kMostAhead = 512;  // bytes
 
-  void score(std::int32_t row, Id node) {
-    if (!tree_.is_binary())
-      return softmax_.score(sources_.x(&row), 1, node, sources_.children(node, vectors_.get()),
-                            scores_.get());
+  // Room for as many scores as there are children. Memory grows with the nodes that are met: to
+  // look for the largest one first would take longer than a few rows do.
+  T* score(std::int32_t row, Id node) {
+    T* const scores = scores_.reserve(static_cast<std::int64_t>(tree_.children(node).size()));
+    if (!tree_.is_binary()) {
+      T* const buffer = vectors_.reserve(sources_.buffered_children(node) * sources_.depth());
+      softmax_.score(sources_.x(&row), 1, node, sources_.children(node, buffer), scores);
+      return scores;
+    }
+    T* const buffer = vectors_.reserve(sources_.is_direct() ? 0 : sources_.depth());
     kernels::ProductsJob job{};
     job.a = sources_.x(&row);
-    job.b = sources_.nodes(&node, 1, vectors_.get());
+    job.b = sources_.nodes(&node, 1, buffer);
     job.rows = 1;
     job.terms = 1;
     job.length = sources_.depth();
-    job.out = scores_.get();
+    job.out = scores;
     sources_.kernels().products(job);
-    if (sources_.node_bias() != nullptr) scores_.get()[0] += sources_.node_bias()[node];
+    if (sources_.node_bias() != nullptr) scores[0] += sources_.node_bias()[node];
+    return scores;
   }
 
   const TreeSources<T>& sources_;
