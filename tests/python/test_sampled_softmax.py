@@ -1,0 +1,226 @@
+"""Losses over the target and a sample of classes."""
+
+from __future__ import annotations
+
+import fastsoftmax as fs
+import numpy as np
+import pytest
+
+CLASSES, DEPTH, ROWS = 60, 7, 23
+
+
+def layer(dtype, num_true=1, seed=0):
+    """Inputs, weights, bias and targets, one of which is ignored."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(ROWS, DEPTH)).astype(dtype)
+    weights = rng.normal(size=(CLASSES, DEPTH)).astype(dtype)
+    bias = rng.normal(size=CLASSES).astype(dtype)
+    targets = rng.integers(0, CLASSES, (ROWS, num_true) if num_true > 1 else ROWS)
+    targets[4] = -100
+    return x, weights, bias, targets
+
+
+def log_sigmoid(z):
+    return np.minimum(z, 0) - np.log1p(np.exp(-np.abs(z)))
+
+
+def losses_of(kind, x, weights, bias, targets, sample, logq, remove_hits):
+    """The losses of all rows by their formulas, in float64."""
+    x, weights, bias = (np.asarray(a, np.float64) for a in (x, weights, bias))
+    losses = []
+    for row, target in zip(x, np.reshape(targets, (len(x), -1)), strict=True):
+        if target[0] == -100:
+            losses.append(0.0)
+            continue
+        positive = weights[target] @ row + bias[target]
+        negative = weights[sample.ids] @ row + bias[sample.ids]
+        if logq is not None:
+            negative = negative - sample.log_expected_count
+        if logq == "all":
+            positive = positive - sample.log_expected_count_of(target)
+        if remove_hits:
+            negative = negative[~np.isin(sample.ids, target)]
+        share = 1 / len(target)
+        if kind == "softmax":
+            z = np.concatenate([positive, negative])
+            losses.append(np.logaddexp.reduce(z) - positive.mean())
+        else:
+            of_targets = share * log_sigmoid(positive) + (1 - share) * log_sigmoid(-positive)
+            losses.append(-of_targets.sum() - log_sigmoid(-negative).sum())
+    return np.array(losses)
+
+
+KINDS = [
+    ("softmax", fs.sampled_softmax_loss, "negatives"),
+    ("softmax", fs.sampled_softmax_loss, "all"),
+    ("softmax", fs.sampled_softmax_loss, None),
+    ("logistic", fs.nce_loss, "all"),
+    ("logistic", fs.negative_sampling_loss, None),
+]
+
+
+def call(loss, logq, *arrays, **options):
+    if loss is fs.sampled_softmax_loss:
+        options["logq"] = logq
+    return loss(*arrays, **options)
+
+
+@pytest.mark.parametrize(("kind", "loss", "logq"), KINDS)
+@pytest.mark.parametrize("remove_hits", [True, False])
+@pytest.mark.parametrize("num_true", [1, 3])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_formula_and_finite_differences(kind, loss, logq, remove_hits, num_true, dtype, tolerance):
+    x, weights, bias, targets = layer(dtype, num_true)
+    sample = fs.LogUniformSampler(CLASSES).sample(40, seed=3)  # with repetitions
+    options = {"remove_hits": remove_hits, "num_true": num_true}
+    found = call(loss, logq, x, weights, targets, sample, bias, reduction="none", **options)
+    expected = losses_of(kind, x, weights, bias, targets, sample, logq, remove_hits)
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+    if dtype == np.float32:
+        return
+    result = call(loss, logq, x, weights, targets, sample, bias, need_grad=True, **options)
+    kept = ROWS - 1
+    assert result.loss == pytest.approx(expected.sum() / kept, rel=1e-12)
+    rng = np.random.default_rng(1)
+    gradients = (result.grad_x, result.grad_W.to_dense(), result.grad_bias.to_dense())
+    for which, gradient in enumerate(gradients):
+        direction = rng.normal(size=gradient.shape)
+        values = []
+        for step in (1e-5, -1e-5):
+            moved = [x, weights, bias]
+            moved[which] = moved[which] + step * direction
+            losses = losses_of(kind, *moved, targets, sample, logq, remove_hits)
+            values.append(losses.sum() / kept)
+        slope = (values[0] - values[1]) / 2e-5
+        assert (gradient * direction).sum() == pytest.approx(slope, rel=1e-6, abs=1e-9)
+
+
+def test_all_classes_without_correction_are_the_full_softmax():
+    x, weights, bias, targets = layer(np.float64)
+    every = fs.Sample(np.arange(CLASSES)[::-1], np.zeros(CLASSES))
+    sampled = fs.sampled_softmax_loss(x, weights, targets, every, bias, need_grad=True)
+    full = fs.linear_cross_entropy(x, weights, targets, bias, need_grad=True)
+    assert sampled.loss == pytest.approx(full.loss, rel=1e-13)
+    np.testing.assert_allclose(sampled.grad_x, full.grad_x, atol=1e-14)
+    np.testing.assert_allclose(sampled.grad_W.to_dense(), full.grad_W, atol=1e-14)
+    np.testing.assert_allclose(sampled.grad_bias.to_dense(), full.grad_bias, atol=1e-14)
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_estimates_of_the_partition_are_unbiased(unique):
+    """exp(loss + z_t) less the target's own term estimates the sum over the other classes."""
+    x, weights, bias, targets = layer(np.float64)
+    x, targets = x[:1], targets[:1]
+    z = x @ weights.T + bias
+    own = np.exp(z[0, targets[0]])
+    others = np.exp(z[0]).sum() - own
+    sampler = fs.UnigramSampler(np.arange(1, CLASSES + 1))
+    estimates = []
+    for seed in range(4000):
+        sample = sampler.sample(8, unique=unique, seed=seed)
+        loss = fs.sampled_softmax_loss(x, weights, targets, sample, bias)
+        estimates.append(np.exp(float(loss)) * own - own)
+    error = np.std(estimates) / np.sqrt(len(estimates))
+    assert abs(np.mean(estimates) - others) < 4 * error
+    assert error < 0.1 * others
+
+
+@pytest.mark.parametrize(("kind", "loss", "logq"), KINDS)
+def test_batches_do_not_matter(kind, loss, logq):
+    """A loss does not depend on other rows but by what a product makes of their number."""
+    x, weights, bias, targets = layer(np.float64)
+    sample = fs.UniformSampler(CLASSES).sample(30, seed=1)
+    whole = call(loss, logq, x, weights, targets, sample, bias, reduction="none")
+    for r in range(ROWS):
+        one = call(
+            loss, logq, x[r : r + 1], weights, targets[r : r + 1], sample, bias, reduction="none"
+        )
+        assert one[0] == pytest.approx(whole[r], rel=1e-13)
+
+
+@pytest.mark.parametrize(("kind", "loss", "logq"), KINDS)
+def test_layouts_types_and_upstream(kind, loss, logq):
+    x, weights, bias, targets = layer(np.float32)
+    sample = fs.UniformSampler(CLASSES).sample(30, seed=1)
+    upstream = np.random.default_rng(2).normal(size=ROWS)
+    options = {"reduction": "none", "need_grad": True, "grad_out": upstream}
+    plain = call(loss, logq, x, weights, targets, sample, bias, **options)
+    strided = np.zeros((CLASSES, 2 * DEPTH), np.float32)
+    strided[:, ::2] = weights
+    views = (np.asfortranarray(x), strided[:, ::2], targets, sample, bias[::-1].copy()[::-1])
+    for other in (
+        call(loss, logq, *views, **options),
+        call(loss, logq, x, weights.astype(">f4"), targets, sample, bias, **options),
+    ):
+        np.testing.assert_array_equal(other.loss, plain.loss)
+        np.testing.assert_array_equal(other.grad_W.values, plain.grad_W.values)
+    half = call(loss, logq, x.astype(np.float16), weights, targets, sample, bias, **options)
+    assert half.loss.dtype == np.float32
+    unit = call(loss, logq, x, weights, targets, sample, bias, reduction="none", need_grad=True)
+    np.testing.assert_allclose(plain.grad_x, unit.grad_x * upstream[:, None], rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_to_do():
+    x, weights, bias, targets = layer(np.float64)
+    nothing = fs.Sample(np.empty(0, np.int64), np.empty(0))
+    alone = fs.sampled_softmax_loss(x, weights, targets, nothing, bias, need_grad=True)
+    assert alone.loss == 0.0  # the target is all there is
+    assert not alone.grad_x.any()
+    sample = fs.UniformSampler(CLASSES).sample(5, seed=0)
+    ignored = np.full(ROWS, -100)
+    none = fs.sampled_softmax_loss(x, weights, ignored, sample, bias, need_grad=True)
+    assert np.isnan(none.loss)
+    assert not none.grad_x.any()
+    assert not none.grad_W.values.any()
+    empty = fs.nce_loss(x[:0], weights, targets[:0], sample, reduction="sum", need_grad=True)
+    assert empty.loss == 0.0
+    assert empty.grad_x.shape == (0, DEPTH)
+
+
+def test_errors():
+    x, weights, bias, targets = layer(np.float64)
+    sample = fs.UniformSampler(CLASSES).sample(5, seed=0)
+    with pytest.raises(TypeError, match="Sample"):
+        fs.sampled_softmax_loss(x, weights, targets, (sample.ids, sample.log_expected_count))
+    with pytest.raises(IndexError, match="target of row 2, 60 is out of bounds for 60 classes"):
+        fs.sampled_softmax_loss(x, weights, np.where(np.arange(ROWS) == 2, 60, 0), sample)
+    with pytest.raises(IndexError, match="class of the sample 60"):
+        fs.sampled_softmax_loss(x, weights, targets, fs.Sample([60], [0.0]))
+    with pytest.raises(ValueError, match="num_true is 2"):
+        fs.nce_loss(x, weights, np.zeros((ROWS, 3), np.int64), sample, num_true=2)
+    with pytest.raises(ValueError, match=r"targets must have shape \(N, 2\)"):
+        fs.nce_loss(x, weights, targets, sample, num_true=2)
+    with pytest.raises(ValueError, match="logq"):
+        fs.sampled_softmax_loss(x, weights, targets, sample, logq="some")
+    with pytest.raises(ValueError, match="differ in their last dimension"):
+        fs.sampled_softmax_loss(x[:, 1:], weights, targets, sample)
+    with pytest.raises(ValueError, match="59 elements for 60 classes"):
+        fs.sampled_softmax_loss(x, weights, targets, sample, bias[1:])
+    with pytest.raises(ValueError, match="grad_out"):
+        fs.sampled_softmax_loss(x, weights, targets, sample, grad_out=1.0)
+    never = fs.UnigramSampler(np.where(np.arange(CLASSES) == 7, 0, 1)).sample(5, seed=0)
+    with pytest.raises(ValueError, match=r"target 7 of row 0 .* never draws it"):
+        fs.sampled_softmax_loss(x, weights, np.full(ROWS, 7), never, logq="all")
+    with pytest.raises(ValueError, match="which is in the sample"):
+        fs.sampled_softmax_loss(x, weights, targets, fs.Sample([1], [-np.inf]))
+
+
+def test_against_torch():
+    torch = pytest.importorskip("torch")
+    x, weights, bias, targets = (torch.tensor(a) for a in layer(np.float64))
+    sample = fs.UniformSampler(CLASSES).sample(30, unique=True, seed=1)
+    leaves = [t.clone().requires_grad_() for t in (x, weights, bias)]
+    kept = targets != -100
+    scores = leaves[0][kept] @ leaves[1].T + leaves[2]
+    candidates = torch.tensor(sample.ids)
+    z = scores[:, candidates] - torch.tensor(sample.log_expected_count)
+    z = z.masked_fill(targets[kept, None] == candidates, -torch.inf)
+    own = scores.gather(1, targets[kept, None])
+    loss = (torch.logsumexp(torch.cat([own, z], 1), 1) - own[:, 0]).mean()
+    loss.backward()
+    ours = fs.sampled_softmax_loss(x, weights, targets, sample, bias, need_grad=True)
+    assert isinstance(ours.grad_x, torch.Tensor)
+    assert float(ours.loss) == pytest.approx(loss.item(), rel=1e-12)
+    torch.testing.assert_close(ours.grad_x, leaves[0].grad)
+    np.testing.assert_allclose(ours.grad_W.to_dense(), leaves[1].grad.numpy(), atol=1e-14)
+    np.testing.assert_allclose(ours.grad_bias.to_dense(), leaves[2].grad.numpy(), atol=1e-14)
