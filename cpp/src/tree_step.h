@@ -1,8 +1,9 @@
-// One step down a tree for a single row: the log-probabilities of a node's children, or one of them
-// at random.
+// Steps down a tree for single rows: the log-probabilities of a node's children, or one of them at
+// random.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "fastsoftmax/softmax.hpp"
@@ -16,10 +17,12 @@ class TreeStep {
  public:
   using Id = Tree::Id;
 
+  static constexpr std::int64_t kVisits = 8;  // at a time
+
   explicit TreeStep(const TreeSources<T>& sources)
       : sources_(sources), tree_(sources.tree()), softmax_(sources) {
-    std::int64_t most = 2;
-    std::int64_t buffered = sources.is_direct() ? 0 : 1;
+    std::int64_t most = 2 * kVisits;
+    std::int64_t buffered = sources.is_direct() ? 0 : kVisits;
     if (!tree_.is_binary()) {
       for (const Id node : tree_.preorder()) {
         most = std::max(most, static_cast<std::int64_t>(tree_.children(node).size()));
@@ -41,38 +44,45 @@ class TreeStep {
       __builtin_prefetch(p + b);
   }
 
-  // log p of each child, the node given.
-  const double* visit(std::int32_t row, Id node) {
+  // Calls take(i, log p of each child given the node) for visits i of at most kVisits nodes.
+  template <class Take>
+  void visit(const std::int32_t* rows, const Id* nodes, std::int64_t visits, Take take) {
     double* const log_p = log_p_.get();
     T* const scores = scores_.get();
     if (tree_.is_binary()) {
-      score(row, node);
-      scores[1] = -scores[0];
-      sources_.kernels().log_sigmoid(scores, 2, scores, nullptr);
-      log_p[0] = static_cast<double>(scores[0]);
-      log_p[1] = static_cast<double>(scores[1]);
-      return log_p;
+      score(rows, nodes, visits);
+      for (std::int64_t i = visits; i-- > 0;) {
+        scores[2 * i + 1] = -scores[i];
+        scores[2 * i] = scores[i];
+      }
+      sources_.kernels().log_sigmoid(scores, 2 * visits, scores, nullptr);
+      for (std::int64_t i = 0; i < 2 * visits; ++i) log_p[i] = static_cast<double>(scores[i]);
+      for (std::int64_t i = 0; i < visits; ++i) take(i, log_p + 2 * i);
+      return;
     }
-    score(row, node);
-    const auto count = static_cast<std::int64_t>(tree_.children(node).size());
-    const std::int64_t target = kNoTarget;
-    kernels::RowLoss found;
-    softmax_.find(scores, 1, count, &target, &found);
-    for (std::int64_t c = 0; c < count; ++c) log_p[c] = softmax_.log_p(found, scores[c]);
-    return log_p;
+    for (std::int64_t i = 0; i < visits; ++i) {
+      score(rows + i, nodes[i]);
+      const auto count = static_cast<std::int64_t>(tree_.children(nodes[i]).size());
+      const std::int64_t target = kNoTarget;
+      kernels::RowLoss found;
+      softmax_.find(scores, 1, count, &target, &found);
+      for (std::int64_t c = 0; c < count; ++c) log_p[c] = softmax_.log_p(found, scores[c]);
+      take(i, log_p);
+    }
   }
 
   // The code of a child with its probability.
   std::int64_t draw(std::int32_t row, Id node, const kernels::RandomStream& random) {
     const double uniform = baseline::uniforms(random, 0).first;
     T* const scores = scores_.get();
-    score(row, node);
     if (tree_.is_binary()) {
+      score(&row, &node, 1);
       scores[1] = -scores[0];
       T slopes[2];
       sources_.kernels().log_sigmoid(scores, 2, scores, slopes);
       return uniform < static_cast<double>(slopes[1]) ? 0 : 1;
     }
+    score(&row, node);
     const std::int64_t count[] = {static_cast<std::int64_t>(tree_.children(node).size())};
     const std::int64_t stride[] = {static_cast<std::int64_t>(sizeof(T))};
     const int axes[] = {0};
@@ -94,19 +104,28 @@ class TreeStep {
  private:
   static constexpr std::int64_t kMostAhead = 512;  // bytes
 
-  void score(std::int32_t row, Id node) {
-    if (!tree_.is_binary())
-      return softmax_.score(sources_.x(&row), 1, node, sources_.children(node, vectors_.get()),
-                            scores_.get());
+  // Of one node's children.
+  void score(const std::int32_t* row, Id node) {
+    softmax_.score(sources_.x(row), 1, node, sources_.children(node, vectors_.get()),
+                   scores_.get());
+  }
+  // Of nodes of a binary tree, each for its own row.
+  void score(const std::int32_t* rows, const Id* nodes, std::int64_t visits) {
+    static constexpr auto each = [] {
+      std::array<std::int64_t, kVisits + 1> offsets{};
+      for (std::size_t i = 0; i < offsets.size(); ++i) offsets[i] = static_cast<std::int64_t>(i);
+      return offsets;
+    }();
     kernels::ProductsJob job{};
-    job.a = sources_.x(&row);
-    job.b = sources_.nodes(&node, 1, vectors_.get());
-    job.rows = 1;
-    job.terms = 1;
+    job.a = sources_.x(rows);
+    job.b = sources_.nodes(nodes, visits, vectors_.get());
+    job.rows = visits;
+    job.offsets = each.data();
     job.length = sources_.depth();
     job.out = scores_.get();
     sources_.kernels().products(job);
-    if (sources_.node_bias() != nullptr) scores_.get()[0] += sources_.node_bias()[node];
+    if (sources_.node_bias() == nullptr) return;
+    for (std::int64_t i = 0; i < visits; ++i) scores_.get()[i] += sources_.node_bias()[nodes[i]];
   }
 
   const TreeSources<T>& sources_;

@@ -102,7 +102,9 @@ struct Products {
       const int count = last - j < width ? static_cast<int>(last - j) : width;
       const T* b[width];
       for (int t = 0; t < width; ++t) b[t] = row_of<T>(job.b, t < count ? j + t : last - 1);
-      if (count <= quarter)
+      if (count == 1)
+        by<1>(job, i, rows, b, count, out, out_stride);
+      else if (count <= quarter)
         by<quarter>(job, i, rows, b, count, out, out_stride);
       else if (count <= half)
         by<half>(job, i, rows, b, count, out, out_stride);
