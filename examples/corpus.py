@@ -57,6 +57,12 @@ def perplexity(probabilities: np.ndarray) -> float:
     return float(np.exp(-np.log(probabilities).mean()))
 
 
+def frequency(counts: np.ndarray) -> np.ndarray:
+    """Shares of words in a text, float64; half an occurrence is added to all of them."""
+    shares: np.ndarray = (counts + 0.5) / (counts + 0.5).sum()
+    return shares
+
+
 @dataclass
 class Corpus:
     """Words to train on and held-out words, as indices into `words`.
@@ -85,11 +91,9 @@ class Corpus:
         return cls(list(number), train, validation)
 
     @property
-    def frequency(self) -> np.ndarray:
-        """How frequent each word is, float64; half an occurrence is added to all of them."""
-        counts = np.bincount(self.train, minlength=len(self.words)) + 0.5
-        shares: np.ndarray = counts / counts.sum()
-        return shares
+    def counts(self) -> np.ndarray:
+        """How often each word occurs in the text to train on."""
+        return np.bincount(self.train, minlength=len(self.words))
 
     def baselines(self) -> dict[str, float]:
         """Perplexity on the held-out words by their frequency, and by that of pairs.
@@ -105,6 +109,6 @@ class Corpus:
         seen = np.where(pairs[at] == wanted, counts[at], 0)
         n = np.bincount(ids[:-1], minlength=size)[before]
         t = np.bincount(pairs // size, minlength=size)[before]
-        unigram = self.frequency[following]
+        unigram = frequency(self.counts)[following]
         bigram = np.where(n > 0, (seen + t * unigram) / np.maximum(n + t, 1), unigram)
         return {"unigram": perplexity(unigram), "bigram": perplexity(bigram)}

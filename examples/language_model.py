@@ -1,12 +1,15 @@
-"""Train a model of the next word on real text, its loss by `fastsoftmax.linear_cross_entropy`.
+"""Train a model of the next word on real text, with one of four output layers.
 
 Data: the prose in Python's standard library (corpus.py; nothing is downloaded). The embeddings of
 the four words before, side by side, go through a hidden layer to a score for each word of the
-vocabulary (Bengio et al., *A Neural Probabilistic Language Model*, 2003). The scores of a batch are
-never formed as a whole: the output layer takes its loss and gradients tile by tile. Perplexity on
-held-out files is compared with that of counting words, and pairs of words; then the model writes.
+vocabulary (Bengio et al., *A Neural Probabilistic Language Model*, 2003): to each by the full
+softmax, whose scores are never formed as a whole, or to some by one of the others of
+output_layers.py. Perplexity on held-out files is compared with that of counting words, and pairs
+of words; then the model writes.
 
 Run:  python examples/language_model.py --plot language_model.png
+      python examples/language_model.py --output hierarchical --epochs 8
+      python examples/language_model.py --compare --plot output_layers.png
 
 Exit status 1 where the perplexity is not a fifth below that of counting words.
 """
@@ -16,69 +19,23 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fastsoftmax as fs
 import numpy as np
-from corpus import END, UNKNOWN, Corpus
+from corpus import END, Corpus
+from output_layers import OUTPUTS, OutputLayer, Parameter
 
 CONTEXT = 4  # words
-RATE = 0.05  # of learning
-
-
-class Parameter:
-    """An array that learns by Adagrad (Duchi et al., 2011)."""
-
-    def __init__(self, value: np.ndarray) -> None:
-        self.value = value.astype(np.float32)
-        self.squares = np.full_like(self.value, 1e-10)
-
-    def update(self, gradient: np.ndarray, rows: np.ndarray | slice = slice(None)) -> None:
-        """Take a step down the gradient of `rows`, none of which is there twice."""
-        self.squares[rows] += gradient * gradient
-        self.value[rows] -= RATE * gradient / np.sqrt(self.squares[rows])
-
-
-class FullSoftmax:
-    """The output layer: a linear score for each word, and a softmax over all of them."""
-
-    def __init__(self, dim: int, frequency: np.ndarray) -> None:
-        self.weights = Parameter(np.zeros((len(frequency), dim)))
-        self.bias = Parameter(np.log(frequency))
-
-    def loss(self, x: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
-        """Mean loss of the rows of `x`, (N, dim), and its gradient with respect to `x`."""
-        self.result = fs.linear_cross_entropy(
-            x, self.weights.value, targets, self.bias.value, need_grad=True
-        )
-        return float(self.result.loss), self.result.grad_x
-
-    def update(self) -> None:
-        """Learn from the last loss."""
-        self.weights.update(self.result.grad_W)
-        self.bias.update(self.result.grad_bias)
-
-    def log_prob(self, x: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Log-probability of one word for each row of `x`."""
-        log_p: np.ndarray = fs.linear_log_prob(x, self.weights.value, ids, self.bias.value)
-        return log_p
-
-    def sample(self, x: np.ndarray, *, seed: int, position: int) -> np.ndarray:
-        """Draw a word for each row of `x`, but not UNKNOWN."""
-        scores = x @ self.weights.value.T + self.bias.value
-        known = np.arange(scores.shape[1]) != UNKNOWN
-        ids: np.ndarray = fs.sample(
-            scores, temperature=0.8, where=known, seed=seed, position=position
-        )
-        return ids
 
 
 class Model:
     """Embeddings of the words before, a hidden layer (tanh), and an output layer."""
 
-    def __init__(self, words: int, dim: int, output: FullSoftmax, seed: int) -> None:
+    def __init__(self, words: int, dim: int, output: OutputLayer, seed: int) -> None:
         generator = np.random.default_rng(seed)
         self.embedding = Parameter(generator.normal(0, 0.1, (words, dim)))
         self.hidden = Parameter(generator.normal(0, 0.5 / dim**0.5, (CONTEXT * dim, dim)))
@@ -99,9 +56,8 @@ class Model:
         grad = grad_x * (1 - x * x)
         grad_inputs = (grad @ self.hidden.value.T).reshape(contexts.size, -1)
         self.hidden.update(inputs.T @ grad)
-        order = np.argsort(contexts, axis=None, kind="stable")
-        words, first = np.unique(contexts.ravel()[order], return_index=True)
-        self.embedding.update(np.add.reduceat(grad_inputs[order], first), words)
+        words = len(self.embedding.value)
+        self.embedding.update(fs.SparseRows.coalesce(contexts.ravel(), grad_inputs, words))
         return loss, seconds
 
     def loss(self, ids: np.ndarray) -> float:
@@ -134,7 +90,15 @@ class Report(NamedTuple):
     validation: float
 
 
-def train(model: Model, corpus: Corpus, epochs: int, batch: int, seed: int) -> list[Report]:
+class History(NamedTuple):
+    """How training went."""
+
+    reports: list[Report]
+    step: float  # milliseconds, on average
+    output: float  # of these in the output layer
+
+
+def train(model: Model, corpus: Corpus, epochs: int, batch: int, seed: int) -> History:
     """Go through the text in random order, and print a report four times an epoch."""
     generator = np.random.default_rng(seed)
     contexts, targets = examples(corpus.train)
@@ -158,21 +122,16 @@ def train(model: Model, corpus: Corpus, epochs: int, batch: int, seed: int) -> l
         perplexity = np.exp(report.validation)
         print("{:6.2f} {:8.1f} {:14.3f} {:16.3f} {:11.1f}".format(*report, perplexity), flush=True)
         reports.append(report)
+    history = History(reports, 1000 * seconds / len(batches), 1000 * in_output / len(batches))
     print(
-        f"{1000 * seconds / len(batches):.1f} ms for a step of {batch} words, "
-        f"{in_output / seconds:.0%} of them in the output layer\n"
+        f"{history.step:.1f} ms for a step of {batch} words, "
+        f"{history.output / history.step:.0%} of them in the output layer\n"
     )
-    return reports
+    return history
 
 
-def save_plot(path: Path, reports: list[Report], baselines: dict[str, float]) -> None:
+def plot_loss(axes: Any, reports: list[Report], baselines: dict[str, float]) -> None:
     """Draw the losses as training goes on; means in the middle of the steps they are of."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     epochs = np.array([report.epochs for report in reports])
     training = [report.training for report in reports]
     axes.plot(epochs - epochs[0] / 2, training, marker=".", label="training")
@@ -181,18 +140,60 @@ def save_plot(path: Path, reports: list[Report], baselines: dict[str, float]) ->
         label = f"{name}, held out"
         axes.axhline(np.log(perplexity), color="0.4", linestyle=style, label=label)
     axes.set(xlabel="epochs", ylabel="loss (nats per word)", xlim=(0, None))
+
+
+def plot_outputs(axes: Any, histories: dict[str, History], baselines: dict[str, float]) -> None:
+    """Draw perplexity over the time of training."""
+    for name, history in histories.items():
+        seconds = [report.seconds for report in history.reports]
+        perplexities = [np.exp(report.validation) for report in history.reports]
+        axes.plot(seconds, perplexities, marker=".", label=name)
+    axes.axhline(baselines["bigram"], color="0.4", linestyle=":", label="bigram")
+    axes.set(xlabel="seconds of training", ylabel="perplexity, held out", xscale="log")
+
+
+def save_plot(path: Path, draw: Callable[[Any], None]) -> None:
+    """Draw and save."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    draw(axes)
     axes.set_title("Next word in Python's documentation")
     axes.legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
-def main() -> int:
-    """Train, compare, plot, write."""
+def print_outputs(histories: dict[str, History]) -> None:
+    """Print what layers come to after the same epochs, and after the time that the fastest took."""
+    shortest = min(history.reports[-1].seconds for history in histories.values())
+    print(f"output        ms in layer  ms in all  perplexity  after {shortest:.1f} s")
+    for name, (reports, step, output) in histories.items():
+        at = np.array([report.seconds for report in reports])
+        losses = [report.validation for report in reports]
+        then = f"{np.exp(np.interp(shortest, at, losses)):.1f}" if at[0] <= shortest else "-"
+        final = np.exp(losses[-1])
+        print(f"{name:12} {output:12.1f} {step:10.1f} {final:11.1f} {then:>12}")
+
+
+def show_texts(model: Model, corpus: Corpus, seed: int) -> None:
+    """Print what the model writes."""
+    for ids in model.write(4, 40, seed):
+        text = " ".join(corpus.words[i] for i in ids).split(" \n")[0]
+        print("\n" + re.sub(r" ([.,;:!?)])|([(]) ", r"\1\2", text))
+
+
+def read_arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    parser.add_argument("--output", choices=OUTPUTS, default="full", help="the output layer")
+    parser.add_argument("--compare", action="store_true", help="train with all output layers")
     parser.add_argument("--epochs", type=int, default=2, help="times through the text")
     parser.add_argument("--dim", type=int, default=128, help="of embeddings and hidden layer")
     parser.add_argument("--vocabulary", type=int, default=10_000, help="different words")
@@ -214,26 +215,42 @@ def main() -> int:
         parser.error(f"--plot: there is no directory {args.plot.absolute().parent}")
     if args.quick:
         args.epochs, args.dim, args.vocabulary = 1, 32, 2000
+    return args
 
+
+def main() -> int:
+    """Train, compare, plot, write."""
+    args = read_arguments()
     corpus = Corpus.read(args.vocabulary)
     if args.quick:
         corpus.train = corpus.train[:100_000]
     size = len(corpus.words)
     print(f"{len(corpus.train)} words, {len(corpus.validation)} held out, {size} different ones")
-    model = Model(size, args.dim, FullSoftmax(args.dim, corpus.frequency), args.seed)
-    reports = train(model, corpus, args.epochs, args.batch, args.seed)
+    histories = {}
+    for name in OUTPUTS if args.compare else (args.output,):
+        print(f"\noutput: {name}")
+        output = OUTPUTS[name](args.dim, corpus.counts, args.seed)
+        model = Model(size, args.dim, output, args.seed)
+        histories[name] = train(model, corpus, args.epochs, args.batch, args.seed)
 
     baselines = corpus.baselines()
-    ours = float(np.exp(reports[-1].validation))
-    for name, perplexity in {**baselines, "this model": ours}.items():
+    for name, perplexity in baselines.items():
         print(f"perplexity on held-out text, {name:10} {perplexity:8.1f}")
-    for ids in model.write(4, 40, args.seed):
-        text = " ".join(corpus.words[i] for i in ids).split(" \n")[0]
-        print("\n" + re.sub(r" ([.,;:!?)])|([(]) ", r"\1\2", text))
+    ours = [float(np.exp(history.reports[-1].validation)) for history in histories.values()]
+    if args.compare:
+        print()
+        print_outputs(histories)
+    else:
+        print(f"perplexity on held-out text, this model {ours[0]:8.1f}")
+        show_texts(model, corpus, args.seed)
     if args.plot is not None:
-        save_plot(args.plot, reports, baselines)
-        print(f"\nloss curve: {args.plot}")
-    if ours > 0.8 * baselines["unigram"]:
+        if args.compare:
+            save_plot(args.plot, lambda axes: plot_outputs(axes, histories, baselines))
+        else:
+            reports = histories[args.output].reports
+            save_plot(args.plot, lambda axes: plot_loss(axes, reports, baselines))
+        print(f"\nplot: {args.plot}")
+    if max(ours) > 0.8 * baselines["unigram"]:
         print("the model has learned too little", file=sys.stderr)
         return 1
     return 0

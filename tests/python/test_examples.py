@@ -1,12 +1,15 @@
 """The examples and the README do what they say."""
 
+import itertools
 import os
 import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,9 +27,9 @@ def run(*command, **options):
     )
 
 
-def blocks(language):
-    """The README's code blocks in one language, in order."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def blocks(language, document="README.md"):
+    """The code blocks of a document in one language, in order."""
+    text = (ROOT / document).read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -91,38 +94,116 @@ def test_sampling_shows_what_each_filter_does(tmp_path):
     assert again.stdout == done.stdout
 
 
-def test_language_model_learns(tmp_path):
-    pytest.importorskip("matplotlib")
+def language_model(*options, folder):
     script = ROOT / "examples" / "language_model.py"
-    done = run(sys.executable, "-B", script, "--quick", "--plot", "curve.png", cwd=tmp_path)
+    done = run(sys.executable, "-B", script, "--quick", *options, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
-    rows = re.findall(
-        r"^ +([\d.]+) +[\d.]+ +([\d.]+) +([\d.]+) +([\d.]+)$", done.stdout, re.MULTILINE
-    )
+    return done.stdout
+
+
+def perplexities(text):
+    """Perplexities on held-out text as training went on, once what should fall has been checked."""
+    rows = re.findall(r"^ +([\d.]+) +[\d.]+ +([\d.]+) +([\d.]+) +([\d.]+)$", text, re.MULTILINE)
     epochs, training, validation, perplexity = (
         list(map(float, c)) for c in zip(*rows, strict=True)
     )
     assert epochs == [0.25, 0.5, 0.75, 1]
     assert training == sorted(training, reverse=True)
     assert validation == sorted(validation, reverse=True)
-    held_out = dict(
-        re.findall(r"^perplexity on held-out text, (.+?) +([\d.]+)$", done.stdout, re.MULTILINE)
-    )
-    unigram, bigram, ours = (float(held_out[name]) for name in ("unigram", "bigram", "this model"))
-    assert 50 < ours == perplexity[-1] < 0.6 * unigram
+    return perplexity
+
+
+def held_out(text):
+    found = re.findall(r"^perplexity on held-out text, (.+?) +([\d.]+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
+def test_language_model_learns(tmp_path):
+    pytest.importorskip("matplotlib")
+    text = language_model("--plot", "curve.png", folder=tmp_path)
+    unigram, bigram, ours = (held_out(text)[name] for name in ("unigram", "bigram", "this model"))
+    assert 50 < ours == perplexities(text)[-1] < 0.6 * unigram
     assert ours < bigram < 0.7 * unigram
     share = re.search(
-        r"[\d.]+ ms for a step of 1024 words, (\d+)% of them in the output layer", done.stdout
+        r"[\d.]+ ms for a step of 1024 words, (\d+)% of them in the output layer", text
     )
     assert 20 < int(share[1]) < 100
     assert (tmp_path / "curve.png").read_bytes().startswith(PNG)
     assert os.listdir(tmp_path) == ["curve.png"]
 
 
+@pytest.mark.parametrize("output", ["hierarchical", "class", "adaptive"])
+def test_language_model_with_other_outputs(output, tmp_path):
+    text = language_model("--output", output, folder=tmp_path)
+    assert f"\noutput: {output}\n" in text
+    found = held_out(text)
+    assert 50 < found["this model"] == perplexities(text)[-1] < 0.6 * found["unigram"]
+    written = text.split("this model", 1)[1].split("\n\n")[1:]
+    assert len(written) == len(set(written)) == 4
+    assert "<unknown>" not in text
+
+
+def test_language_model_compares_outputs(tmp_path):
+    pytest.importorskip("matplotlib")
+    text = language_model("--compare", "--plot", "outputs.png", folder=tmp_path)
+    table = text[text.index("output        ms") :]
+    rows = re.findall(r"^(\w+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+|-)$", table, re.MULTILINE)
+    assert [row[0] for row in rows] == ["full", "hierarchical", "class", "adaptive"]
+    curves = text.split("\noutput: ")[1:]
+    for name, in_layer, in_all, perplexity, then in rows:
+        assert 0 < float(in_layer) < float(in_all)
+        curve = perplexities(next(c for c in curves if c.startswith(name)).split("\n\n")[0])
+        assert curve[-1] == float(perplexity) < 0.6 * held_out(text)["unigram"]
+        assert then == "-" or curve[-1] <= float(then) <= curve[0]
+    assert any(row[3] == row[4] for row in rows)  # the fastest, after the time that it took
+    assert (tmp_path / "outputs.png").read_bytes().startswith(PNG)
+    assert os.listdir(tmp_path) == ["outputs.png"]
+
+
+@pytest.mark.parametrize("output", ["full", "hierarchical", "class", "adaptive"])
+def test_output_layers_begin_with_frequencies_and_learn(output, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    layers = import_module("output_layers")
+    rng = np.random.default_rng(1)
+    counts = np.append([0, 3], rng.permutation(1000 // np.arange(1, 199)))
+    layer = layers.OUTPUTS[output](8, counts, seed=2)
+    x = rng.normal(size=(5, 8)).astype(np.float32)
+    p = np.exp([layer.log_prob(x, np.full(5, word)) for word in range(200)])
+    expected = layers.frequency(counts)
+    if output == "adaptive":  # where the words of a cluster begin as equals
+        starts = np.append(layer.layer.cutoffs, 200)
+        for start, end in itertools.pairwise(starts):
+            expected[layer.words[start:end]] = expected[layer.words[start:end]].mean()
+    np.testing.assert_allclose(p, np.tile(expected[:, None], 5), rtol=1e-5)
+
+    targets = np.array([0, 1, 2, 2, 199])
+    losses = []
+    for _ in range(30):
+        loss, _ = layer.loss(x, targets)
+        assert loss == pytest.approx(-layer.log_prob(x, targets).mean(), rel=1e-6)
+        layer.update()
+        losses.append(loss)
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.7 * losses[0]
+    step = np.float32(1e-2) * rng.normal(size=x.shape).astype(np.float32)
+    slope = layer.loss(x + step, targets)[0] - layer.loss(x - step, targets)[0]
+    assert slope / 2 == pytest.approx(float((layer.loss(x, targets)[1] * step).sum()), rel=0.02)
+
+    many = np.tile(x[2], (4000, 1))
+    drawn = layer.sample(many, seed=5, position=3)
+    np.testing.assert_array_equal(drawn, layer.sample(many, seed=5, position=3))
+    p = np.exp([layer.log_prob(x[2:3], [word])[0] for word in range(200)])
+    p **= 1 / 0.8 if output == "full" else 1
+    p[1] = 0  # UNKNOWN is not drawn
+    np.testing.assert_allclose(np.bincount(drawn, minlength=200) / 4000, p / p.sum(), atol=0.03)
+
+
 def test_language_model_fails_where_it_learns_too_little(tmp_path):
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import language_model\n"
-        "language_model.train = lambda *_: [language_model.Report(1, 1, 9, 9)]\n"
+        "reports = [language_model.Report(1, 1, 9, 9)]\n"
+        "language_model.train = lambda *_: language_model.History(reports, 1, 1)\n"
         "sys.argv = ['language_model.py', '--quick']; sys.exit(language_model.main())"
     )
     done = run(sys.executable, "-B", "-c", script, cwd=tmp_path)
@@ -130,9 +211,12 @@ def test_language_model_fails_where_it_learns_too_little(tmp_path):
     assert "learned too little" in done.stderr
 
 
-def test_readme_python(tmp_path):
-    script = "\n".join(blocks("python"))
-    done = run(sys.executable, "-c", script, cwd=tmp_path)
+@pytest.mark.parametrize("document", ["README.md", "docs/large_vocabulary.md"])
+def test_python_of_documents(document, tmp_path):
+    if "import torch" in (script := "\n".join(blocks("python", document))):
+        pytest.importorskip("torch")
+    unasked = "ignore:Sparse invariant checks:UserWarning"  # by PyTorch's Adagrad
+    done = run(sys.executable, "-W", unasked, "-c", script, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     promised = re.findall(r"# prints (.*)$", script, flags=re.MULTILINE)
     assert promised
