@@ -19,6 +19,8 @@ own.
 
 crossovers: loss and gradients of all layers over the number of classes; up to 10 GB.
 
+decoding: the ten best classes, and a draw, of all layers.
+
     python bench/bench_output_layers.py                      all sections, one thread
     python bench/bench_output_layers.py --only adaptive      one of them
 """
@@ -28,7 +30,7 @@ from __future__ import annotations
 import sys
 
 from adaptive_layers import measure_adaptive, print_peak
-from layer_crossovers import measure_crossovers
+from layer_crossovers import measure_crossovers, measure_decoding
 from layer_search import measure_search
 from tables import run
 from tree_layers import (
@@ -47,6 +49,7 @@ SECTIONS = {
     "build": measure_build,
     "adaptive": measure_adaptive,
     "crossovers": measure_crossovers,
+    "decoding": measure_decoding,
 }
 
 if __name__ == "__main__":

@@ -150,7 +150,6 @@ def plot_outputs(axes: Any, histories: dict[str, History], baselines: dict[str, 
         axes.plot(seconds, perplexities, marker=".", label=name)
     axes.axhline(baselines["bigram"], color="0.4", linestyle=":", label="bigram")
     axes.set(xlabel="seconds of training", ylabel="perplexity, held out", xscale="log")
-    axes.set(yscale="log")
 
 
 def save_plot(path: Path, draw: Callable[[Any], None]) -> None:

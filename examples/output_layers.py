@@ -184,7 +184,9 @@ class Adaptive(OutputLayer):
         self.words = np.argsort(-counts, kind="stable")
         self.rank = np.argsort(self.words)
         shares = frequency(counts)[self.words]
-        self.layer = fs.AdaptiveSoftmax.from_counts(shares, dim, clusters=2, head_bias=True)
+        # Of good quality; fs.AdaptiveSoftmax.from_counts finds the fastest ones.
+        cutoffs = [len(counts) // 10, len(counts) * 2 // 5]
+        self.layer = fs.AdaptiveSoftmax(cutoffs, head_bias=True)
         first, clusters = self.layer.cutoffs[0], self.layer.n_clusters
         bias = np.append(shares[:first], np.add.reduceat(shares, self.layer.cutoffs))
         head, projections, tails, _ = self.layer.init_weights(dim, len(counts), seed)

@@ -27,9 +27,9 @@ def run(*command, **options):
     )
 
 
-def blocks(language):
-    """The README's code blocks in one language, in order."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def blocks(language, document="README.md"):
+    """The code blocks of a document in one language, in order."""
+    text = (ROOT / document).read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -185,15 +185,18 @@ def test_output_layers_begin_with_frequencies_and_learn(output, monkeypatch):
         layer.update()
         losses.append(loss)
     assert losses == sorted(losses, reverse=True)
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
     step = np.float32(1e-2) * rng.normal(size=x.shape).astype(np.float32)
     slope = layer.loss(x + step, targets)[0] - layer.loss(x - step, targets)[0]
     assert slope / 2 == pytest.approx(float((layer.loss(x, targets)[1] * step).sum()), rel=0.02)
 
-    drawn = layer.sample(np.tile(x[2], (500, 1)), seed=5, position=3)
-    np.testing.assert_array_equal(drawn, layer.sample(np.tile(x[2], (500, 1)), seed=5, position=3))
-    assert 1 not in drawn  # UNKNOWN, which is likely
-    assert np.bincount(drawn).argmax() == 2
+    many = np.tile(x[2], (4000, 1))
+    drawn = layer.sample(many, seed=5, position=3)
+    np.testing.assert_array_equal(drawn, layer.sample(many, seed=5, position=3))
+    p = np.exp([layer.log_prob(x[2:3], [word])[0] for word in range(200)])
+    p **= 1 / 0.8 if output == "full" else 1
+    p[1] = 0  # UNKNOWN is not drawn
+    np.testing.assert_allclose(np.bincount(drawn, minlength=200) / 4000, p / p.sum(), atol=0.03)
 
 
 def test_language_model_fails_where_it_learns_too_little(tmp_path):
@@ -208,9 +211,12 @@ def test_language_model_fails_where_it_learns_too_little(tmp_path):
     assert "learned too little" in done.stderr
 
 
-def test_readme_python(tmp_path):
-    script = "\n".join(blocks("python"))
-    done = run(sys.executable, "-c", script, cwd=tmp_path)
+@pytest.mark.parametrize("document", ["README.md", "docs/large_vocabulary.md"])
+def test_python_of_documents(document, tmp_path):
+    if "import torch" in (script := "\n".join(blocks("python", document))):
+        pytest.importorskip("torch")
+    unasked = "ignore:Sparse invariant checks:UserWarning"  # by PyTorch's Adagrad
+    done = run(sys.executable, "-W", unasked, "-c", script, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     promised = re.findall(r"# prints (.*)$", script, flags=re.MULTILINE)
     assert promised
