@@ -158,7 +158,7 @@ py::object loss_of(const Arguments<7>& a) {
     const py::gil_scoped_release release;
     adaptive_loss(layer, targets.view(), out, options);
   }
-  const py::object given = arguments.give(loss, arguments.dtype(), scalar);
+  py::object given = arguments.give(loss, arguments.dtype(), scalar);
   if (!need_grad) return given;
   const py::object grad_x = gradients.next();
   const py::object head = gradients.next();

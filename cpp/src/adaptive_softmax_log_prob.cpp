@@ -108,6 +108,7 @@ void all_classes(const AdaptiveLayer& layer, const AdaptiveClasses& classes, T* 
   const std::int64_t rows = layer.x.shape[0];
   const std::int64_t clusters = classes.clusters();
   std::vector<std::int64_t> entries;
+  entries.reserve(static_cast<std::size_t>(rows * clusters));
   for (std::int64_t i = 0; i < rows * clusters; ++i)
     entries.push_back(classes.shortlist() + i % clusters);
   std::vector<double> of_clusters;

@@ -56,6 +56,7 @@ class AdaptiveTopK {
   void take_shortlist() {
     const std::int64_t clusters = classes_.clusters();
     std::vector<std::int64_t> entries;
+    entries.reserve(at(rows() * clusters));
     for (std::int64_t i = 0; i < rows() * clusters; ++i)
       entries.push_back(classes_.shortlist() + i % clusters);
     LinearSweep<T> head(head_of(layer_), 1.0, max_threads_);

@@ -16,6 +16,7 @@ void linear_logsumexp(const LinearLayer& layer, const View& out, const LinearOpt
     check_linear_output(out, "out", dtype_of_arithmetic<T>, shape, layer, {});
     sweep.run();
     std::vector<double> sums;
+    sums.reserve(static_cast<std::size_t>(shape[0]));
     for (std::int64_t r = 0; r < shape[0]; ++r) sums.push_back(logsumexp_of(sweep.loss(r)));
     put_rows(out, 0, sums);
   });
@@ -31,6 +32,7 @@ void linear_log_prob(const LinearLayer& layer, const ConstView& ids, const View&
     Gathered<T> gathered(wanted, ids.shape.size() == 2 ? ids.shape[1] : 1);
     sweep.run(&gathered);
     std::vector<double> logs;
+    logs.reserve(wanted.size());
     for (std::size_t i = 0; i < wanted.size(); ++i)
       logs.push_back(sweep.log_prob(gathered, static_cast<std::int64_t>(i)));
     put_rows(out, 0, logs);

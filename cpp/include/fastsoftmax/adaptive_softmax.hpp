@@ -105,7 +105,8 @@ void adaptive_sample(const AdaptiveLayer& layer, const View& indices,
 // which are read and whose gradients are written, are worth by themselves, and `least` a number of
 // scores fewer than which take as long. A cluster also pays for its projection. The paper, on a
 // GPU, has `least` and not the two others; the default constants are fitted to one AVX-512 core,
-// n = 1 to 1024, k = 500 to 40,000, d = 8 to 512, where `least` alone would be off by factors of 10.
+// n = 1 to 1024, k = 500 to 40,000, d = 8 to 512, where `least` alone would be off by factors
+// of 10.
 struct AdaptiveCost {
   double rows = 1024;
   double call = 3e5;
