@@ -3,6 +3,7 @@
 `samplers`: 8192 of 10^6 classes, one position after the other; for others the nearest they have.
 `rows`: 100,000 of 500,000 rows of 128 added to a matrix, beside NumPy's expression for it, and
 beside reading those rows alone.
+`losses`: losses over a sample, and how much of that their products take by themselves.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import fastsoftmax as fs
 import numpy as np
 from fastsoftmax._cli._measure import ratio
 from tables import Calls, Report, run, timed, verdict
+from threadpoolctl import threadpool_limits
 
 CLASSES = 10**6
 DRAWS = 8192
@@ -109,5 +111,41 @@ def rows(_threads: int, seconds: float) -> Report:
     return found
 
 
+def losses(threads: int, seconds: float) -> Report:
+    """Print times of losses over a sample, and the share of it that products alone would take."""
+    rows, inputs = 1024, 512
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((rows, inputs), dtype=np.float32)
+    weights = 0.05 * rng.standard_normal((CLASSES, inputs), dtype=np.float32)
+    targets = rng.integers(0, CLASSES, rows)
+    sample = fs.UniformSampler(CLASSES).sample(DRAWS, seed=1)
+    gathered = weights[sample.ids]
+    scores = x @ gathered.T
+    one, three = "one product", "three products"
+    calls: Calls = {
+        "sampled_softmax_loss": lambda: fs.sampled_softmax_loss(x, weights, targets, sample),
+        "... with gradients": lambda: fs.sampled_softmax_loss(
+            x, weights, targets, sample, need_grad=True
+        ),
+        "nce_loss with gradients": lambda: fs.nce_loss(x, weights, targets, sample, need_grad=True),
+        one: lambda: x @ gathered.T,
+        three: lambda: (x @ gathered.T, scores @ gathered, scores.T @ x),
+    }
+    with threadpool_limits(threads):
+        timings = timed(calls, 2 * seconds)
+    print(f"\n| {rows} x {inputs}, {DRAWS} of {CLASSES} classes | milliseconds | of it products |")
+    print("|---|---:|---:|")
+    found: Report = {}
+    for name, timing in timings.items():
+        if name in (one, three):
+            continue
+        found[name] = ratio(timings[three if "gradients" in name else one], timing)
+        print(f"| `{name}` | {timing.median / 1e6:.1f} | {found[name]:.0%} |")
+    return found
+
+
 if __name__ == "__main__":
-    run("Samplers and sparse rows beside their peers.", {"samplers": samplers, "rows": rows})
+    run(
+        "Samplers and sparse rows beside their peers.",
+        {"samplers": samplers, "rows": rows, "losses": losses},
+    )
