@@ -49,8 +49,11 @@ class NodeSoftmax {
     kernels_.add(job, totals);
     kernels_.finish(totals, rows, losses);
     for (std::int64_t r = 0; r < rows; ++r) {
-      if (losses[r].kind == kernels::RowLoss::irregular)
-        losses[r] = kernels_.irregular(job_of(scores + r * count, 1, count, targets + r), 0);
+      if (losses[r].kind != kernels::RowLoss::irregular) continue;
+      losses[r] = kernels_.irregular(job_of(scores + r * count, 1, count, targets + r), 0);
+      // Where the maximum was subtracted first, the difference was rounded to T; log_p's is not.
+      if (targets[r] != kNoTarget)
+        losses[r].target = static_cast<double>(scores[r * count + targets[r]]) - losses[r].max;
     }
   }
   // The derivatives of losses, in place of the scores.
