@@ -276,8 +276,8 @@ class HierarchicalSoftmax:
         Returns
         -------
         values : array of shape (N, k)
-            Log-probabilities in descending order; -inf where there are fewer. NaN counts as
-            largest.
+            Log-probabilities in descending order; -inf where there are fewer. Leaves below a NaN
+            score are NaN, and come when the search comes to the node that has it.
         indices : array of int64 of shape (N, k)
             The leaves; equal ones in ascending order, -1 where there are fewer.
         visited : array of int64 of shape (N,)

@@ -91,10 +91,11 @@ struct TreeSearchOptions {
   int max_threads = 0;
 };
 
-// The k most probable leaves of each row in descending order, ties by leaf: values, log p, and
-// indices (i64), both (N, k); -inf and -1 where fewer are found. NaN counts as largest. visited
-// (i64, (N,)), where not null, gets how many inner nodes were looked at. The search is best-first
-// and exact, since no leaf is more probable than a node above it.
+// The k most probable leaves of each row in descending order, ties of values by leaf: values, log p,
+// and indices (i64), both (N, k); -inf and -1 where fewer are found. visited (i64, (N,)), where not
+// null, gets how many inner nodes were looked at. The search is best-first and exact, since no leaf
+// is more probable than a node above it. Leaves below a NaN score, which are NaN, come when the
+// search comes to that node; with a beam they are first of what is left.
 void hierarchical_topk(const TreeLayer& layer, std::int64_t k, const View& values,
                        const View& indices, const View* visited = nullptr,
                        const TreeSearchOptions& options = {});
