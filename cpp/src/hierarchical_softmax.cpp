@@ -35,6 +35,7 @@ void hierarchical_loss(const TreeLayer& layer, const ConstView& targets, const T
                        const TreeLossOptions& options) {
   check_tree_layer(layer);
   check_ids(targets, "targets");
+  if (options.grad_out) check_view(*options.grad_out, "grad_out");
   const std::int64_t rows = layer.x.shape[0];
   const std::int64_t columns = layer.x.shape[1];
   if (targets.shape.size() != 1 || targets.shape[0] != rows)
@@ -42,14 +43,17 @@ void hierarchical_loss(const TreeLayer& layer, const ConstView& targets, const T
                           std::to_string(rows) + " rows");
   with_tree_arithmetic(layer, [&]<class T>() {
     constexpr DType dtype = dtype_of_arithmetic<T>;
-    if (out.loss.data != nullptr) {
-      if (options.reduction == Reduction::none)
-        check_tree_output(layer, out.loss, "loss", dtype, {rows}, &targets);
-      else
-        check_tree_output(layer, out.loss, "loss", dtype, {}, &targets);
-    }
+    const ConstView* const upstream_view = options.grad_out ? &*options.grad_out : nullptr;
+    const bool with_loss = out.loss.data != nullptr;
+    if (with_loss && options.reduction == Reduction::none)
+      check_tree_output(layer, out.loss, "loss", dtype, {rows}, {&targets, upstream_view});
+    else if (with_loss)
+      check_tree_output(layer, out.loss, "loss", dtype, {}, {&targets, upstream_view});
+    const ConstView loss_view = as_input(out.loss);
     const bool with_x = out.grad_x.data != nullptr;
-    if (with_x) check_tree_output(layer, out.grad_x, "grad_x", dtype, {rows, columns}, &targets);
+    if (with_x)
+      check_tree_output(layer, out.grad_x, "grad_x", dtype, {rows, columns},
+                        {&targets, upstream_view, with_loss ? &loss_view : nullptr});
     const TreeSources<T> sources(layer, options.max_threads);
     const auto wanted = elements_of<std::int64_t>(targets, targets.shape, "targets");
     const TreeBatch batch(*layer.tree, wanted, 1, options.ignore_index);
@@ -71,7 +75,7 @@ void hierarchical_loss(const TreeLayer& layer, const ConstView& targets, const T
       }
     }
     run(loss);
-    if (out.loss.data != nullptr) put_losses(out.loss, losses, options.reduction, count);
+    if (with_loss) put_losses(out.loss, losses, options.reduction, count);
   });
 }
 
@@ -87,9 +91,9 @@ void hierarchical_log_prob(const TreeLayer& layer, const ConstView& ids, const V
   with_tree_arithmetic(layer, [&]<class T>() {
     constexpr DType dtype = dtype_of_arithmetic<T>;
     if (matrix)
-      check_tree_output(layer, out, "out", dtype, {rows, ids.shape[1]}, &ids);
+      check_tree_output(layer, out, "out", dtype, {rows, ids.shape[1]}, {&ids});
     else
-      check_tree_output(layer, out, "out", dtype, {rows}, &ids);
+      check_tree_output(layer, out, "out", dtype, {rows}, {&ids});
     const TreeSources<T> sources(layer, max_threads);
     const auto wanted = elements_of<std::int64_t>(ids, ids.shape, "ids");
     const TreeBatch batch(*layer.tree, wanted, matrix ? ids.shape[1] : 1);
@@ -128,8 +132,11 @@ void hierarchical_topk(const TreeLayer& layer, std::int64_t k, const View& value
     throw InvalidArgument("beam must be positive, got " + std::to_string(options.beam));
   with_tree_arithmetic(layer, [&]<class T>() {
     check_tree_output(layer, values, "values", dtype_of_arithmetic<T>, {rows, k});
-    check_tree_output(layer, indices, "indices", DType::i64, {rows, k});
-    if (visited != nullptr) check_tree_output(layer, *visited, "visited", DType::i64, {rows});
+    const ConstView taken = as_input(values);
+    check_tree_output(layer, indices, "indices", DType::i64, {rows, k}, {&taken});
+    const ConstView also = as_input(indices);
+    if (visited != nullptr)
+      check_tree_output(layer, *visited, "visited", DType::i64, {rows}, {&taken, &also});
     const TreeSources<T> sources(layer, options.max_threads);
     search_tree(sources,
                 {k, options.min_log_prob, options.beam, values.data,

@@ -40,9 +40,16 @@ const kernels::LayerKernels& layer_kernels() {
     return layers().f32;
 }
 
+// In place where that can be, since a call may need but a few of them; else a copy.
 template <class T>
-std::vector<T> bias_of(const std::optional<ConstView>& bias, const char* what) {
-  return bias ? converted_elements<T>(*bias, what) : std::vector<T>();
+const T* bias_of(const std::optional<ConstView>& bias, const char* what, std::vector<T>& copy) {
+  if (!bias) return nullptr;
+  const bool dense = bias->shape[0] <= 1 || bias->strides[0] == sizeof(T);
+  const bool aligned = reinterpret_cast<std::uintptr_t>(bias->data) % alignof(T) == 0;
+  if (bias->dtype == dtype_of_arithmetic<T> && !bias->byteswapped && dense && aligned)
+    return static_cast<const T*>(bias->data);
+  copy = converted_elements<T>(*bias, what);
+  return copy.data();
 }
 
 }  // namespace
@@ -76,12 +83,14 @@ void check_tree_layer(const TreeLayer& layer) {
 }
 
 void check_tree_output(const TreeLayer& layer, const View& out, const char* what, DType dtype,
-                       std::initializer_list<std::int64_t> shape, const ConstView* other) {
+                       std::initializer_list<std::int64_t> shape,
+                       std::initializer_list<const ConstView*> others) {
   const auto given = [](const std::optional<ConstView>& view) { return view ? &*view : nullptr; };
   check_dense(out, what, dtype, std::span(shape.begin(), shape.size()));
   check_apart(out, what,
               {&layer.x, &layer.nodes, given(layer.node_bias), given(layer.leaves),
-               given(layer.leaf_bias), other});
+               given(layer.leaf_bias)});
+  check_apart(out, what, others);
 }
 
 int tree_threads(int max_threads) {
@@ -96,8 +105,8 @@ TreeSources<T>::TreeSources(const TreeLayer& layer, int max_threads)
       x_(layer.x, "x"),
       nodes_(layer.nodes, "node weights"),
       leaves_(layer.leaves ? *layer.leaves : layer.nodes, "leaf weights"),
-      node_bias_(bias_of<T>(layer.node_bias, "node bias")),
-      leaf_bias_(bias_of<T>(layer.leaf_bias, "leaf bias")),
+      node_bias_(bias_of<T>(layer.node_bias, "node bias", converted_node_bias_)),
+      leaf_bias_(bias_of<T>(layer.leaf_bias, "leaf bias", converted_leaf_bias_)),
       all_x_(x_.all(converted_x_)),
       kernels_(layer_kernels<T>()),
       threads_(tree_threads(max_threads)) {}

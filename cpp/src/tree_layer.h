@@ -18,9 +18,11 @@ namespace fastsoftmax {
 
 // Throws where arrays of the layer do not fit the tree or each other.
 void check_tree_layer(const TreeLayer& layer);
-// Throws unless `out` is dense, of the given type and shape, and apart from the layer and `other`.
+// Throws unless `out` is dense, of the given type and shape, and apart from the layer and `others`,
+// null for what is not there.
 void check_tree_output(const TreeLayer& layer, const View& out, const char* what, DType dtype,
-                       std::initializer_list<std::int64_t> shape, const ConstView* other = nullptr);
+                       std::initializer_list<std::int64_t> shape,
+                       std::initializer_list<const ConstView*> others = {});
 int tree_threads(int max_threads);
 
 template <class T>
@@ -53,18 +55,17 @@ class TreeSources {
     return nodes_.choose(ids, count, 0, buffer);
   }
   // Null: none.
-  const T* node_bias() const { return node_bias_.empty() ? nullptr : node_bias_.data(); }
+  const T* node_bias() const { return node_bias_; }
 
   // Trees that are not binary: vectors of a node's children, and their biases. `buffer` has room
   // for them.
   kernels::ChosenRows children(Id node, T* buffer) const;
   // How many vectors the buffer needs room for.
   std::int64_t buffered_children(Id node) const;
-  bool has_bias() const { return !node_bias_.empty() || !leaf_bias_.empty(); }
+  bool has_bias() const { return leaf_bias_ != nullptr; }
   T bias(Id id) const {
     const auto leaves = static_cast<Id>(tree_.num_leaves());
-    return is_leaf(id) ? leaf_bias_[static_cast<std::size_t>(id)]
-                       : node_bias_[static_cast<std::size_t>(id - leaves)];
+    return is_leaf(id) ? leaf_bias_[id] : node_bias_[id - leaves];
   }
 
  private:
@@ -76,8 +77,10 @@ class TreeSources {
   RowSource<T> x_;
   RowSource<T> nodes_;
   RowSource<T> leaves_;  // those of nodes where leaves have none
-  std::vector<T> node_bias_;
-  std::vector<T> leaf_bias_;
+  std::vector<T> converted_node_bias_;
+  std::vector<T> converted_leaf_bias_;
+  const T* node_bias_;
+  const T* leaf_bias_;
   Buffer<T> converted_x_;
   kernels::ChosenRows all_x_;
   const kernels::LayerKernels& kernels_;
@@ -87,9 +90,10 @@ class TreeSources {
 extern template class TreeSources<float>;
 extern template class TreeSources<double>;
 
-// f<float>() or f<double>(), whichever the layer is computed in.
+// f<float>() or f<double>(), whichever the layer is computed in, in the default environment.
 template <class F>
 auto with_tree_arithmetic(const TreeLayer& layer, F f) {
+  const baseline::DefaultFloatEnvironment environment;
   if (tree_dtype(layer) == DType::f64) return f.template operator()<double>();
   return f.template operator()<float>();
 }
