@@ -19,17 +19,19 @@ class BinaryLeaves {
   BinaryLeaves(const TreeSources<T>& sources, T* out)
       : sources_(sources), tree_(sources.tree()), out_(out) {
     const std::int64_t lines = divide_up(sources.rows(), kLine);
-    lines_ = std::clamp<std::int64_t>(divide_up(lines, sources.threads()), 1, kMostLines);
+    slots_ = 2 * (tree_.max_depth() + 1);
+    lines_ = std::clamp<std::int64_t>(
+        std::min(divide_up(lines, sources.threads()), kMostSlots / slots_), 1, kMostLines);
     tasks_ = divide_up(lines, lines_);
     threads_ = static_cast<int>(std::min<std::int64_t>(
         tasks_, sources.threads_for(sources.rows() * tree_.num_nodes() * sources.depth())));
-    slots_ = 2 * (tree_.max_depth() + 1);
     workers_.resize(static_cast<std::size_t>(threads_));
     for (Worker& w : workers_) {
       w.slots.reserve(lines_ * slots_ * kLine);
       std::fill_n(w.scores.reserve(kNodes * kLine), kNodes * kLine, T(0));
       w.leaves.reserve(2 * kNodes * kLine);
       if (!sources.is_direct()) w.vectors.reserve(kNodes * sources.depth());
+      if (sources.node_bias() != nullptr) w.bias.reserve(kNodes);
       w.places.resize(2 * kNodes);
       w.from.resize(kNodes);
       w.runs.reserve(2 * kNodes);
@@ -48,6 +50,7 @@ class BinaryLeaves {
   static constexpr std::int64_t kLine = 64 / sizeof(T);  // rows that kernels take together
   static constexpr std::int64_t kNodes = 256;            // whose vectors stay in cache
   static constexpr std::int64_t kMostLines = 8;          // that meet them there
+  static constexpr std::int64_t kMostSlots = 4096;       // of these lines, in trees that are deep
 
   // Leaves next to each other whose ids are, too.
   struct Run {
@@ -60,6 +63,7 @@ class BinaryLeaves {
     Buffer<T> scores;
     Buffer<T> leaves;
     Buffer<T> vectors;
+    Buffer<T> bias;  // none without biases
     std::vector<Id> from;
     std::vector<Id> places;
     std::vector<Run> runs;
@@ -75,10 +79,12 @@ class BinaryLeaves {
       const std::int64_t count = std::min(kNodes, nodes - n);
       const Id* const ids = order.data() + n;
       find_places(w, ids, count);
+      if (const T* const bias = sources_.node_bias(); bias != nullptr)
+        std::transform(ids, ids + count, w.bias.get(), [bias](Id id) { return bias[id]; });
       const auto vectors = sources_.nodes(ids, count, w.vectors.get());
       for (std::int64_t l = 0; l < lines; ++l) {
         const std::int64_t row = first + l * kLine;
-        descend(w, ids, count, vectors, l, row, std::min(kLine, last - row));
+        descend(w, count, vectors, l, row, std::min(kLine, last - row));
       }
     }
   }
@@ -114,7 +120,7 @@ class BinaryLeaves {
     }
   }
 
-  void descend(Worker& w, const Id* ids, std::int64_t count, const kernels::ChosenRows& vectors,
+  void descend(const Worker& w, std::int64_t count, const kernels::ChosenRows& vectors,
                std::int64_t line, std::int64_t row, std::int64_t rows) const {
     kernels::ProductsJob products{};
     products.a = vectors;
@@ -126,14 +132,10 @@ class BinaryLeaves {
     products.out = w.scores.get();
     products.out_stride = kLine;
     sources_.kernels().products(products);
-    if (const T* const bias = sources_.node_bias(); bias != nullptr) {
-      for (std::int64_t i = 0; i < count; ++i) {
-        for (std::int64_t r = 0; r < kLine; ++r) w.scores.get()[i * kLine + r] += bias[ids[i]];
-      }
-    }
     kernels::DescentJob descent{};
     descent.scores = w.scores.get();
     descent.nodes = count;
+    descent.bias = w.bias.get();
     descent.from = w.from.data();
     descent.places = w.places.data();
     descent.slots = w.slots.get() + line * slots_ * kLine;
