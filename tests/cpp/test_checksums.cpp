@@ -12,6 +12,7 @@
 #include "fastsoftmax/stats.hpp"
 #include "fastsoftmax/topk.hpp"
 #include "run.h"
+#include "tree_layers.h"
 
 using namespace tests;
 
@@ -208,6 +209,35 @@ std::uint64_t checksum_of_losses(fs::DType dtype) {
   return hash;
 }
 
+// Layers of all trees, the options taking turns: loss and gradients, all leaves, top-k, draws.
+std::uint64_t checksum_of_trees(fs::DType dtype, const std::vector<NamedTree>& trees) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  std::uint64_t turn = 0;
+  for (const NamedTree& t : trees) {
+    for (const std::int64_t columns : {1, 30, 133}) {
+      for (const std::int64_t rows : {1, 40}) {
+        ++turn;
+        const LayerArrays a = random_layer(t.tree, dtype, rows, columns, turn % 2 == 0, turn);
+        Numbers targets = random_leaves(t.tree, rows, turn);
+        if (turn % 3 == 1) targets[0] = -100;
+        fs::TreeLossOptions options;
+        if (turn % 4 != 1) options.reduction = fs::Reduction::none;
+        const LossResult result = loss_of(a, targets, options);
+        for (const Bytes* bytes :
+             {&result.loss, &result.grad_x, &result.grad_weights, &result.grad_bias})
+          hash = add_to_hash(hash, *bytes);
+        hash = add_to_hash(hash, ids_array(result.ids, {std::ssize(result.ids)}).bytes);
+        hash = add_to_hash(hash, log_probs(a));
+        const Found found = topk_of(a, std::min<std::int64_t>(7, t.tree.num_leaves()), {});
+        hash = add_to_hash(add_to_hash(hash, found.values), found.indices);
+        hash = add_to_hash(hash, found.visited);
+        hash = add_to_hash(hash, sample_of(a, turn, 3));
+      }
+    }
+  }
+  return hash;
+}
+
 void write_line(std::ofstream& file, std::string_view op, fs::DType dtype, std::string_view group,
                 std::uint64_t value) {
   char text[32];
@@ -237,6 +267,10 @@ void write_table(const char* path) {
   }
   for (const fs::DType dtype : kFloatTypes)
     write_line(file, "cross_entropy", dtype, "all", checksum_of_losses(dtype));
+  for (const fs::DType dtype : kFloatTypes) {
+    write_line(file, "trees", dtype, "binary", checksum_of_trees(dtype, binary_trees()));
+    write_line(file, "trees", dtype, "others", checksum_of_trees(dtype, other_trees()));
+  }
   REQUIRE(file.flush().good());
 }
 
@@ -285,6 +319,12 @@ TEST_SUITE("checksums") {
       REQUIRE(losses != nullptr);
       INFO("cross_entropy " << fs::name(dtype));
       CHECK(checksum_of_losses(dtype) == losses->value);
+      const Checksum* const binary = find("trees", dtype, "binary");
+      const Checksum* const others = find("trees", dtype, "others");
+      REQUIRE((binary != nullptr && others != nullptr));
+      INFO("trees " << fs::name(dtype));
+      CHECK(checksum_of_trees(dtype, binary_trees()) == binary->value);
+      CHECK(checksum_of_trees(dtype, other_trees()) == others->value);
     }
     MESSAGE("compared on " << fs::name(fs::isa_in_use()));
   }

@@ -8,6 +8,7 @@
 #include "fastsoftmax/sampling.hpp"
 #include "fastsoftmax/topk.hpp"
 #include "run.h"
+#include "tree_layers.h"
 
 using namespace tests;
 
@@ -245,4 +246,65 @@ TEST_CASE("guard pages: selection and sampling") {
     }
   }
   CHECK(tally.checked() > 4 * 2 * 300);
+}
+
+TEST_CASE("guard pages: layers of trees") {
+  const Fenced of_x{32768};
+  const Fenced of_nodes{32768};
+  const Fenced of_leaves{131072};
+  const Fenced of_node_bias{4096};
+  const Fenced of_leaf_bias{4096};
+  const Fenced of_grad{32768};
+  const Fenced of_out{32768};
+  const Tree trees[] = {random_tree(1, 30, 2, 2), Tree::from_clusters(Numbers{0, 1, 1, 0, 1, 2, 2}),
+                        random_tree(2, 9, 1, 20)};
+  Tally tally;
+  const auto check = [&](const Tree& tree, fs::DType dtype, std::int64_t columns, bool at_end) {
+    const LayerArrays a = random_layer(tree, dtype, 19, columns, true);
+    const auto place = [&](const Fenced& fenced, const Array& array) {
+      const std::size_t size = array.bytes.size();
+      unsigned char* const p = at_end ? fenced.last(size) : fenced.first(size);
+      std::copy(array.bytes.begin(), array.bytes.end(), p);
+      return fs::View{p, array.dtype, array.shape, array.strides};
+    };
+    const auto input = [&](const Fenced& fenced, const Array& array) {
+      const fs::View view = place(fenced, array);
+      return fs::ConstView{view.data, view.dtype, view.shape, view.strides};
+    };
+    fs::TreeLayer layer{
+        &tree, input(of_x, a.x), input(of_nodes, a.nodes), input(of_node_bias, *a.node_bias), {},
+        {}};
+    if (a.leaves) {
+      layer.leaves = input(of_leaves, *a.leaves);
+      layer.leaf_bias = input(of_leaf_bias, *a.leaf_bias);
+    }
+    const Array all = dense(a.dtype(), {19, tree.num_leaves()});
+    const fs::View out = place(of_out, all);
+    fs::hierarchical_log_prob(layer, out);
+    tally.expect(std::memcmp(out.data, all.bytes.data(), all.bytes.size()) != 0,
+                 [] { return "nothing was written"; });
+    const Array loss = dense(a.dtype(), {19});
+    const Array grad = dense(a.dtype(), a.x.shape);
+    const Array targets = ids_array(random_leaves(tree, 19, 1), {19});
+    fs::SparseRows weights;
+    const fs::View grad_x = place(of_grad, grad);
+    fs::hierarchical_loss(layer, targets.view(), {place(of_out, loss), grad_x, &weights},
+                          with_reduction(fs::Reduction::none));
+    tally.expect(std::memcmp(grad_x.data, grad.bytes.data(), grad.bytes.size()) != 0,
+                 [] { return "nothing was written"; });
+    Array indices = dense(fs::DType::i64, {19, 3});
+    const Array values = dense(a.dtype(), indices.shape);
+    fs::hierarchical_topk(layer, 3, place(of_grad, values), indices.out());
+    fs::hierarchical_sample(layer, 1, 1, place(of_out, dense(fs::DType::i64, {19})));
+  };
+  for (const Tree& tree : trees) {
+    for (const fs::DType dtype : kFloatTypes) {
+      for (std::int64_t columns = 1; columns <= 70; ++columns) {
+        check(tree, dtype, columns, false);
+        check(tree, dtype, columns, true);
+      }
+    }
+  }
+  CHECK(tally.checked() == 3 * 4 * 70 * 2 * 2);
+  CHECK(tally.failed() == 0);
 }
