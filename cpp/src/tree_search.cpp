@@ -11,22 +11,30 @@
 namespace fastsoftmax {
 namespace {
 
+// A node or a leaf: its log-probability, and as a result.
+template <class T>
 struct Candidate {
   double log_p;
+  T rounded;
   Tree::Id id;
+
+  Candidate() = default;
+  Candidate(double sum, Tree::Id of) : log_p(sum), rounded(static_cast<T>(sum)), id(of) {}
+  bool is_below(double bound) const { return static_cast<double>(rounded) < bound; }
 };
 
-// What comes before what. Nodes come before leaves that are as probable, since one such leaf with a
-// lower id may be below. NaN comes first.
+// What comes before what, as far as results tell them apart. Nodes come before leaves that are as
+// probable, since one such leaf with a lower id may be below. NaN comes first.
+template <class T>
 struct Order {
   Tree::Id first_node;
 
-  bool is_leaf(const Candidate& c) const { return c.id < first_node; }
-  bool operator()(const Candidate& a, const Candidate& b) const {
-    if (a.log_p != b.log_p) {
-      if (a.log_p > b.log_p) return true;
-      if (a.log_p < b.log_p) return false;
-      if (std::isnan(a.log_p) != std::isnan(b.log_p)) return std::isnan(a.log_p);
+  bool is_leaf(const Candidate<T>& c) const { return c.id < first_node; }
+  bool operator()(const Candidate<T>& a, const Candidate<T>& b) const {
+    if (a.rounded != b.rounded) {
+      if (a.rounded > b.rounded) return true;
+      if (a.rounded < b.rounded) return false;
+      if (std::isnan(a.rounded) != std::isnan(b.rounded)) return std::isnan(a.rounded);
     }
     if (is_leaf(a) != is_leaf(b)) return is_leaf(b);
     return a.id < b.id;
@@ -58,7 +66,7 @@ class Search {
   // Puts out the leaves that come next. Whether there is a node to visit then.
   bool advance() {
     while (found_ < topk_.k && choose()) {
-      if (next_.log_p < topk_.min_log_prob) break;
+      if (next_.is_below(topk_.min_log_prob)) break;
       if (!precedes_.is_leaf(next_)) return true;
       put(next_);
       has_next_ = false;
@@ -75,10 +83,10 @@ class Search {
     const auto children = tree_.children(node());
     has_next_ = false;
     for (std::size_t c = 0; c < children.size(); ++c) {
-      Candidate child{above + log_p[c], children[c]};
-      if (std::ssize(best_) == topk_.k && child.log_p < best_.front()) continue;
+      Candidate<T> child{above + log_p[c], children[c]};
+      if (std::ssize(best_) == topk_.k && child.rounded < best_.front()) continue;
       if (precedes_.is_leaf(child))
-        note(child.log_p);
+        note(child.rounded);
       else
         expect(child.id - first_node());
       if (!has_next_) {
@@ -94,15 +102,15 @@ class Search {
   // Level by level; visit(nodes, take(i, log_p)) for any number of nodes.
   template <class Visit>
   void search_beam(Visit visit) {
-    std::vector<Candidate> level = {next_};
-    std::vector<Candidate> below;
-    std::vector<Candidate> inner;
+    std::vector<Candidate<T>> level = {next_};
+    std::vector<Candidate<T>> below;
+    std::vector<Candidate<T>> inner;
     std::vector<Id> nodes;
     while (true) {
       below.clear();
       inner.clear();
       nodes.clear();
-      for (const Candidate& c : level) {
+      for (const Candidate<T>& c : level) {
         if (precedes_.is_leaf(c)) {
           below.push_back(c);
         } else {
@@ -115,8 +123,8 @@ class Search {
       visit(nodes, [&](std::size_t i, const double* log_p) {
         const auto children = tree_.children(nodes[i]);
         for (std::size_t c = 0; c < children.size(); ++c) {
-          const Candidate child{inner[i].log_p + log_p[c], children[c]};
-          if (!(child.log_p < topk_.min_log_prob)) below.push_back(child);
+          const Candidate<T> child{inner[i].log_p + log_p[c], children[c]};
+          if (!child.is_below(topk_.min_log_prob)) below.push_back(child);
         }
       });
       if (std::ssize(below) > topk_.beam) {
@@ -126,8 +134,8 @@ class Search {
       level.swap(below);
     }
     std::ranges::sort(level, precedes_);
-    for (const Candidate& leaf : level) {
-      if (found_ < topk_.k && !(leaf.log_p < topk_.min_log_prob)) put(leaf);
+    for (const Candidate<T>& leaf : level) {
+      if (found_ < topk_.k && !leaf.is_below(topk_.min_log_prob)) put(leaf);
     }
     end();
   }
@@ -135,11 +143,11 @@ class Search {
  private:
   Id first_node() const { return precedes_.first_node; }
 
-  bool behind(const Candidate& a, const Candidate& b) const { return precedes_(b, a); }
+  bool behind(const Candidate<T>& a, const Candidate<T>& b) const { return precedes_(b, a); }
   auto order() const {
-    return [this](const Candidate& a, const Candidate& b) { return behind(a, b); };
+    return [this](const Candidate<T>& a, const Candidate<T>& b) { return behind(a, b); };
   }
-  void push(const Candidate& c) {
+  void push(const Candidate<T>& c) {
     candidates_.push_back(c);
     std::ranges::push_heap(candidates_, order());
   }
@@ -149,7 +157,7 @@ class Search {
     if (candidates_.empty()) return has_next_;
     if (has_next_ && !precedes_(candidates_.front(), next_)) return true;
     std::ranges::pop_heap(candidates_, order());
-    const Candidate first = candidates_.back();
+    const Candidate<T> first = candidates_.back();
     candidates_.pop_back();
     if (has_next_) push(next_);
     next_ = first;
@@ -157,7 +165,7 @@ class Search {
     return true;
   }
   // The k best leaves so far, the least probable first.
-  void note(double log_p) {
+  void note(T log_p) {
     if (std::isnan(log_p)) return;
     best_.push_back(log_p);
     std::ranges::push_heap(best_, std::ranges::greater());
@@ -168,8 +176,8 @@ class Search {
 
   T* values() const { return static_cast<T*>(topk_.values) + row_ * topk_.k; }
   std::int64_t* indices() const { return topk_.indices + row_ * topk_.k; }
-  void put(const Candidate& leaf) {
-    values()[found_] = static_cast<T>(std::isnan(leaf.log_p) ? kNan : leaf.log_p);
+  void put(const Candidate<T>& leaf) {
+    values()[found_] = std::isnan(leaf.rounded) ? static_cast<T>(kNan) : leaf.rounded;
     indices()[found_] = leaf.id;
     ++found_;
   }
@@ -181,14 +189,14 @@ class Search {
 
   const Tree& tree_;
   const TreeTopK& topk_;
-  Order precedes_;
+  Order<T> precedes_;
   std::int64_t row_ = 0;
   std::int64_t found_ = 0;
   std::int64_t visited_ = 0;
-  Candidate next_{};
+  Candidate<T> next_{};
   bool has_next_ = false;
-  std::vector<Candidate> candidates_;
-  std::vector<double> best_;
+  std::vector<Candidate<T>> candidates_;
+  std::vector<T> best_;
 };
 
 // Rows of a task, taken step by step in turn, so that one's vectors come from memory while the
