@@ -20,19 +20,7 @@ class TreeStep {
   static constexpr std::int64_t kVisits = 8;  // at a time
 
   explicit TreeStep(const TreeSources<T>& sources)
-      : sources_(sources), tree_(sources.tree()), softmax_(sources) {
-    std::int64_t most = 2 * kVisits;
-    std::int64_t buffered = sources.is_direct() ? 0 : kVisits;
-    if (!tree_.is_binary()) {
-      for (const Id node : tree_.preorder()) {
-        most = std::max(most, static_cast<std::int64_t>(tree_.children(node).size()));
-        buffered = std::max(buffered, sources.buffered_children(node));
-      }
-    }
-    scores_.reserve(most);
-    log_p_.reserve(most);
-    vectors_.reserve(buffered * sources.depth());
-  }
+      : sources_(sources), tree_(sources.tree()), softmax_(sources) {}
 
   // Asks for what a visit will read.
   void expect(Id node) const {
@@ -44,13 +32,14 @@ class TreeStep {
       __builtin_prefetch(p + b);
   }
 
-  // Calls take(i, log p of each child given the node) for visits i of at most kVisits nodes.
+  // Calls take(i, log p of each child given the node) for visits i of at most kVisits nodes. Throws
+  // std::bad_alloc, as draw does: memory grows with the nodes that are met, since to look for the
+  // largest of all would take longer than a few rows do.
   template <class Take>
   void visit(const std::int32_t* rows, const Id* nodes, std::int64_t visits, Take take) {
-    double* const log_p = log_p_.get();
-    T* const scores = scores_.get();
     if (tree_.is_binary()) {
-      score(rows, nodes, visits);
+      T* const scores = score(rows, nodes, visits);
+      double* const log_p = log_p_.reserve(2 * visits);
       for (std::int64_t i = visits; i-- > 0;) {
         scores[2 * i + 1] = -scores[i];
         scores[2 * i] = scores[i];
@@ -61,8 +50,9 @@ class TreeStep {
       return;
     }
     for (std::int64_t i = 0; i < visits; ++i) {
-      score(rows + i, nodes[i]);
+      T* const scores = score(rows + i, nodes[i]);
       const auto count = static_cast<std::int64_t>(tree_.children(nodes[i]).size());
+      double* const log_p = log_p_.reserve(count);
       const std::int64_t target = kNoTarget;
       kernels::RowLoss found;
       softmax_.find(scores, 1, count, &target, &found);
@@ -74,15 +64,14 @@ class TreeStep {
   // The code of a child with its probability.
   std::int64_t draw(std::int32_t row, Id node, const kernels::RandomStream& random) {
     const double uniform = baseline::uniforms(random, 0).first;
-    T* const scores = scores_.get();
     if (tree_.is_binary()) {
-      score(&row, &node, 1);
+      T* const scores = score(&row, &node, 1);
       scores[1] = -scores[0];
       T slopes[2];
       sources_.kernels().log_sigmoid(scores, 2, scores, slopes);
       return uniform < static_cast<double>(slopes[1]) ? 0 : 1;
     }
-    score(&row, node);
+    T* const scores = score(&row, node);
     const std::int64_t count[] = {static_cast<std::int64_t>(tree_.children(node).size())};
     const std::int64_t stride[] = {static_cast<std::int64_t>(sizeof(T))};
     const int axes[] = {0};
@@ -105,27 +94,32 @@ class TreeStep {
   static constexpr std::int64_t kMostAhead = 512;  // bytes
 
   // Of one node's children.
-  void score(const std::int32_t* row, Id node) {
-    softmax_.score(sources_.x(row), 1, node, sources_.children(node, vectors_.get()),
-                   scores_.get());
+  T* score(const std::int32_t* row, Id node) {
+    T* const scores = scores_.reserve(static_cast<std::int64_t>(tree_.children(node).size()));
+    T* const buffer = vectors_.reserve(sources_.buffered_children(node) * sources_.depth());
+    softmax_.score(sources_.x(row), 1, node, sources_.children(node, buffer), scores);
+    return scores;
   }
-  // Of nodes of a binary tree, each for its own row.
-  void score(const std::int32_t* rows, const Id* nodes, std::int64_t visits) {
+  // Of nodes of a binary tree, each for its own row. There is room for as many again.
+  T* score(const std::int32_t* rows, const Id* nodes, std::int64_t visits) {
     static constexpr auto each = [] {
       std::array<std::int64_t, kVisits + 1> offsets{};
       for (std::size_t i = 0; i < offsets.size(); ++i) offsets[i] = static_cast<std::int64_t>(i);
       return offsets;
     }();
+    T* const scores = scores_.reserve(2 * visits);
+    T* const buffer = vectors_.reserve(sources_.is_direct() ? 0 : visits * sources_.depth());
     kernels::ProductsJob job{};
     job.a = sources_.x(rows);
-    job.b = sources_.nodes(nodes, visits, vectors_.get());
+    job.b = sources_.nodes(nodes, visits, buffer);
     job.rows = visits;
     job.offsets = each.data();
     job.length = sources_.depth();
-    job.out = scores_.get();
+    job.out = scores;
     sources_.kernels().products(job);
-    if (sources_.node_bias() == nullptr) return;
-    for (std::int64_t i = 0; i < visits; ++i) scores_.get()[i] += sources_.node_bias()[nodes[i]];
+    const T* const bias = sources_.node_bias();
+    for (std::int64_t i = 0; bias != nullptr && i < visits; ++i) scores[i] += bias[nodes[i]];
+    return scores;
   }
 
   const TreeSources<T>& sources_;
