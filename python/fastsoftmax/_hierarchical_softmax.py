@@ -49,7 +49,7 @@ class HierarchicalSoftmax:
     The result for a row depends on that row, the weights and the tree, and the gradient of the
     weights on the batch: the bits are the same for any instruction set and number of threads.
     No sigmoid is clipped or looked up; log-probabilities are sums, in double precision, of terms
-    that are within 4 units in the last place of themselves, given the scores.
+    that are within 3 units in the last place of themselves, given the scores.
 
     References
     ----------

@@ -11,9 +11,9 @@
 // nothing is as large as the matrix of all vectors: gradients are those of the vectors that were
 // touched (sparse_rows.hpp).
 //
-// Error, given the scores: each term of a log-probability is within 4 u of itself, u = 2^-24 (f64:
-// 2^-53), and terms, which all have the same sign, are added in double. A score is within (D / 16 +
-// 5) u of the sum of |x_k w_k| (f64: D / 8).
+// Error, given the scores: each term of a log-probability is within 3 ulp of itself, and terms,
+// which all have the same sign, are added in double and rounded once. A score is within (D / 16 +
+// 6) u of the sum of |x_k w_k| and |b|, u = 2^-24 (f64: D / 8, 2^-53).
 //
 // The result for a row depends on that row, the weights and the tree alone, and the gradient of the
 // weights on the batch: not on instruction set, threads or layout. Products are our own.

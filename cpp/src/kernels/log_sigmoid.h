@@ -5,9 +5,10 @@
 // In f32, log1p(t) = t P(t - 1/2), P the minimax polynomial of degree 9 for 0 <= t <= 1, to
 // 2^-27.6; in f64 it is that of log1p.h.
 //
-// Error: at most 3.5 ulp in f32, measured over every input (docs/numerics.md); f64 likewise.
-// Special values: what lies below the smallest normal number is 0. log sigma(-inf) = -inf,
-// log sigma(inf) = 0; NaN stays.
+// Error: at most 2.6 ulp, of the derivative 2.41, in f32, measured over every input; 1.4 and 2.1 in
+// f64, measured on a sample (docs/numerics.md, section 14).
+// Special values: what lies below 2^(-1/32) of the smallest normal number is 0. log sigma(-inf) =
+// -inf, log sigma(inf) = 0; a NaN is the canonical one.
 #pragma once
 
 #include "kernels/log1p.h"
