@@ -15,7 +15,6 @@ namespace {
 template <class T>
 struct Candidate {
   double log_p;
-  T rounded;
   Tree::Id id;
 
   T rounded() const { return static_cast<T>(log_p); }
@@ -166,7 +165,7 @@ class Search {
     return true;
   }
   // The k best leaves so far, the least probable first.
-  void note(T log_p) {
+  void note(double log_p) {
     if (std::isnan(log_p)) return;
     best_.push_back(log_p);
     std::ranges::push_heap(best_, std::ranges::greater());

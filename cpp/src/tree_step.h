@@ -110,8 +110,6 @@ class TreeStep {
       for (std::size_t i = 0; i < offsets.size(); ++i) offsets[i] = static_cast<std::int64_t>(i);
       return offsets;
     }();
-    T* const scores = scores_.reserve(2 * visits);
-    T* const buffer = vectors_.reserve(sources_.is_direct() ? 0 : visits * sources_.depth());
     kernels::ProductsJob job{};
     job.a = sources_.x(rows);
     job.b = sources_.nodes(nodes, visits, buffer);

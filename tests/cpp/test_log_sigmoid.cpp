@@ -13,13 +13,13 @@ template <class T>
 struct Claims;
 template <>
 struct Claims<float> {
-  static constexpr double log = 3.5;
-  static constexpr double slope = 3.5;
+  static constexpr double log = 2.6;
+  static constexpr double slope = 2.41;
 };
 template <>
 struct Claims<double> {
-  static constexpr double log = 3.5;
-  static constexpr double slope = 3.5;
+  static constexpr double log = 1.4;
+  static constexpr double slope = 2.1;
 };
 
 template <class T>

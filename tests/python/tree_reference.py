@@ -48,6 +48,16 @@ def trees() -> dict[str, fs.Tree]:
     }
 
 
+TREES = trees()
+
+
+def layer_of(rng, tree, rows, columns, dtype=np.float64, scale=0.7):
+    x = rng.normal(size=(rows, columns)).astype(dtype)
+    w = (scale * rng.normal(size=(tree.num_weights, columns))).astype(dtype)
+    b = rng.normal(size=tree.num_weights).astype(dtype)
+    return x, w, b
+
+
 class Reference:
     """Log-probabilities of all leaves as a function of torch tensors."""
 
