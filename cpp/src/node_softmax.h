@@ -42,11 +42,6 @@ class NodeSoftmax {
   void find(T* scores, std::int64_t rows, std::int64_t count, const std::int64_t* targets,
             kernels::RowLoss* losses) const {
     ScoreRows<T>{scores, count, rows, count, targets}.find(kernels_, losses);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      // Where the maximum was subtracted first, the difference was rounded to T; log_p's is not.
-      if (losses[r].kind == kernels::RowLoss::irregular && targets[r] != kNoTarget)
-        losses[r].target = static_cast<double>(scores[r * count + targets[r]]) - losses[r].max;
-    }
   }
   // The derivatives of losses, in place of the scores.
   void differentiate(T* scores, std::int64_t rows, std::int64_t count, const std::int64_t* targets,

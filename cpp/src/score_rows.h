@@ -40,6 +40,9 @@ struct ScoreRows {
       if (losses[r].kind != kernels::RowLoss::irregular) continue;
       const ScoreRows row{scores + r * stride, stride, 1, count, targets + r};
       losses[r] = kernels.irregular(row.job(), 0);
+      // The maximum was subtracted first, and the difference rounded to T; elsewhere it is not.
+      if (targets[r] != kNoTarget)
+        losses[r].target = static_cast<double>(row.scores[targets[r]]) - losses[r].max;
     }
   }
   // The derivatives of losses, in place of the scores.
