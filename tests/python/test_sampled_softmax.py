@@ -177,6 +177,56 @@ def test_nothing_to_do():
     assert empty.grad_x.shape == (0, DEPTH)
 
 
+@pytest.mark.parametrize(("loss", "logq"), [kind[1:] for kind in KINDS])
+def test_samples_that_take_several_tiles(loss, logq):
+    """Scores of all rows are more than a tile: gradients are the sums of those of the parts."""
+    rows, classes = 1200, 9000
+    rng = np.random.default_rng(4)
+    x, weights = rng.normal(size=(rows, 3)), rng.normal(size=(classes, 3))
+    bias, targets = rng.normal(size=classes), rng.integers(0, classes, rows)
+    targets[:7] = -100
+    sample = fs.LogUniformSampler(classes).sample(8000, seed=1)
+    upstream = rng.normal(size=rows)
+
+    def part(first, last):
+        arrays = x[first:last], weights, targets[first:last], sample, bias
+        options = {"reduction": "none", "need_grad": True, "grad_out": upstream[first:last]}
+        return call(loss, logq, *arrays, **options)
+
+    whole, parts = part(0, rows), [part(first, first + 300) for first in range(0, rows, 300)]
+    for name in ("loss", "grad_x"):
+        expected = np.concatenate([getattr(p, name) for p in parts])
+        np.testing.assert_allclose(getattr(whole, name), expected, rtol=1e-12, atol=1e-12)
+    for name in ("grad_W", "grad_bias"):
+        expected = sum(getattr(p, name).to_dense() for p in parts)
+        np.testing.assert_allclose(getattr(whole, name).to_dense(), expected, atol=1e-11)
+    for threads in (1, 3):
+        with fs.threads(threads):
+            again = part(0, rows)
+        np.testing.assert_array_equal(again.loss, whole.loss)
+        np.testing.assert_array_equal(again.grad_x, whole.grad_x)
+        np.testing.assert_array_equal(again.grad_W.values, whole.grad_W.values)
+        np.testing.assert_array_equal(again.grad_bias.values, whole.grad_bias.values)
+
+
+@pytest.mark.parametrize(("loss", "logq"), [kind[1:] for kind in KINDS])
+def test_targets_that_are_none(loss, logq):
+    x, weights, _, targets = layer(np.float64)
+    sample = fs.UniformSampler(CLASSES).sample(5, seed=0)
+    for wrong, num_true, error, match in (
+        (0, 1, ValueError, r"targets must have shape \(N,\), not \(\)"),
+        (targets[:, None, None], 1, ValueError, r"targets must have shape \(N,\)"),
+        (np.empty((ROWS, 0), np.int64), 0, ValueError, "num_true must be positive, got 0"),
+        (targets, 1.0, TypeError, "integer"),
+        (targets.astype(float), 1, TypeError, "targets must be integers, not float64"),
+        (np.ma.array(targets, mask=targets < 9), 1, TypeError, "targets is a MaskedArray"),
+        (None, 1, TypeError, "targets must be integers"),
+    ):
+        with pytest.raises(error, match=match):
+            call(loss, logq, x, weights, wrong, sample, num_true=num_true)
+    assert np.isnan(call(loss, logq, x[:0], weights, [], sample))
+
+
 def test_errors():
     x, weights, bias, targets = layer(np.float64)
     sample = fs.UniformSampler(CLASSES).sample(5, seed=0)
