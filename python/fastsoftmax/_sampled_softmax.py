@@ -146,8 +146,13 @@ def sampled_softmax_loss(
     classes that may be drawn; the logarithm of an estimate is on average at most that of what it
     estimates. ``'all'`` (TensorFlow's convention): the scores of the target, too, are less
     ``log Q``, as in a classifier that tells which of the candidates, each drawn with its Q, is the
-    one that was seen; the gradient is then that of the full softmax as samples grow, but the loss
-    is not.
+    one that was seen.
+
+    As samples grow the gradient becomes that of the full softmax with ``'negatives'`` and
+    `remove_hits`; with ``'all'`` and `remove_hits` for samples without replacement (``unique``)
+    only, and without `remove_hits` for samples with replacement only. Elsewhere it does not: with
+    ``'all'`` and `remove_hits` a target that was drawn many times counts ``1 / Q`` and not 1, and
+    without `remove_hits` one that is counted already counts again.
 
     References
     ----------

@@ -125,6 +125,27 @@ def test_estimates_of_the_partition_are_unbiased(unique):
     assert error < 0.1 * others
 
 
+@pytest.mark.parametrize("unique", [True, False])
+@pytest.mark.parametrize("remove_hits", [True, False])
+@pytest.mark.parametrize("logq", ["negatives", "all"])
+def test_which_gradients_tend_to_that_of_the_full_softmax(logq, remove_hits, unique):
+    """As the docstring has it, of a target that has about half of the probability."""
+    rng = np.random.default_rng(0)
+    x, weights = np.array([[1.0, 0.5]]), rng.normal(size=(50, 2))
+    weights[3] = [4.0, 1.0]
+    full = fs.linear_cross_entropy(x, weights, [3], need_grad=True)
+    assert 0.4 < np.exp(-full.loss) < 0.6
+    sampler = fs.UnigramSampler(rng.integers(1, 20, 50), power=1.0)
+    sample = sampler.sample(50 if unique else 10**6, unique=unique, seed=1)
+    options = {"logq": logq, "remove_hits": remove_hits, "need_grad": True}
+    sampled = fs.sampled_softmax_loss(x, weights, [3], sample, **options)
+    error = np.abs(sampled.grad_x - full.grad_x).max() / np.abs(full.grad_x).max()
+    if remove_hits == (logq == "negatives" or unique):
+        assert error < 0.01
+    else:
+        assert error > 0.2
+
+
 @pytest.mark.parametrize(("loss", "logq"), [kind[1:] for kind in KINDS])
 def test_batches_do_not_matter(loss, logq):
     """A loss does not depend on other rows but by what a product makes of their number."""
