@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._core import _Sampler
-from ._integers import integers
+from ._integers import integers, unmasked
 
 
 class Sample:
@@ -28,7 +28,7 @@ class Sample:
     ValueError
         For shapes that do not fit.
     TypeError
-        For ids that are not integers.
+        For ids that are not integers, expected counts that are not real, and masked arrays.
     """
 
     __slots__ = ("_sampler", "_times", "ids", "log_expected_count")
@@ -38,7 +38,9 @@ class Sample:
 
     def __init__(self, ids: ArrayLike, log_expected_count: ArrayLike) -> None:
         self.ids = integers(ids, "ids")
-        self.log_expected_count = np.asarray(log_expected_count, np.float64)
+        self.log_expected_count = unmasked(log_expected_count, "log_expected_count").astype(
+            np.float64, casting="same_kind", copy=False
+        )
         if self.ids.ndim != 1 or self.ids.shape != self.log_expected_count.shape:
             raise ValueError(
                 "ids and log_expected_count must have the same shape (n,), not "

@@ -119,14 +119,22 @@ class ClassSoftmax:
     def _arrays(
         self, x: Any, class_weights: Any, weights: Any, class_bias: Any, bias: Any
     ) -> tuple[Any, ...]:
-        expected = {"class_weights": self.num_classes, "weights": self._class_of.size}
-        matrices = (_with_shape(class_weights), _with_shape(weights))
-        for (name, rows), matrix in zip(expected.items(), matrices, strict=True):
-            if len(matrix.shape) != 2 or matrix.shape[0] != rows:
-                raise ValueError(f"{name} must have shape ({rows}, D), not {tuple(matrix.shape)}")
+        rows = (self.num_classes, self._class_of.size)
+        names = ("class_weights", "weights")
+        matrices = tuple(map(_with_shape, (class_weights, weights), names))
+        for count, name, matrix in zip(rows, names, matrices, strict=True):
+            if len(matrix.shape) != 2 or matrix.shape[0] != count:
+                raise ValueError(f"{name} must have shape ({count}, D), not {tuple(matrix.shape)}")
         if (class_bias is None) != (bias is None):
             raise ValueError("class_bias and bias are given together or not at all")
-        return x, matrices[0], class_bias, matrices[1], bias
+        if bias is None:
+            return x, matrices[0], None, matrices[1], None
+        names = ("class_bias", "bias")
+        vectors = tuple(map(_with_shape, (class_bias, bias), names))
+        for count, name, vector in zip(rows, names, vectors, strict=True):
+            if tuple(vector.shape) != (count,):
+                raise ValueError(f"{name} must have shape ({count},), not {tuple(vector.shape)}")
+        return x, matrices[0], vectors[0], matrices[1], vectors[1]
 
     def loss(
         self,

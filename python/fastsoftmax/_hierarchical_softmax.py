@@ -7,6 +7,7 @@ from typing import Any, Literal, SupportsIndex, overload
 import numpy as np
 
 from . import _core
+from ._integers import unmasked
 from ._results import TreeLoss, TreeLossBias, TreeTopK, TreeTopKVisited
 from ._sparse_rows import SparseRows
 from ._tree import Tree
@@ -14,9 +15,10 @@ from ._tree import Tree
 _Reduction = Literal["mean", "sum", "none"]
 
 
-def _with_shape(array: Any) -> Any:
+def _with_shape(array: Any, name: str) -> Any:
     """`array` as something that has a shape and can be sliced."""
-    return array if hasattr(array, "shape") else np.asarray(array)
+    tensor = hasattr(array, "shape") and not isinstance(array, np.ma.MaskedArray)
+    return array if tensor else unmasked(array, name)
 
 
 def _flat(rows: SparseRows) -> SparseRows:
@@ -88,14 +90,14 @@ class HierarchicalSoftmax:
 
     def _arrays(self, x: Any, node_weights: Any, node_bias: Any) -> tuple[Any, ...]:
         """Lay out arrays as the core takes them: of inner nodes, and of leaves."""
-        weights = _with_shape(node_weights)
+        weights = _with_shape(node_weights, "node_weights")
         rows = self._tree.num_weights
         if len(weights.shape) != 2 or weights.shape[0] != rows:
             raise ValueError(
                 f"node_weights must have shape (tree.num_weights, D) with tree.num_weights = "
                 f"{rows}, not {tuple(weights.shape)}"
             )
-        bias = None if node_bias is None else _with_shape(node_bias)
+        bias = None if node_bias is None else _with_shape(node_bias, "node_bias")
         if bias is not None and tuple(bias.shape) != (rows,):
             raise ValueError(f"node_bias must have shape ({rows},), not {tuple(bias.shape)}")
         if self._tree.is_binary:

@@ -1,4 +1,4 @@
-"""Arguments that are arrays of integers."""
+"""Arguments that are arrays, of integers above all."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def integers(values: Any, name: str) -> NDArray[np.int64]:
-    """`values` as int64, of any shape. An empty list is one of integers."""
+def unmasked(values: Any, name: str) -> NDArray[Any]:
+    """`values` as an array; TypeError where it has a mask."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name} is a MaskedArray, whose mask would be ignored; pass {name}.data")
-    array = np.asarray(values)
+    return np.asarray(values)
+
+
+def integers(values: Any, name: str) -> NDArray[np.int64]:
+    """`values` as int64, of any shape. An empty list is one of integers."""
+    array = unmasked(values, name)
     if array.size > 0 and array.dtype.kind not in "iu":
         if array.dtype.kind == "O" and all(isinstance(value, int) for value in array.flat):
             raise ValueError(f"{name} must fit in 64 bits")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 
 from . import _core
 from ._class_sample import Sample
+from ._integers import integers
 from ._results import SampledLoss
 from ._sparse_rows import SparseRows
 
@@ -29,11 +31,15 @@ def _loss(
 ) -> Any:
     if not isinstance(sample, Sample):
         raise TypeError(f"sample must be a Sample, not {type(sample).__name__}")
-    classes = np.asarray(targets)
-    if classes.ndim == 2 and classes.shape[1] != num_true:
-        raise ValueError(f"targets have shape {classes.shape}, but num_true is {num_true}")
-    if classes.ndim == 1 and num_true != 1:
-        raise ValueError(f"targets must have shape (N, {num_true}), not {classes.shape}")
+    classes = integers(targets, "targets")
+    each = index(num_true)
+    if each < 1:
+        raise ValueError(f"num_true must be positive, got {each}")
+    if classes.ndim == 2 and classes.shape[1] != each:
+        raise ValueError(f"targets have shape {classes.shape}, but num_true is {each}")
+    if classes.ndim != 2 and (classes.ndim != 1 or each != 1):
+        shape = "(N,)" if each == 1 else f"(N, {each})"
+        raise ValueError(f"targets must have shape {shape}, not {classes.shape}")
     expected = None
     if logq == "all":
         first = classes if classes.ndim == 1 else classes[:, 0]
@@ -140,8 +146,13 @@ def sampled_softmax_loss(
     classes that may be drawn; the logarithm of an estimate is on average at most that of what it
     estimates. ``'all'`` (TensorFlow's convention): the scores of the target, too, are less
     ``log Q``, as in a classifier that tells which of the candidates, each drawn with its Q, is the
-    one that was seen; the gradient is then that of the full softmax as samples grow, but the loss
-    is not.
+    one that was seen.
+
+    As samples grow the gradient becomes that of the full softmax with ``'negatives'`` and
+    `remove_hits`; with ``'all'`` and `remove_hits` for samples without replacement (``unique``)
+    only, and without `remove_hits` for samples with replacement only. Elsewhere it does not: with
+    ``'all'`` and `remove_hits` a target that was drawn many times counts ``1 / Q`` and not 1, and
+    without `remove_hits` one that is counted already counts again.
 
     References
     ----------

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._core import _add_rows, _coalesce_rows
-from ._integers import list_of_integers
+from ._integers import list_of_integers, unmasked
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -63,7 +63,7 @@ class SparseRows:
         self, ids: ArrayLike, values: ArrayLike, num_rows: SupportsIndex | None = None
     ) -> None:
         self._ids = _ascending(list_of_integers(ids, "ids"))
-        self._values = np.asarray(values)
+        self._values = unmasked(values, "values")
         if self._values.ndim not in (1, 2) or len(self._values) != len(self._ids):
             raise ValueError(
                 f"values must have shape ({len(self._ids)}, D) or ({len(self._ids)},), "
@@ -103,7 +103,7 @@ class SparseRows:
         ValueError, TypeError
             For shapes that do not fit, for dtypes that are not supported.
         """
-        array = np.asarray(values)
+        array = unmasked(values, "values")
         rows = _coalesce_rows(list_of_integers(ids, "ids"), array, num_rows)
         return rows if array.ndim == 2 else cls(rows.ids, rows.values[:, 0], num_rows)
 

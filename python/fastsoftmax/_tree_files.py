@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._files import new_file
+from ._integers import unmasked
 
 _FORMAT = "fastsoftmax-tree"
 _VERSION = 1
@@ -47,10 +48,10 @@ class _Header(NamedTuple):
 
 
 def _checked_weights(tree: _core._Tree, node_weights: Any) -> Weights:
-    weights = np.asarray(node_weights)
+    weights = unmasked(node_weights, "node_weights")
     if weights.dtype.name not in _NUMBER_FORMATS:
         raise TypeError(
-            f"node_weights must be float16, float32 or float64 to be saved, not {weights.dtype}"
+            f"node_weights must be float16, float32 or float64 in a file, not {weights.dtype}"
         )
     rows = tree.num_weights()
     if weights.ndim != 2 or weights.shape[0] != rows or weights.shape[1] == 0:

@@ -231,7 +231,22 @@ def test_errors_of_classes(call, error, message):
         (
             lambda s, x, c, w: s.loss(x, c, w, [0] * 3, c[1:, 0], w[:, 0]),
             ValueError,
-            r"bias has shape \(6,\)",
+            r"class_bias must have shape \(7,\), not \(6,\)",
+        ),
+        (
+            lambda s, x, c, w: s.loss(x, c, w, [0] * 3, c[:, 0], w[:, :1]),
+            ValueError,
+            r"^bias must have shape \(60,\), not \(60, 1\)",
+        ),
+        (
+            lambda s, x, c, w: s.loss(x, np.ma.array(c, mask=c > 0), w, [0] * 3),
+            TypeError,
+            "class_weights is a MaskedArray",
+        ),
+        (
+            lambda s, x, c, w: s.log_prob(x, c, np.ma.array(w, mask=w > 0)),
+            TypeError,
+            "^weights is a MaskedArray",
         ),
         (lambda s, x, c, w: s.loss(x, c, w, [0, 0, 60]), IndexError, "id 60 of row 2"),
         (lambda s, x, c, w: s.log_prob(x, c, w, [0]), ValueError, "ids have shape"),

@@ -125,6 +125,27 @@ def test_estimates_of_the_partition_are_unbiased(unique):
     assert error < 0.1 * others
 
 
+@pytest.mark.parametrize("unique", [True, False])
+@pytest.mark.parametrize("remove_hits", [True, False])
+@pytest.mark.parametrize("logq", ["negatives", "all"])
+def test_which_gradients_tend_to_that_of_the_full_softmax(logq, remove_hits, unique):
+    """As the docstring has it, of a target that has about half of the probability."""
+    rng = np.random.default_rng(0)
+    x, weights = np.array([[1.0, 0.5]]), rng.normal(size=(50, 2))
+    weights[3] = [4.0, 1.0]
+    full = fs.linear_cross_entropy(x, weights, [3], need_grad=True)
+    assert 0.4 < np.exp(-full.loss) < 0.6
+    sampler = fs.UnigramSampler(rng.integers(1, 20, 50), power=1.0)
+    sample = sampler.sample(50 if unique else 10**6, unique=unique, seed=1)
+    options = {"logq": logq, "remove_hits": remove_hits, "need_grad": True}
+    sampled = fs.sampled_softmax_loss(x, weights, [3], sample, **options)
+    error = np.abs(sampled.grad_x - full.grad_x).max() / np.abs(full.grad_x).max()
+    if remove_hits == (logq == "negatives" or unique):
+        assert error < 0.01
+    else:
+        assert error > 0.2
+
+
 @pytest.mark.parametrize(("loss", "logq"), [kind[1:] for kind in KINDS])
 def test_batches_do_not_matter(loss, logq):
     """A loss does not depend on other rows but by what a product makes of their number."""
@@ -175,6 +196,56 @@ def test_nothing_to_do():
     empty = fs.nce_loss(x[:0], weights, targets[:0], sample, reduction="sum", need_grad=True)
     assert empty.loss == 0.0
     assert empty.grad_x.shape == (0, DEPTH)
+
+
+@pytest.mark.parametrize(("loss", "logq"), [kind[1:] for kind in KINDS])
+def test_samples_that_take_several_tiles(loss, logq):
+    """Scores of all rows are more than a tile: gradients are the sums of those of the parts."""
+    rows, classes = 1200, 9000
+    rng = np.random.default_rng(4)
+    x, weights = rng.normal(size=(rows, 3)), rng.normal(size=(classes, 3))
+    bias, targets = rng.normal(size=classes), rng.integers(0, classes, rows)
+    targets[:7] = -100
+    sample = fs.LogUniformSampler(classes).sample(8000, seed=1)
+    upstream = rng.normal(size=rows)
+
+    def part(first, last):
+        arrays = x[first:last], weights, targets[first:last], sample, bias
+        options = {"reduction": "none", "need_grad": True, "grad_out": upstream[first:last]}
+        return call(loss, logq, *arrays, **options)
+
+    whole, parts = part(0, rows), [part(first, first + 300) for first in range(0, rows, 300)]
+    for name in ("loss", "grad_x"):
+        expected = np.concatenate([getattr(p, name) for p in parts])
+        np.testing.assert_allclose(getattr(whole, name), expected, rtol=1e-12, atol=1e-12)
+    for name in ("grad_W", "grad_bias"):
+        expected = sum(getattr(p, name).to_dense() for p in parts)
+        np.testing.assert_allclose(getattr(whole, name).to_dense(), expected, atol=1e-11)
+    for threads in (1, 3):
+        with fs.threads(threads):
+            again = part(0, rows)
+        np.testing.assert_array_equal(again.loss, whole.loss)
+        np.testing.assert_array_equal(again.grad_x, whole.grad_x)
+        np.testing.assert_array_equal(again.grad_W.values, whole.grad_W.values)
+        np.testing.assert_array_equal(again.grad_bias.values, whole.grad_bias.values)
+
+
+@pytest.mark.parametrize(("loss", "logq"), [kind[1:] for kind in KINDS])
+def test_targets_that_are_none(loss, logq):
+    x, weights, _, targets = layer(np.float64)
+    sample = fs.UniformSampler(CLASSES).sample(5, seed=0)
+    for wrong, num_true, error, match in (
+        (0, 1, ValueError, r"targets must have shape \(N,\), not \(\)"),
+        (targets[:, None, None], 1, ValueError, r"targets must have shape \(N,\)"),
+        (np.empty((ROWS, 0), np.int64), 0, ValueError, "num_true must be positive, got 0"),
+        (targets, 1.0, TypeError, "integer"),
+        (targets.astype(float), 1, TypeError, "targets must be integers, not float64"),
+        (np.ma.array(targets, mask=targets < 9), 1, TypeError, "targets is a MaskedArray"),
+        (None, 1, TypeError, "targets must be integers"),
+    ):
+        with pytest.raises(error, match=match):
+            call(loss, logq, x, weights, wrong, sample, num_true=num_true)
+    assert np.isnan(call(loss, logq, x[:0], weights, [], sample))
 
 
 def test_errors():

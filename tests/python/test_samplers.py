@@ -247,6 +247,10 @@ def test_samples_by_hand():
         fs.Sample([3, 1], [0.5])
     with pytest.raises(TypeError, match="ids must be integers"):
         fs.Sample([0.5], [0.5])
+    with pytest.raises(TypeError, match="log_expected_count is a MaskedArray"):
+        fs.Sample([3], np.ma.array([0.0], mask=True))
+    with pytest.raises(TypeError, match="complex128"):
+        fs.Sample([3], [1j])
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,13 @@ def test_bad_rows_to_coalesce(ids, values, num_rows, error, match):
         fs.SparseRows.coalesce(ids, values, num_rows)
 
 
+def test_masks_are_not_ignored():
+    masked = np.ma.array([[1.0]], mask=True)
+    for call in (fs.SparseRows, fs.SparseRows.coalesce):
+        with pytest.raises(TypeError, match="values is a MaskedArray"):
+            call([0], masked, 1)
+
+
 def read_only():
     W = np.zeros((3, 2))  # noqa: N806
     W.flags.writeable = False

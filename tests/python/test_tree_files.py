@@ -225,6 +225,7 @@ def test_weights_that_are_refused(tmp_path):
             (np.zeros((6, 2)), ValueError, r"have shape \(6, 2\), but the tree needs \(5, D\)"),
             (np.zeros(5), ValueError, r"have shape \(5,\)"),
             (np.zeros((5, 0)), ValueError, r"have shape \(5, 0\)"),
+            (np.ma.zeros((5, 2)), TypeError, "node_weights is a MaskedArray"),
         ):
             with pytest.raises(error, match=words):
                 tree.save(path, weights)
