@@ -10,6 +10,7 @@
 #include "row_source.h"
 #include "score_rows.h"
 #include "tasks.h"
+#include "view_checks.h"
 
 namespace fastsoftmax {
 namespace {
@@ -35,12 +36,7 @@ class SampledLoss {
         depth_(x_.columns()),
         sampled_(std::ssize(problem.sample)),
         each_(problem.targets_per_row) {
-    if (layer.bias) {
-      bias_ = converted_elements<T>(*layer.bias, "bias");
-      if (std::ssize(bias_) != w_.rows())
-        throw InvalidArgument("bias has " + std::to_string(bias_.size()) + " elements for " +
-                              std::to_string(w_.rows()) + " classes");
-    }
+    if (layer.bias) gather_bias(*layer.bias);
     all_x_ = x_.all(converted_x_);
     gather_sample();
     for (std::int64_t i = 0; i <= kRowsAtOnce; ++i) offsets_[at(i)] = i * each_;
@@ -87,6 +83,30 @@ class SampledLoss {
                   product.columns, T(0));
   }
 
+  // Of the sample and of the targets alone.
+  void gather_bias(const ConstView& bias) {
+    if (bias.shape.size() != 1 || bias.shape[0] != w_.rows())
+      throw InvalidArgument("bias has shape " + shape_text(bias.shape) + ", expected (" +
+                            std::to_string(w_.rows()) + ",)");
+    const std::array<std::int64_t, 2> shape = {bias.shape[0], 1};
+    const std::array<std::int64_t, 2> strides = {bias.strides[0], itemsize(bias.dtype)};
+    ConstView column = bias;
+    column.shape = shape;
+    column.strides = strides;
+    const RowSource<T> rows(column, "bias");
+    sample_bias_ = gathered(rows, problem_.sample);
+    target_bias_ = gathered(rows, problem_.targets);
+  }
+  static std::vector<T> gathered(const RowSource<T>& column, const std::vector<std::int32_t>& ids) {
+    std::vector<T> of(ids.size());
+    const ChosenRows rows = column.choose(ids.data(), std::ssize(ids), 0, of.data());
+    if (!column.is_direct()) return of;
+    const char* const data = static_cast<const char*>(rows.data);
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      of[i] = *reinterpret_cast<const T*>(data + ids[i] * rows.stride);
+    return of;
+  }
+
   void gather_sample() {
     vectors_.reserve(sampled_ * depth_);
     const std::int64_t tasks = divide_up(sampled_, kVectorsPerTask);
@@ -95,11 +115,11 @@ class SampledLoss {
       for (std::int64_t s = task * kVectorsPerTask; s < last; ++s)
         w_.copy(problem_.sample[at(s)], vectors_.get() + s * depth_);
     });
-    if (bias_.empty() && problem_.sample_shift.empty()) return;
+    if (sample_bias_.empty() && problem_.sample_shift.empty()) return;
     corrections_.resize(at(sampled_));
     for (std::int64_t s = 0; s < sampled_; ++s) {
       T& of = corrections_[at(s)];
-      of = bias_.empty() ? T(0) : bias_[at(problem_.sample[at(s)])];
+      of = sample_bias_.empty() ? T(0) : sample_bias_[at(s)];
       if (!problem_.sample_shift.empty())
         of = static_cast<T>(static_cast<double>(of) - problem_.sample_shift[at(s)]);
     }
@@ -166,7 +186,7 @@ class SampledLoss {
       for (std::int64_t t = 0; t < each_; ++t) {
         const std::int32_t id = ids[r * each_ + t];
         T& score = row[sampled_ + t];
-        if (!bias_.empty()) score += bias_[at(id)];
+        if (!target_bias_.empty()) score += target_bias_[at((first + r) * each_ + t)];
         if (!problem_.target_shift.empty())
           score = static_cast<T>(static_cast<double>(score) -
                                  problem_.target_shift[at((first + r) * each_ + t)]);
@@ -378,7 +398,8 @@ class SampledLoss {
   std::int64_t sampled_;
   std::int64_t each_;  // targets of a row
   std::int64_t stride_ = 0;
-  std::vector<T> bias_;
+  std::vector<T> sample_bias_;
+  std::vector<T> target_bias_;
   std::vector<T> corrections_;  // of the sample's scores
   Buffer<T> converted_x_;
   ChosenRows all_x_{};

@@ -265,7 +265,7 @@ def test_errors():
         fs.sampled_softmax_loss(x, weights, targets, sample, logq="some")
     with pytest.raises(ValueError, match="differ in their last dimension"):
         fs.sampled_softmax_loss(x[:, 1:], weights, targets, sample)
-    with pytest.raises(ValueError, match="59 elements for 60 classes"):
+    with pytest.raises(ValueError, match="bias has shape"):
         fs.sampled_softmax_loss(x, weights, targets, sample, bias[1:])
     with pytest.raises(ValueError, match="grad_out"):
         fs.sampled_softmax_loss(x, weights, targets, sample, grad_out=1.0)
