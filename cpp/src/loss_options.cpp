@@ -104,7 +104,8 @@ void put_losses(const View& to, std::span<const double> losses, Reduction reduct
                 double divisor) {
   if (reduction == Reduction::none) return put_rows(to, 0, losses);
   const double sum = sum_in_order(losses);
-  const double of_all[] = {reduction == Reduction::mean ? sum / divisor : sum};
+  const double result = reduction == Reduction::mean ? sum / divisor : sum;
+  const double of_all[] = {result == result ? result : kNan};
   put_rows(to, 0, of_all);
 }
 
