@@ -53,6 +53,13 @@ class GumbelTopK(NamedTuple):
     indices: Any
 
 
+class GumbelSoftmax(NamedTuple):
+    """The result of `gumbel_softmax` with `return_soft`: one-hot rows, and what they are made of."""
+
+    hard: Any
+    soft: Any
+
+
 class CrossEntropy(NamedTuple):
     """The result of `cross_entropy` with a gradient."""
 
