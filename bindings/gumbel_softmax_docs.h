@@ -23,7 +23,7 @@ temperature : float or array_like
     the larger is the variance of gradients.
 hard : bool, default False
     Return one-hot rows: 1 where ``logits + g`` is largest, the first of equal
-    ones.
+    ones. They do not depend on `temperature`.
 seed : int, array_like of int or numpy.random.Generator, optional
     As for `sample`. None: a fresh one for each call.
 axis : int, default -1
@@ -64,7 +64,7 @@ Noise is Philox4x32-10 with the key `seed` and a counter of element, position
 and row id. A row's result depends on its values, dtype, mask, temperature,
 seed, position and id alone: not on other rows, instruction set, threads or
 layout. It has 62 bits, so that elements of any probability down to 1e-18 can
-be the largest. Where dtypes differ it is the same but for rounding (2**-19).
+be the largest. Where dtypes differ it is the same but for rounding.
 What `sample` and `gumbel_topk` draw under the same seed comes from other
 numbers, and is independent: neither adds noise to all elements.
 

@@ -54,7 +54,7 @@ class GumbelTopK(NamedTuple):
 
 
 class GumbelSoftmax(NamedTuple):
-    """The result of `gumbel_softmax` with `return_soft`: one-hot rows, and what they are made of."""
+    """The result of `gumbel_softmax` with `return_soft`: one-hot rows, and the soft ones."""
 
     hard: Any
     soft: Any

@@ -12,10 +12,10 @@
 // Randomness: Philox4x32-10 as in sampling.hpp, with the counter (element, position, row id), of
 // which sample() and gumbel_topk() take others: what they draw under the same seed is independent.
 // A row's result depends on that row's values, dtype, mask, temperature, seed, position and id
-// alone. Noise of f32, f16 and bf16 rows is that of f64 rows, of 62 bits, within 2^-19.
+// alone. u has 62 bits, whatever the dtype is.
 //
-// Error: noise is within 2^-22 (f64: 2^-51) + 0.6 ulp of that of the exact logarithms; (x + g) / T
-// is rounded twice; softmax as in softmax.hpp. See docs/numerics.md.
+// Error: noise is within 5 u max(1, |g|), u = 2^-24 (f64: 2^-53), measured; x + g and its quotient
+// are rounded; softmax as in softmax.hpp. See docs/numerics.md.
 // Special values are those of softmax; -inf stays without probability.
 //
 // Sources: Jang, Gu and Poole, Categorical Reparameterization with Gumbel-Softmax (2017); Maddison,
@@ -31,7 +31,8 @@ namespace fastsoftmax {
 
 struct GumbelSoftmaxOptions {
   PerRow<double> temperature{1.0, {}};  // positive
-  // One-hot rows: 1 where x + g is largest, the first of equal ones; NaN or 0 where softmax is.
+  // One-hot rows: 1 where x + g is largest, the first of equal ones, whatever the temperature is;
+  // NaN or 0 where softmax(x) is.
   bool hard = false;
   std::optional<ConstView> where;  // as in Options, as are the others
   EmptyRow empty = EmptyRow::nan;

@@ -6,12 +6,11 @@
 //
 // for both logarithms. Where v <= 1/4 the inner one takes f = -v, and everywhere else 1 - v formed
 // from integers, so that both ends of the distribution keep their precision.
-// In f32, l counts only where v < 2^-12; elsewhere v = (h + 1/2) 2^-31, rounded. So the noise of an
-// element in f32 is that in f64 within 2^-19 or so, and not the noise but its granularity is
-// coarser.
+// In f32, l counts only where v or 1 - v is below 2^-12; elsewhere v = (h + 1/2) 2^-31. So the
+// noise of an element is the same in both, but for rounding.
 //
-// Range: -3.78 to 43.7 (f32: -3.1 to 43.7); g > 43 has a probability of 2^-62. Error, for v as
-// rounded: below 2^-22 + 0.6 ulp in f32, 2^-51 + 0.6 ulp in f64 (docs/numerics.md).
+// Range: -3.78 to 43.7. Error: below 5 u max(1, |g|), u = 2^-24 in f32, 2^-53 in f64; 2.5 u for v
+// as it is rounded (measured; docs/numerics.md).
 //
 // Sources: Gumbel (1954); the argument splitting is that of log1p.h.
 #pragma once
@@ -98,8 +97,9 @@ struct GumbelNoise {
         FASTSOFTMAX_UNROLL
         for (int j = 0; j < group; j += A::width) {
           const reg v = uniform(high + j, 0);
-          least = A::min(v, least);
-          A::store(noise + i + j, of(v, uniform(high + j, kFlip)));
+          const reg w = uniform(high + j, kFlip);
+          least = A::min(A::min(v, w), least);
+          A::store(noise + i + j, of(v, w));
         }
         if (A::reduce_min(least) < T(0x1p-12)) refine(stream, draw, high, noise + i);
       }
@@ -115,15 +115,19 @@ struct GumbelNoise {
     return A::mul(A::fma(A::numbers(high, flip), A::set1(T(0x1p31)), rest), A::set1(T(0x1p-62)));
   }
 
-  // One in 64 groups has an element with so small a v.
+  // One in 32 groups has an element that needs it.
   [[gnu::noinline]] static void refine(const RandomStream& stream, std::uint32_t draw,
                                        const std::uint32_t* high, T* noise) {
+    constexpr std::uint32_t coarse = 1u << 19;
     for (int j = 0; j < group; ++j) {
-      if (high[j] >= 1u << 19) continue;
+      if (high[j] >= coarse && (high[j] ^ kFlip) >= coarse) continue;
       const auto lane = static_cast<std::uint32_t>(j % 16);
       const std::uint32_t low = random(stream, kLowDraws + draw + lane).word[j / 16] >> 1;
-      const double v = (static_cast<double>(high[j]) * 0x1p31 + (static_cast<double>(low) + 0.5));
-      noise[j] = A::first(of(A::set1(static_cast<T>(v * 0x1p-62)), A::set1(T(1))));
+      const auto fine = [&](std::uint32_t flip) {
+        const double rest = static_cast<double>(low ^ flip) + 0.5;
+        return static_cast<T>((static_cast<double>(high[j] ^ flip) * 0x1p31 + rest) * 0x1p-62);
+      };
+      noise[j] = A::first(of(A::set1(fine(0)), A::set1(fine(kFlip))));
     }
   }
 };

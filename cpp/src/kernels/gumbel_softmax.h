@@ -54,11 +54,20 @@ struct PerturbedRows : Lying {
   }
 
  private:
+  static bool has_nan(const T* scores, int count) {
+    const auto infinite = A::set1(infinity<T>());
+    unsigned bits = 0;
+    for_each_vector<A>(count, [&](int, int i, auto part) __attribute__((always_inline)) {
+      bits |= A::above(load<A>(scores + i, part, infinite), infinite);
+    });
+    return bits != 0;
+  }
+
   static void find_largest(const T* scores, std::int64_t start, int count, LargestScore& largest) {
     if (start == 0) largest = {-__builtin_inf(), 0};
-    if (largest.score != largest.score) return;
+    if (has_nan(scores, count)) largest.score = __builtin_nan("");
     const T max = block_max<A>(scores, count);
-    if (static_cast<double>(max) <= largest.score) return;
+    if (!(static_cast<double>(max) > largest.score)) return;
     largest = {static_cast<double>(max), start + find<A>(scores, count, max)};
   }
 };

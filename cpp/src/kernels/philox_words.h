@@ -20,6 +20,7 @@ inline void random_words(const RandomStream& stream, std::uint32_t draw, std::ui
     Words::reg e = Words::set1(stream.id[1]);
     std::uint32_t k0 = stream.key[0];
     std::uint32_t k1 = stream.key[1];
+#pragma GCC unroll 10
     for (int round = 0; round < 10; ++round) {
       Words::reg p_high;
       Words::reg p_low;
