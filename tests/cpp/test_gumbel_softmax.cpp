@@ -121,7 +121,7 @@ Bytes rows_of(const Pattern& pattern, fs::DType dtype, std::size_t n) {
     x.insert(x.end(), row.begin(), row.end());
   }
   if (n < 2) return x;
-  const Bytes nan = encode(dtype, {std::numeric_limits<double>::quiet_NaN()});
+  const Bytes nan = encode(dtype, std::array{std::numeric_limits<double>::quiet_NaN()});
   std::copy(nan.begin(), nan.end(),
             x.end() - static_cast<std::ptrdiff_t>(nan.size() * (n / 3 + 1)));
   return x;
