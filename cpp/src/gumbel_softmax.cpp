@@ -6,7 +6,6 @@
 
 #include "dispatch.h"
 #include "execute.h"
-#include "fastsoftmax/tune.hpp"
 #include "row_tiles.h"
 #include "rows_job.h"
 #include "sampling_call.h"
@@ -40,15 +39,14 @@ class GumbelSoftmax {
       hard_ = &*hard;
       one_hot_ = kernels_of(*hard).one_hot;
     }
-    // Threads do not share a row.
+    // Threads share no row.
     if (plan_.share_row) plan_.rows_per_task = 1;
     tiles_.fit_tasks(plan_, call_.rows);
     batch_ = tiles_ ? tiles_.rows() : kBatchRows;
     const std::int64_t item = itemsize(call_.row_dtype);
     arithmetic_ = call_.row_dtype == DType::f64 ? 8 : 4;
-    stream_ = call_.direct && !call_.in_place && call_.row_length > plan_.block &&
-              call_.rows * call_.row_length * item > machine().constants.stream_bytes;
-    keeps_terms_ = soft_ && (!call_.direct || call_.in_place || item != arithmetic_ || stream_);
+    // Stores that bypass the cache gain nothing here.
+    keeps_terms_ = soft_ && (!call_.direct || call_.in_place || item != arithmetic_);
   }
 
   void run() {
@@ -127,7 +125,6 @@ class GumbelSoftmax {
     if (soft_) {
       if (keeps_terms_) job.scratch = memory.terms;
       job.block_exponents = memory.exponents;
-      job.stream = stream_;
       kernels_->softmax(job);
       if (tiles_) tiles_.store(call_, lying, memory.tile);
     } else {
@@ -143,7 +140,6 @@ class GumbelSoftmax {
       job.y = memory.tile;
       job.y_stride = tiles_.stride();
     }
-    job.stream = stream_ && hard_->direct && !hard_->in_place;
     one_hot_(job, memory.largest);
     if (tiles_) tiles_.store(*hard_, lying, memory.tile);
   }
@@ -159,8 +155,7 @@ class GumbelSoftmax {
   void (*one_hot_)(const RowsJob& job, const LargestScore* largest) = nullptr;
   std::int64_t batch_;
   std::int64_t arithmetic_;  // bytes of an arithmetic element
-  bool stream_;
-  bool keeps_terms_;  // in scratch memory
+  bool keeps_terms_;         // in scratch memory
   const Scratch* scratch_ = nullptr;
 };
 

@@ -81,7 +81,6 @@ struct GumbelSoftmaxEntries {
   static void softmax(const GumbelSoftmaxJob& job) {
     const DefaultFloatEnvironment environment;
     run_all<Rows, RowOp::softmax, RowAlgorithm::online_reload>(job);
-    if (job.stream) stream_fence();
   }
 
   static void largest(const GumbelSoftmaxJob& job) {
@@ -110,14 +109,13 @@ struct GumbelSoftmaxEntries {
       const auto rest = A::set1(none && !job.empty_is_zero ? nan : T(0));
       for_each_block<A>(job.length, 0, blocks, [&](std::int64_t, std::int64_t start, int count) {
         auto* const y = sink.block(start);
-        map_block<A>(y, count, sink.stream,
+        map_block<A>(y, count, false,
                      [&](int, auto) __attribute__((always_inline)) { return rest; });
         if (!none && index >= start && index < start + count)
           A::store(y + (index - start), A::set1(T(1)), 1);
         sink.done(start, count);
       });
     }
-    if (job.stream) stream_fence();
   }
 
   static constexpr GumbelSoftmaxKernels table() { return {softmax, largest, one_hot}; }

@@ -337,7 +337,7 @@ struct GumbelJob {
 };
 
 // Rows that Gumbel noise is added to. Terms are kept in `scratch`, or in y where y is not x and
-// holds arithmetic elements; `op`, `algorithm` and `interleave` are not used.
+// holds arithmetic elements; `op`, `algorithm`, `stream` and `interleave` are not used.
 struct LargestScore {
   double score;  // NaN where the row holds one; -inf: nothing is above it
   std::int64_t index;
