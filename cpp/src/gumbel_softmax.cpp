@@ -24,21 +24,21 @@ using kernels::RowsJob;
 
 class GumbelSoftmax {
  public:
-  // soft, hard: at least one of them; their rows and elements are numbered alike.
-  GumbelSoftmax(const std::optional<Call>& soft, const std::optional<Call>& hard,
-                const RowValues<double>& temperature, const RowRandom& random, int max_threads)
-      : call_(soft ? *soft : *hard),
-        soft_(soft.has_value()),
+  // soft, hard: one or both; their rows and elements are numbered alike.
+  GumbelSoftmax(const Call* soft, const Call* hard, const RowValues<double>& temperature,
+                const RowRandom& random, int max_threads)
+      : call_(soft != nullptr ? *soft : *hard),
+        hard_(hard),
+        soft_(soft != nullptr),
         temperature_(temperature),
         random_(random),
         plan_(plan_for(call_, Algorithm::automatic, max_threads)) {
-    if (call_.where == nullptr)
-      tiles_ = hard && soft ? RowTiles({{*soft, true}, {*hard, true}}) : RowTiles({{call_, true}});
-    kernels_ = &kernels_of(call_);
-    if (hard) {
-      hard_ = &*hard;
-      one_hot_ = kernels_of(*hard).one_hot;
+    if (call_.where == nullptr) {
+      const bool both = soft != nullptr && hard != nullptr;
+      tiles_ = both ? RowTiles({{*soft, true}, {*hard, true}}) : RowTiles({{call_, true}});
     }
+    kernels_ = &kernels_of(call_);
+    if (hard != nullptr) one_hot_ = kernels_of(*hard).one_hot;
     // Threads share no row.
     if (plan_.share_row) plan_.rows_per_task = 1;
     tiles_.fit_tasks(plan_, call_.rows);
@@ -145,7 +145,7 @@ class GumbelSoftmax {
   }
 
   const Call& call_;  // where x is, and the first of the outputs
-  const Call* hard_ = nullptr;
+  const Call* hard_;  // or null
   bool soft_;
   const RowValues<double>& temperature_;
   const RowRandom& random_;
@@ -195,8 +195,6 @@ void gumbel_softmax(const ConstView& x, int axis, const View& out,
     throw InvalidArgument("soft is what out holds, unless hard is set");
   const Call call = call_of(x, axis, out, options);
   std::optional<Call> soft_call;
-  std::optional<Call> hard_call;
-  (options.hard ? hard_call : soft_call) = call;
   if (soft != nullptr) {
     soft_call = call_of(x, axis, *soft, options);
     const ConstView taken = as_input(out);
@@ -207,7 +205,10 @@ void gumbel_softmax(const ConstView& x, int axis, const View& out,
       [&](double t) { return is_valid_temperature(t, call.row_dtype); });
   const RowRandom random(options.random, x, axis);
   if (call.rows == 0 || call.row_length == 0) return;
-  GumbelSoftmax(soft_call, hard_call, temperature, random, options.max_threads).run();
+  const Call* const of_soft = soft_call ? &*soft_call : nullptr;
+  GumbelSoftmax(options.hard ? of_soft : &call, options.hard ? &call : nullptr, temperature, random,
+                options.max_threads)
+      .run();
 }
 
 }  // namespace fastsoftmax

@@ -257,13 +257,16 @@ TEST_CASE("gumbel softmax: the same bits from every instruction set, type, batch
 }
 
 TEST_CASE("gumbel softmax: threads change nothing") {
+  const int before = fs::num_threads();
   Tally tally;
   for (const fs::DType dtype : {fs::DType::f32, fs::DType::bf16}) {
-    for (const auto& [rows, n] : {std::pair{300, 700}, std::pair{2, 150'000}}) {
-      const Bytes row = make_row(kPatterns[0], dtype, static_cast<std::size_t>(rows * n), 1);
+    for (const Shape& shape : {Shape{300, 700}, Shape{2, 150'000}}) {
+      const std::int64_t rows = shape[0];
+      const std::int64_t n = shape[1];
+      const Bytes x = make_row(kPatterns[0], dtype, static_cast<std::size_t>(rows * n), 1);
       for (const Layout layout : {Layout::rows, Layout::columns}) {
         Array in = matrix(dtype, rows, n, layout);
-        from_dense(in, row);
+        from_dense(in, x);
         for (const Way& way : kWays) {
           fs::GumbelSoftmaxOptions options = options_of(way, 1);
           options.max_threads = 1;
@@ -275,7 +278,7 @@ TEST_CASE("gumbel softmax: threads change nothing") {
       }
     }
   }
-  fs::set_num_threads(0);
+  fs::set_num_threads(before);
   CHECK(tally.failed() == 0);
 }
 
