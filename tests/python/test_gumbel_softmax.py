@@ -53,13 +53,8 @@ def test_the_largest_over_several_blocks(sampling):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_noise_is_gumbel(dtype, stats):
-    """A softmax shows differences, which are logistic; the first element's own noise takes a trick.
-
-    Beside a sure element of score s, y of the other is e^(g - g') / (e^s + ...): logistic again.
-    With n equal ones, 1 / y_0 = sum of e^g_j / e^g_0, whose terms 1 / e^g are exponential.
-    """
+    """g = -log E for exponential E: a softmax shows E / E_0, and E_0 follows from their mean."""
     z = noise(40, 50_001, dtype, seed=3)[:, 1:]
-    # -log E for exponential E: e^-z is E / E_0, and E_0 follows from their mean.
     ratio = np.exp(-z)
     exponential = ratio / ratio.mean(-1, keepdims=True)
     for row in exponential[:8]:

@@ -77,25 +77,26 @@ struct GumbelNoise {
     return A::sub(zero, log(A::sub(n, one), k));
   }
 
-  // Noise of the elements [start, start + count) of a row, `start` a multiple of the group; writes
-  // whole groups.
+  // Noise of the elements [start, start + count) of a row, `start` a multiple of the group; may
+  // write whole groups.
   [[gnu::noinline]] static void fill(const RandomStream& stream, std::int64_t start, int count,
                                      T* noise) {
     for (int i = 0; i < count; i += group) {
       const auto draw = static_cast<std::uint32_t>((start + i) / group * 16);
+      const int size = count - i < group ? count - i : group;
       alignas(64) std::uint32_t high[group];
       random_words(stream, kHighDraws + draw, high);
       if constexpr (is_f64) {
         alignas(64) std::uint32_t low[group];
         random_words(stream, kLowDraws + draw, low);
         FASTSOFTMAX_UNROLL
-        for (int j = 0; j < group; j += A::width)
+        for (int j = 0; j < size; j += A::width)
           A::store(noise + i + j,
                    of(uniform(high + j, low + j, 0), uniform(high + j, low + j, kFlip)));
       } else {
         reg least = A::set1(T(1));
         FASTSOFTMAX_UNROLL
-        for (int j = 0; j < group; j += A::width) {
+        for (int j = 0; j < size; j += A::width) {
           const reg v = uniform(high + j, 0);
           const reg w = uniform(high + j, kFlip);
           least = A::min(A::min(v, w), least);
