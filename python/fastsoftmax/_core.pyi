@@ -592,6 +592,27 @@ def _sampled_loss(
     grad_out: _Array | None,
     need_grad: bool,
 ) -> tuple[Any, ...]: ...
+def _augment_reduce_step(
+    model: str,
+    rates: tuple[float, float],
+    draws: SupportsIndex,
+    seed: int,
+    location: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    visits: NDArray[np.int32],
+    x: _Array,
+    W: _Array,
+    targets: _Array,
+    ids: _Array,
+    log_expected_count: _Array,
+    examples: _Array,
+    bias: _Array | None,
+    update: bool,
+    reduction: str,
+    ignore_index: SupportsIndex,
+    grad_out: _Array | None,
+    need_grad: bool,
+) -> tuple[Any, ...]: ...
 def _frequency_classes(counts: NDArray[np.int64], classes: SupportsIndex) -> NDArray[np.int64]: ...
 @overload
 def softmax_topk(
