@@ -1,12 +1,14 @@
 #include "fastsoftmax/augment_reduce.hpp"
 
 #include <algorithm>
-#include <cmath>
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "augmented_objectives.h"
+#include "linear_tiles.h"
 #include "loss_options.h"
 #include "sampled_loss.h"
 #include "view_checks.h"

@@ -12,13 +12,13 @@ template <class T>
 struct Claims;
 template <>
 struct Claims<float> {
-  static constexpr double log = 0.51;
-  static constexpr double slope = 0.51;
+  static constexpr double log = 0.501;
+  static constexpr double slope = 0.501;
 };
 template <>
 struct Claims<double> {
   static constexpr double log = 9.0;
-  static constexpr double slope = 9.0;
+  static constexpr double slope = 6.0;
 };
 
 constexpr long double kPerRootTwoPi = 0.398942280401432677939946059934381868L;

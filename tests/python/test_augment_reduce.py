@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
+import subprocess
+import sys
 
 import fastsoftmax as fs
 import numpy as np
@@ -287,6 +291,46 @@ def test_batches_orders_and_threads_do_not_matter(model):
     np.testing.assert_array_equal(states[0].visits, states[1].visits)
     assert states[0].visits.sum() == 3 * ROWS
     assert (states[0].location[states[0].visits == 0] == 0).all()
+
+
+SCRIPT = """
+import hashlib, json, sys
+sys.path.insert(0, sys.argv[1])
+import fastsoftmax as fs
+import numpy as np
+from test_augment_reduce import CLASSES, MODELS, ROWS, layer
+digests = {}
+for model in MODELS:
+    for dtype in (np.float32, np.float64):
+        x, weights, targets, bias = layer(dtype)
+        sample = fs.LogUniformSampler(CLASSES).sample(29, seed=3)
+        of = fs.AugmentReduce(ROWS, model, draws=2, seed=9)
+        for visit in range(4):
+            result = of.step(x, weights, targets, sample, np.arange(ROWS), bias)
+            parts = (result.grad_x, result.grad_W.values, of.location, of.scale)
+            digest = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+            digests[f"{model} {np.dtype(dtype)} {visit}"] = (float(result.loss).hex(), digest)
+print(json.dumps([fs.isa_in_use(), digests]))
+"""
+
+
+def test_instruction_sets():
+    found = {}
+    for isa in fs.isas_supported():
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, os.path.dirname(__file__)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=os.environ | {"FASTSOFTMAX_ISA": isa},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        used, found[isa] = json.loads(done.stdout)
+        assert used == isa
+    assert len(found["scalar"]) == len(MODELS) * 2 * 4
+    for digests in found.values():
+        assert digests == found["scalar"]
 
 
 @pytest.mark.parametrize("model", MODELS)
