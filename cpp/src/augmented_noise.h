@@ -88,7 +88,7 @@ struct NormalNoise {
 
 struct LogisticNoise {
   static constexpr double location_gain = 3.0;
-  static constexpr double scale_gain = 0.69931398430226434;  // 9 / (3 + pi^2)
+  static constexpr double scale_gain = 0.69932219511255430;  // 9 / (3 + pi^2)
   static constexpr double peak = 0.5;
 
   static LogTerm density(double e) {

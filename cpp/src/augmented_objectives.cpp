@@ -112,22 +112,26 @@ typename AugmentedNoise<T, Noise>::Density AugmentedNoise<T, Noise>::first(
   const auto target = static_cast<double>(z[sampled]);
   const T largest = sampled > 0 ? *std::max_element(z, z + sampled) : z[sampled];
   double low = 0.0;
-  double high = Noise::most(static_cast<double>(largest) - target, total_weight_);
+  const double bound = Noise::most(static_cast<double>(largest) - target, total_weight_);
+  double high = bound;
   double e = 0.0;
   double curvature = 0.0;
   for (int i = 0; i < most; ++i) {
     const LogTerm sum = terms(z, sampled, e + target);
     const LogTerm density = Noise::density(e);
     const double slope = density.slope + sum.slope;
+    if (slope != slope) return {kNan, kNan};
     curvature = density.curvature + sum.curvature;
     (slope > 0.0 ? low : high) = e;
     double next = e + slope / curvature;
-    if (next < low || next > high) next = 0.5 * (low + high);
-    const bool is_close = std::fabs(next - e) * std::sqrt(curvature) < close;
+    const bool is_within = next >= low && next <= high;
+    if (!is_within) next = 0.5 * (low + high);
+    const bool is_close = is_within && std::fabs(next - e) * std::sqrt(curvature) < close;
     e = next;
     if (is_close) break;
   }
-  const double scale = std::sqrt(Noise::peak / curvature);
+  // Where the function is flat, it is so within the bounds.
+  const double scale = std::min(std::sqrt(Noise::peak / curvature), std::max(1.0, bound / 6.0));
   return is_usable(e, scale) ? Density{e, scale} : Density{kNan, kNan};
 }
 

@@ -287,13 +287,14 @@ TEST_CASE("augment and reduce: a first visit finds the maximum") {
 
 TEST_CASE("augment and reduce: chunks, threads and environments do not matter") {
   for (const Model model : kModels) {
+    const Step step(fs::DType::f32, model);
     const auto run = [&](int threads, std::int64_t tile_bytes) {
-      Step step(fs::DType::f32, model);
-      step.options.loss.max_threads = threads;
-      step.options.loss.tile_bytes = tile_bytes;
+      Step changed = step;
+      changed.options.loss.max_threads = threads;
+      changed.options.loss.tile_bytes = tile_bytes;
       State state(model);
-      step.run(state);
-      Results of = step.run(state);
+      changed.run(state);
+      Results of = changed.run(state);
       of.loss.insert(of.loss.end(), of.x.begin(), of.x.end());
       of.loss.insert(of.loss.end(), state.location.begin(), state.location.end());
       of.loss.insert(of.loss.end(), state.scale.begin(), state.scale.end());

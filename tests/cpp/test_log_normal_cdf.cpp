@@ -18,7 +18,7 @@ struct Claims<float> {
 template <>
 struct Claims<double> {
   static constexpr double log = 9.0;
-  static constexpr double slope = 6.0;
+  static constexpr double slope = 7.0;
 };
 
 constexpr long double kPerRootTwoPi = 0.398942280401432677939946059934381868L;
