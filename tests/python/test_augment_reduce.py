@@ -49,7 +49,7 @@ def log_likelihood(model, gaps):
         return -np.log1p(np.exp(-gaps).sum())
     peak = optimize.minimize_scalar(lambda e: -log_joint(model, e, gaps), bracket=(0, 5)).x
     highest = log_joint(model, peak, gaps)
-    e = np.linspace(peak - 40, peak + 60, 200001)
+    e = np.linspace(peak - 40, peak + 60, 5001)
     return highest + np.log(integrate.trapezoid(np.exp(log_joint(model, e, gaps) - highest), e))
 
 
@@ -506,3 +506,36 @@ def test_training_reaches_the_full_softmax():
     )
     assert left < 0.003
     assert biased > 3 * left
+
+
+@pytest.mark.parametrize("model", ["probit", "logistic"])
+def test_training_with_a_sample_reaches_that_with_all_classes(model):
+    rng = np.random.default_rng(0)
+    count, depth, classes = 200, 5, 30
+    x = rng.normal(size=(count, depth))
+    truth = 1.2 * rng.normal(size=(classes, depth))
+    noise = NOISE[model].rvs(size=(count, classes), random_state=0)
+    targets = (x @ truth.T + noise).argmax(1)
+
+    def likelihood(weights):
+        gaps = gaps_of(x, weights, targets, np.zeros(classes))
+        return np.mean([log_likelihood(model, row) for row in gaps])
+
+    reached = {}
+    for drawn in (classes, 6):
+        rng = np.random.default_rng(1)
+        of = fs.AugmentReduce(count, model, min_step=0.1, seed=0)
+        sampler = fs.UniformSampler(classes)
+        weights = np.zeros((classes, depth))
+        mean = np.zeros_like(weights)
+        for step in range(1000):
+            batch = rng.choice(count, 50, replace=False)
+            sample = sampler.sample(drawn, unique=True, seed=1, position=step)
+            result = of.step(x[batch], weights, targets[batch], sample, batch)
+            weights *= 1 - 0.3 * 2e-3
+            result.grad_W.add_to(weights, -0.3)
+            if step >= 500:
+                mean += weights / 500
+        reached[drawn] = likelihood(mean)
+    assert reached[classes] > likelihood(truth)
+    assert reached[6] == pytest.approx(reached[classes], abs=0.05)

@@ -50,8 +50,8 @@ namespace fastsoftmax {
 
 enum class AugmentedModel : std::uint8_t { softmax, probit, logistic };
 
-// What is kept of each example, all of the same length. Where visits is 0 the others may be
-// anything.
+// What is kept of each example, all of the same length, apart from all other arrays. Where visits
+// is 0 the others may be anything.
 struct AugmentReduceState {
   std::span<double> location;      // of the softmax: log eta
   std::span<double> scale;         // of the softmax: empty
