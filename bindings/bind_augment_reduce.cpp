@@ -2,6 +2,8 @@
 // (_augment_reduce.py).
 #include <pybind11/numpy.h>
 
+#include <array>
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -69,6 +71,27 @@ py::tuple step(const std::string& model, const py::tuple& rates, int draws, std:
   return loss.give();
 }
 
+// (losses, factors)
+py::tuple losses(const py::tuple& rates, Kept<double> location, Kept<double> scale,
+                 Kept<std::int32_t> visits, py::array_t<double, py::array::c_style> log_n,
+                 const py::object& examples, const py::object& update) {
+  Classes of_examples;
+  of_examples.read(examples.ptr(), "examples");
+  AugmentReduceOptions options;
+  options.decay = rates[0].cast<double>();
+  options.min_step = rates[1].cast<double>();
+  options.update = read_flag(update.ptr());
+  const std::array<std::int64_t, 1> shape = {log_n.size()};
+  const std::array<std::int64_t, 1> strides = {sizeof(double)};
+  py::array_t<double> loss(log_n.size());
+  py::array_t<double> factor(log_n.size());
+  augment_reduce_losses({log_n.data(), DType::f64, shape, strides}, of_examples.view(),
+                        {elements(location), elements(scale), elements(visits)},
+                        {loss.mutable_data(), DType::f64, shape, strides},
+                        {factor.mutable_data(), DType::f64, shape, strides}, options);
+  return py::make_tuple(loss, factor);
+}
+
 }  // namespace
 
 void register_augment_reduce(py::module_& module) {
@@ -78,6 +101,9 @@ void register_augment_reduce(py::module_& module) {
              py::arg("ids"), py::arg("log_expected_count"), py::arg("examples"), py::arg("bias"),
              py::arg("update"), py::arg("reduction"), py::arg("ignore_index"), py::arg("grad_out"),
              py::arg("need_grad"));
+  module.def("_augment_reduce_losses", &losses, py::arg("rates"), py::arg("location").noconvert(),
+             py::arg("scale").noconvert(), py::arg("visits").noconvert(), py::arg("losses"),
+             py::arg("examples"), py::arg("update"));
 }
 
 }  // namespace fastsoftmax::python

@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "augmented_objectives.h"
-#include "linear_tiles.h"
+#include "linear_checks.h"
 #include "loss_options.h"
 #include "sampled_loss.h"
 #include "view_checks.h"
@@ -145,6 +146,32 @@ void augment_reduce_step(const LinearLayer& layer, const ConstView& targets,
   if (options.update) keep(rows, state);
   if (out.loss.data != nullptr)
     put_losses(out.loss, losses, options.loss.reduction, static_cast<double>(problem.rows.size()));
+}
+
+void augment_reduce_losses(const ConstView& log_n, const ConstView& examples,
+                           const AugmentReduceState& state, const View& loss, const View& factor,
+                           const AugmentReduceOptions& options) {
+  const baseline::DefaultFloatEnvironment environment;
+  check_options(options, state);
+  if (options.model != AugmentedModel::softmax)
+    throw InvalidArgument("losses tell what a step needs in the softmax model only");
+  check_view(log_n, "losses");
+  check_dtype(log_n, DType::f64, "losses");
+  if (log_n.shape.size() != 1)
+    throw InvalidArgument("losses must have 1 dimension, not shape " + shape_text(log_n.shape));
+  check_dense(loss, "loss", DType::f64, log_n.shape);
+  check_dense(factor, "factor", DType::f64, log_n.shape);
+  const auto given = elements_of<double>(log_n, log_n.shape, "losses");
+  std::vector<std::int64_t> all(given.size());
+  std::iota(all.begin(), all.end(), std::int64_t{0});
+  AugmentedRows rows =
+      rows_of(examples_of(examples, all, log_n.shape[0], std::ssize(state.visits)), state);
+  for (std::size_t r = 0; r < given.size(); ++r) {
+    const EtaStep step = step_eta(options, rows.visits[r], given[r], rows.location[r]);
+    static_cast<double*>(loss.data)[r] = step.loss;
+    static_cast<double*>(factor.data)[r] = step.factor;
+  }
+  if (options.update) keep(rows, state);
 }
 
 }  // namespace fastsoftmax

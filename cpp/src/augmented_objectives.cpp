@@ -46,6 +46,17 @@ class Lanes {
 
 }  // namespace
 
+EtaStep step_eta(const AugmentReduceOptions& options, std::int32_t visits, double log_n,
+                 double& log_eta) {
+  if (visits == 0)
+    log_eta = log_n;
+  else if (options.update && std::isfinite(log_n))
+    log_eta = log_mixture(log_eta, log_n, step_size(options, visits));
+  const double factor = exp_of(log_n - log_eta);
+  const double loss = log_eta + (factor - 1.0);
+  return {loss == loss ? loss : kNan, factor};
+}
+
 template <class T>
 void AugmentedSoftmax<T>::take(const SampledScores<T>& scores) const noexcept {
   constexpr std::int64_t most = SampledScores<T>::kMost;
@@ -59,19 +70,13 @@ void AugmentedSoftmax<T>::take(const SampledScores<T>& scores) const noexcept {
   for (std::int64_t r = 0; r < scores.rows; ++r) {
     const std::size_t i = at(scores.first + r);
     const auto target = static_cast<double>(scores.row(r)[scores.sampled]);
-    const double estimate = found[r].log_sum - (target - found[r].max);
-    double& log_eta = rows_.location[i];
-    if (rows_.visits[i] == 0)
-      log_eta = estimate;
-    else if (options_.update && std::isfinite(estimate))
-      log_eta = log_mixture(log_eta, estimate, step_size(options_, rows_.visits[i]));
-    const double ratio = exp_of(estimate - log_eta);
-    const double loss = log_eta + (ratio - 1.0);
-    scores.losses[r] = loss == loss ? loss : kNan;
+    const double log_n = found[r].log_sum - (target - found[r].max);
+    const EtaStep step = step_eta(options_, rows_.visits[i], log_n, rows_.location[i]);
+    scores.losses[r] = step.loss;
     if (scores.upstream != nullptr)
-      gradients[r] = gradient_of({1.0, 0.0, 0.0, scores.upstream[r] * ratio}, found[r]);
+      gradients[r] = gradient_of({1.0, 0.0, 0.0, scores.upstream[r] * step.factor}, found[r]);
   }
-  // e^z / eta is the softmax times the ratio of the estimate to eta.
+  // e^z / eta is the softmax times n / eta.
   if (scores.upstream != nullptr) all.differentiate(kernels_, gradients);
 }
 

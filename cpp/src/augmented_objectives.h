@@ -25,6 +25,14 @@ inline bool is_usable(double location, double scale = 1.0) {
   return std::isfinite(location) && std::isfinite(scale) && scale > 0.0;
 }
 
+// A row of the softmax: moves log eta, for the logarithm of the estimate of n.
+struct EtaStep {
+  double loss;
+  double factor;  // n / eta
+};
+EtaStep step_eta(const AugmentReduceOptions& options, std::int32_t visits, double log_n,
+                 double& log_eta);
+
 // The scores are less log Q.
 template <class T>
 class AugmentedSoftmax final : public SampledObjective<T> {

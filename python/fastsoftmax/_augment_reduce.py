@@ -7,11 +7,11 @@ from operator import index
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from ._class_sample import Sample
-from ._integers import list_of_integers
+from ._integers import list_of_integers, unmasked
 from ._sampled_softmax import sampled_result
 
 _MODELS = ("softmax", "probit", "logistic")
@@ -86,6 +86,8 @@ class AugmentReduce:
 
     With q held, the mean of the loss over samples and noise is at least ``-log p(y)``. A loss that
     is returned uses a q which its own sample has moved, and may be lower by that.
+
+    Shards of a vocabulary: `step_from_losses`, in the softmax.
 
     The state are the arrays above. Objects can be pickled, and serve one thread at a time.
 
@@ -260,4 +262,62 @@ class AugmentReduce:
                 grad_out,
                 need_grad,
             )
+        )
+
+    def step_from_losses(
+        self, losses: ArrayLike, examples: ArrayLike, *, update: bool = True
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Make the step of the softmax where the sampled losses come from elsewhere.
+
+        For shards of a vocabulary, which none of them has as a whole, and for scores of another
+        device. With the losses of `sampled_softmax_loss` over all shards, ``logq='negatives'`` and
+        without reduction, the gradients of the step are those of that loss with the factors, times
+        what `grad_out` would be otherwise, as its `grad_out`.
+
+        Parameters
+        ----------
+        losses : array_like of float of shape (N,)
+            ``log n`` of each row, see the Notes of the class; only rows that take part.
+        examples : array_like of int of shape (N,)
+            Which example each of them is, all of them different.
+        update : bool, default True
+            As for `step`.
+
+        Returns
+        -------
+        loss : numpy.ndarray of float64, shape (N,)
+            As from `step` without reduction.
+        factor : numpy.ndarray of float64, shape (N,)
+            ``n / eta``.
+
+        Raises
+        ------
+        IndexError, ValueError, TypeError
+            As for `step`; ValueError also in the other models, where losses do not tell enough.
+
+        Examples
+        --------
+        >>> import fastsoftmax as fs
+        >>> import numpy as np
+        >>> x, W, targets = np.ones((2, 3)), np.zeros((1000, 3)), [5, 7]
+        >>> bound = fs.AugmentReduce(n_examples=2)
+        >>> sample = fs.UniformSampler(1000).sample(100, unique=True, seed=1)
+        >>> of_sample = fs.sampled_softmax_loss(x, W, targets, sample, reduction="none")
+        >>> loss, factor = bound.step_from_losses(of_sample, [0, 1])
+        >>> factor  # a first visit: n = eta
+        array([1., 1.])
+        """
+        if self.model != "softmax":
+            raise ValueError(f"losses do not tell what a step of the {self.model} model needs")
+        values = unmasked(losses, "losses").astype(np.float64, casting="same_kind", copy=False)
+        if values.ndim != 1:
+            raise ValueError(f"losses must have 1 dimension, not shape {values.shape}")
+        return _core._augment_reduce_losses(
+            (self.decay, self.min_step),
+            self.location,
+            self.scale,
+            self.visits,
+            values,
+            list_of_integers(examples, "examples"),
+            update,
         )

@@ -613,6 +613,15 @@ def _augment_reduce_step(
     grad_out: _Array | None,
     need_grad: bool,
 ) -> tuple[Any, ...]: ...
+def _augment_reduce_losses(
+    rates: tuple[float, float],
+    location: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    visits: NDArray[np.int32],
+    losses: NDArray[np.float64],
+    examples: _Array,
+    update: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 def _frequency_classes(counts: NDArray[np.int64], classes: SupportsIndex) -> NDArray[np.int64]: ...
 @overload
 def softmax_topk(

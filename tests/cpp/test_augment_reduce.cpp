@@ -307,6 +307,40 @@ TEST_CASE("augment and reduce: chunks, threads and environments do not matter") 
   }
 }
 
+TEST_CASE("augment and reduce: from losses") {
+  const std::vector<double> log_n = {2.0, 800.0, -1.0};
+  const Array losses = dense(fs::DType::f64, {3}, encode(fs::DType::f64, log_n));
+  const Array examples = integers({4, 0, 9});
+  State state(Model::softmax);
+  state.visits = std::vector<std::int32_t>(at(kExamples), 1);
+  state.location[0] = 795.0;
+  Array loss = dense(fs::DType::f64, {3});
+  Array factor = dense(fs::DType::f64, {3});
+  fs::AugmentReduceOptions options;
+  options.decay = 1.0;
+  const auto run = [&] {
+    fs::augment_reduce_losses(losses.view(), examples.view(), state.spans(), loss.out(),
+                              factor.out(), options);
+  };
+  run();
+  const double expected[] = {std::log(0.5 + 0.5 * std::exp(2.0)),
+                             795.0 + std::log(0.5 + 0.5 * std::exp(5.0)),
+                             std::log(0.5 + 0.5 * std::exp(-1.0))};
+  const std::size_t ids[] = {4, 0, 9};
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(state.location[ids[i]] == doctest::Approx(expected[i]).epsilon(1e-14));
+    CHECK(state.visits[ids[i]] == 2);
+    const double ratio = std::exp(log_n[i] - expected[i]);
+    CHECK(numbers_in(factor)[i] == doctest::Approx(ratio).epsilon(1e-13));
+    CHECK(numbers_in(loss)[i] == doctest::Approx(expected[i] - 1.0 + ratio).epsilon(1e-13));
+  }
+  const State before = state;
+  options.model = Model::probit;
+  state.scale.assign(at(kExamples), 1.0);
+  CHECK_THROWS_AS(run(), fs::InvalidArgument);
+  CHECK(state.location == before.location);
+}
+
 TEST_CASE("augment and reduce: without update the state stays") {
   for (const Model model : kModels) {
     Step step(fs::DType::f64, model);

@@ -256,6 +256,37 @@ def test_softmax_step_in_the_log_domain():
     assert far.log_eta[0] == pytest.approx(loss)
 
 
+def test_steps_from_losses():
+    """The same step, to the bit, from the sampled loss and its gradient."""
+    x, weights, targets, bias = layer()
+    whole, parts = fs.AugmentReduce(ROWS, decay=0.6), fs.AugmentReduce(ROWS, decay=0.6)
+    for seed in range(4):
+        sample = fs.LogUniformSampler(CLASSES).sample(12, seed=seed)
+        arrays = (x, weights, targets, sample)
+        step = whole.step(*arrays, np.arange(ROWS), bias, reduction="none")
+        losses = fs.sampled_softmax_loss(*arrays, bias, reduction="none")
+        parts.step_from_losses(losses, np.arange(ROWS), update=False)
+        assert parts.visits.sum() == seed * ROWS
+        loss, factor = parts.step_from_losses(losses, np.arange(ROWS))
+        gradients = fs.sampled_softmax_loss(
+            *arrays, bias, reduction="none", grad_out=factor, need_grad=True
+        )
+        np.testing.assert_array_equal(step.loss, loss)
+        np.testing.assert_array_equal(step.grad_x, gradients.grad_x)
+        np.testing.assert_array_equal(step.grad_W.values, gradients.grad_W.values)
+        np.testing.assert_array_equal(whole.location, parts.location)
+        np.testing.assert_array_equal(whole.visits, parts.visits)
+        assert (factor != 1).any() == (seed > 0)
+    with pytest.raises(ValueError, match="losses must have 1 dimension"):
+        parts.step_from_losses([[1.0]], [0])
+    with pytest.raises(IndexError, match="example -1 of row 0 is out of bounds"):
+        parts.step_from_losses([1.0], [-1])
+    with pytest.raises(TypeError, match="losses is a MaskedArray"):
+        parts.step_from_losses(np.ma.array([1.0]), [0])
+    with pytest.raises(ValueError, match="step of the probit model"):
+        fs.AugmentReduce(1, "probit").step_from_losses([1.0], [0])
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_scores_far_apart(model):
     """A target far above or below: finite state, a bound near what it must be."""

@@ -83,4 +83,13 @@ void augment_reduce_step(const LinearLayer& layer, const ConstView& targets,
                          const AugmentReduceState& state, const SampledLossOutputs& out,
                          const AugmentReduceOptions& options = {});
 
+// The softmax's step where log n comes from elsewhere, such as shards of a vocabulary: it is the
+// loss of sampled_softmax_loss with LogQ::negatives, and the gradients of the step are those of
+// that loss with grad_out times `factor`, n / eta. Arrays: f64 (N,), `loss` and `factor` dense in C
+// order and apart from all others; examples as above. Reads model, decay, min_step and update of
+// the options. Throws likewise, also for another model.
+void augment_reduce_losses(const ConstView& log_n, const ConstView& examples,
+                           const AugmentReduceState& state, const View& loss, const View& factor,
+                           const AugmentReduceOptions& options = {});
+
 }  // namespace fastsoftmax
