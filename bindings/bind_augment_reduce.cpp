@@ -73,8 +73,8 @@ py::tuple step(const std::string& model, const py::tuple& rates, int draws, std:
 
 // (losses, factors)
 py::tuple losses(const py::tuple& rates, Kept<double> location, Kept<double> scale,
-                 Kept<std::int32_t> visits, py::array_t<double, py::array::c_style> log_n,
-                 const py::object& examples, const py::object& update) {
+                 Kept<std::int32_t> visits, const Kept<double>& log_n, const py::object& examples,
+                 const py::object& update) {
   Classes of_examples;
   of_examples.read(examples.ptr(), "examples");
   AugmentReduceOptions options;
