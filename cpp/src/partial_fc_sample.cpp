@@ -50,7 +50,8 @@ PartialFC partial_fc_sample(const ConstView& targets, std::int64_t classes, doub
   PartialFC sample;
   // Where more are wanted than not, those that are not are drawn.
   const bool left_out = wanted > others / 2;
-  DistinctClasses chosen(left_out ? classes : std::ssize(positives) + wanted, classes);
+  constexpr std::int64_t words = 32;  // to look at, rather than to sort one class more
+  DistinctClasses chosen(left_out ? classes : std::ssize(positives) + wanted, classes, words);
   for (const std::int64_t id : positives) chosen.insert(id);
   draw(options, left_out ? others - wanted : wanted, classes, chosen);
   if (left_out) {

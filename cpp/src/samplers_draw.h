@@ -94,12 +94,12 @@ inline double elapsed(const DrawOptions& options, std::int64_t first, std::int64
   return time - portable::log(product);
 }
 
-// Classes below 2^32 - 1: a bit for each where that is not much more than there are, else a hash
-// table.
+// Classes below 2^32 - 1: a bit for each where that makes at most `words` words of 64 for each that
+// may be there, else a hash table.
 class DistinctClasses {
  public:
-  DistinctClasses(std::int64_t most, std::int64_t classes) {
-    if (classes / 64 <= most) {
+  DistinctClasses(std::int64_t most, std::int64_t classes, std::int64_t words = 1) {
+    if (classes / 64 / words <= most) {
       bits_.resize(static_cast<std::size_t>(classes / 64 + 1));
       return;
     }

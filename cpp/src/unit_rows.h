@@ -33,7 +33,8 @@ double dot(const T* a, const T* b, std::int64_t count) {
   return sums[0];
 }
 
-// The length of a vector, also where squares of its elements leave the range of a double.
+// The length of a vector, also where squares of its elements leave the range of a double; 0 where
+// it is below the smallest normal one.
 template <class T>
 double length_of(const T* row, std::int64_t count) {
   const double squares = dot(row, row, count);
@@ -44,7 +45,8 @@ double length_of(const T* row, std::int64_t count) {
     const double size = std::fabs(static_cast<double>(row[i]));
     if (!(size <= largest) && largest == largest) largest = size;
   }
-  if (largest == 0.0 || !std::isfinite(largest)) return largest;
+  if (largest < std::numeric_limits<double>::min()) return 0.0;
+  if (!std::isfinite(largest)) return largest;
   double sum = 0.0;
   for (std::int64_t i = 0; i < count; ++i) {
     const double part = static_cast<double>(row[i]) / largest;
@@ -72,9 +74,9 @@ class UnitRows {
       from.copy(id, row);
       double length = 1.0;
       if (normalize) length = lengths_[static_cast<std::size_t>(i)] = length_of(row, columns());
-      if (length == 0.0) return;
+      const double inverse = length == 0.0 ? 0.0 : 1.0 / length;
       for (std::int64_t k = 0; k < columns(); ++k)
-        row[k] = static_cast<T>(static_cast<double>(row[k]) / length * scale_);
+        row[k] = static_cast<T>(static_cast<double>(row[k]) * inverse * scale_);
     });
   }
   UnitRows(const UnitRows&) = delete;
@@ -91,10 +93,12 @@ class UnitRows {
       const T* const row = rows_.get() + i * columns();
       T* const g = gradients + i * columns();
       const double length = lengths_.empty() ? 1.0 : lengths_[static_cast<std::size_t>(i)];
-      const double along = lengths_.empty() ? 0.0 : dot(row, g, columns()) / (scale_ * scale_);
+      if (length == 0.0) return static_cast<void>(std::fill_n(g, columns(), T(0)));
+      const double inverse = 1.0 / length;
+      const double along = lengths_.empty() ? 0.0 : dot(row, g, columns()) / scale_ / scale_;
       for (std::int64_t k = 0; k < columns(); ++k) {
         const double across = static_cast<double>(g[k]) - static_cast<double>(row[k]) * along;
-        g[k] = length == 0.0 ? T(0) : static_cast<T>(across / length * scale_);
+        g[k] = static_cast<T>(across * inverse * scale_);
       }
     });
   }

@@ -7,6 +7,7 @@ from typing import Any, Literal, SupportsIndex
 import numpy as np
 
 from . import _core
+from ._integers import integers
 from ._results import LinearCrossEntropy, LinearGradients, PartialFC
 
 _Reduction = Literal["mean", "sum", "none"]
@@ -15,7 +16,9 @@ _SIZES = {"none": 0.0, "arcface": 0.5, "cosface": 0.35}
 
 
 def _read_margin(margin: Any) -> tuple[str, float]:
-    name, *size = (margin,) if isinstance(margin, str) else margin
+    if not isinstance(margin, str | tuple):
+        raise TypeError(f"margin must be a name or (name, size), not {type(margin).__name__}")
+    name, *size = (margin,) if isinstance(margin, str) else margin or ("",)
     if name not in _SIZES:
         raise ValueError(f"margin must be 'none', 'arcface' or 'cosface', not {name!r}")
     if len(size) > 1 or (size and name == "none"):
@@ -100,7 +103,7 @@ def partial_fc_sample(
     (10, array([7, 3, 7]))
     """
     return _core._partial_fc_sample(
-        targets, V, rate, seed, position, ignore_index, vocab_start, vocab_size
+        integers(targets, "targets"), V, rate, seed, position, ignore_index, vocab_start, vocab_size
     )
 
 
@@ -245,7 +248,7 @@ def partial_fc_loss(
     result: LinearCrossEntropy = _core._partial_fc_loss(
         x,
         W,
-        targets,
+        integers(targets, "targets"),
         sample.ids,
         sample.log_correction if unbiased else None,
         name,
@@ -317,7 +320,7 @@ def partial_fc_loss_backward(
     result: LinearGradients = _core._partial_fc_loss(
         x,
         W,
-        targets,
+        integers(targets, "targets"),
         sample.ids,
         sample.log_correction if unbiased else None,
         name,

@@ -14,7 +14,8 @@
 // The angle of a target is formed in double from x and w_t as they are, its sine as |w^ - cos x^|,
 // and its part of the gradients, phi'(cos) (w^ - cos x^) / |x|, is added in double: nothing is lost
 // where theta is small. phi of arcface has no derivative at theta = 0 (below 1e-12); there the part
-// of it that has no direction is 0. A row of zeros has cosine 0 with all others, and gradient 0.
+// of it that has no direction is 0. A row of zeros (shorter than 2^-1022) has cosine 0 with all
+// others, and gradient 0.
 //
 // Memory: the rows of w that are in ids, of length 1; their gradients; tiles of scores. Error:
 // given the scores, that of linear_cross_entropy.hpp; unit vectors are rounded once. Types and
