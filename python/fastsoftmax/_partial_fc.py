@@ -125,6 +125,21 @@ def _sample_of(
     return partial_fc_sample(targets, shape[0], rate, seed=seed, position=position, **vocabulary)
 
 
+def _loss(
+    x: Any,
+    W: Any,  # noqa: N803
+    targets: Any,
+    sample: PartialFC,
+    margin: Any,
+    unbiased: bool,
+    **options: Any,
+) -> Any:
+    name, size = _read_margin(margin)
+    classes = integers(targets, "targets")
+    correction = sample.log_correction if unbiased else None
+    return _core._partial_fc_loss(x, W, classes, sample.ids, correction, name, size, **options)
+
+
 def partial_fc_loss(
     x: Any,
     W: Any,  # noqa: N803
@@ -238,23 +253,21 @@ def partial_fc_loss(
     >>> fs.partial_fc_loss(x, W, [0, 1], 0.1, **options).loss.round(3)  # log(1 + 99 e**-4)
     np.float64(1.034)
     """
-    name, size = _read_margin(margin)
-    vocabulary = {
+    vocabulary: dict[str, Any] = {
         "ignore_index": ignore_index,
         "vocab_start": vocab_start,
         "vocab_size": vocab_size,
     }
     sample = _sample_of(rate, W, targets, seed, position, **vocabulary)
-    result: LinearCrossEntropy = _core._partial_fc_loss(
+    result: LinearCrossEntropy = _loss(
         x,
         W,
-        integers(targets, "targets"),
-        sample.ids,
-        sample.log_correction if unbiased else None,
-        name,
-        size,
-        scale,
-        normalize,
+        targets,
+        sample,
+        margin,
+        unbiased,
+        scale=scale,
+        normalize=normalize,
         reduction=reduction,
         grad_out=grad_out,
         need_grad=need_grad,
@@ -316,17 +329,15 @@ def partial_fc_loss_backward(
         raise TypeError(f"expected a LinearCrossEntropy, not {type(forward).__name__}")
     if not isinstance(sample, PartialFC):
         raise TypeError(f"sample must be a PartialFC, not {type(sample).__name__}")
-    name, size = _read_margin(margin)
-    result: LinearGradients = _core._partial_fc_loss(
+    result: LinearGradients = _loss(
         x,
         W,
-        integers(targets, "targets"),
-        sample.ids,
-        sample.log_correction if unbiased else None,
-        name,
-        size,
-        scale,
-        normalize,
+        targets,
+        sample,
+        margin,
+        unbiased,
+        scale=scale,
+        normalize=normalize,
         reduction=reduction,
         ignore_index=ignore_index,
         grad_out=grad_out,
