@@ -93,8 +93,7 @@ class UnitRows {
       const T* const row = rows_.get() + i * columns();
       T* const g = gradients + i * columns();
       const double length = lengths_.empty() ? 1.0 : lengths_[static_cast<std::size_t>(i)];
-      if (length == 0.0) return static_cast<void>(std::fill_n(g, columns(), T(0)));
-      const double inverse = 1.0 / length;
+      const double inverse = length == 0.0 ? 0.0 : 1.0 / length;  // which keeps a NaN
       const double along = lengths_.empty() ? 0.0 : dot(row, g, columns()) / scale_ / scale_;
       for (std::int64_t k = 0; k < columns(); ++k) {
         const double across = static_cast<double>(g[k]) - static_cast<double>(row[k]) * along;

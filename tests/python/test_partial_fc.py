@@ -1,4 +1,4 @@
-"""Partial FC: samples of classes, margins, and the losses over them."""
+"""Losses of Partial FC: formulas, gradients, margins, shards."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import math
 import fastsoftmax as fs
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 CLASSES, DEPTH, ROWS = 400, 9, 31
 MARGINS = ["none", "arcface", "cosface", ("arcface", 0.0), ("arcface", 2.5), ("cosface", 0.1)]
@@ -52,71 +50,6 @@ def losses_of(x, weights, targets, sample, margin, scale, *, unbiased=False):
     cosines[rows, places] = phi(cosines[rows, places], margin)
     z = scale * cosines - (sample.log_correction if unbiased else 0.0)
     return np.logaddexp.reduce(z, axis=1) - z[rows, places]
-
-
-@given(
-    st.lists(st.integers(0, 299), max_size=60),
-    st.integers(300, 10**5),
-    st.floats(1e-6, 1.0),
-    st.integers(0, 2**64 - 1),
-)
-def test_samples_have_all_targets_and_the_size_asked_for(targets, classes, rate, seed):
-    targets = [*targets, -100]
-    sample = fs.partial_fc_sample(targets, classes, rate, seed=seed)
-    positives = set(targets) - {-100}
-    size = max(math.floor(rate * classes + 0.5), len(positives))
-    ids = sample.ids
-    assert len(ids) == size
-    assert (np.diff(ids) > 0).all()
-    assert size == 0 or (ids[0] >= 0 and ids[-1] < classes)
-    assert positives <= set(ids.tolist())
-    assert sample.remapped_targets[-1] == -1
-    np.testing.assert_array_equal(ids[sample.remapped_targets[:-1]], targets[:-1])
-    drawn = size - len(positives)
-    expected = np.full(size, math.log(drawn / (classes - len(positives))) if drawn else 0.0)
-    expected[np.isin(ids, targets)] = 0.0
-    np.testing.assert_allclose(sample.log_correction, expected, rtol=1e-15, atol=1e-15)
-    again = fs.partial_fc_sample(targets, classes, rate, seed=seed)
-    np.testing.assert_array_equal(again.ids, ids)
-
-
-def test_every_subset_of_negatives_is_as_probable():
-    """Sizes below and above one half: chosen are drawn, or those that are left out."""
-    stats = pytest.importorskip("scipy.stats")
-    for rate in (3 / 7, 5 / 7):
-        drawn = round(7 * rate) - 1
-        counts = dict.fromkeys(itertools.combinations((0, 1, 3, 4, 5, 6), drawn), 0)
-        for seed in range(6000):
-            ids = fs.partial_fc_sample([2, 2], 7, rate, seed=seed).ids
-            counts[tuple(ids[ids != 2].tolist())] += 1
-        assert stats.chisquare(list(counts.values())).pvalue > 1e-4
-
-
-@pytest.mark.parametrize(
-    ("classes", "rate", "seeds"), [(10, 0.4, 3000), (1000, 0.3, 300), (10**6, 1e-3, 40)]
-)
-@pytest.mark.parametrize("left_out", [False, True])
-def test_inclusion_probabilities(classes, rate, seeds, left_out):
-    """Chi-square of how often classes, or runs of them, are in samples."""
-    stats = pytest.importorskip("scipy.stats")
-    if left_out and classes == 10**6:
-        seeds = 2
-    rate = 1 - rate if left_out else rate
-    bins = min(classes, 100)
-    counts = np.zeros(bins)
-    sizes = np.full(bins, classes // bins)
-    sizes[0] -= 1  # the target
-    for position in range(seeds):
-        ids = fs.partial_fc_sample([0], classes, rate, seed=7, position=position).ids
-        counts += np.bincount(ids[1:] * bins // classes, minlength=bins)
-    q = (round(rate * classes) - 1) / (classes - 1)
-    expected = seeds * sizes * q
-    kept = sizes > 0
-    # Draws without replacement: variances are those of binomials times (1 - q), but for one degree
-    # of freedom.
-    statistic = ((counts - expected)[kept] ** 2 / expected[kept]).sum() / (1 - q)
-    statistic *= (classes - 2) / (classes - 1)
-    assert 1e-4 < stats.chi2(kept.sum() - 1).cdf(statistic) < 1 - 1e-4
 
 
 @pytest.mark.parametrize("margin", MARGINS)
@@ -371,6 +304,26 @@ def test_results_do_not_depend_on_threads():
     np.testing.assert_array_equal(one.grad_W.values, three.grad_W.values)
 
 
+def test_results_do_not_depend_on_the_instruction_set():
+    x, weights, targets = layer(np.float32)
+    before = fs.isa_in_use()
+    found = []
+    try:
+        for isa in fs.isas_supported():
+            fs.use_isa(isa)
+            found.append(
+                fs.partial_fc_loss(
+                    x, weights, targets, 0.5, margin="arcface", seed=1, need_grad=True
+                )
+            )
+    finally:
+        fs.use_isa(before)
+    for result in found[1:]:
+        assert result.loss == found[0].loss
+        np.testing.assert_array_equal(result.grad_x, found[0].grad_x)
+        np.testing.assert_array_equal(result.grad_W.values, found[0].grad_W.values)
+
+
 @pytest.mark.parametrize("ignored", [0, 17])
 def test_a_class_may_be_the_ignored_one(ignored):
     x, weights, targets = layer()
@@ -402,6 +355,11 @@ def test_nan_is_not_hidden():
     assert np.isfinite(np.delete(result.loss, 5)).all()
     assert np.isnan(result.grad_x[5]).all()
     assert np.isnan(result.grad_W.values).all()
+    x[5], x[6] = 1.0, 0.0
+    weights[result.grad_W.ids[0]] = np.nan
+    result = fs.partial_fc_loss(x, weights, targets, 0.1, seed=1, need_grad=True)
+    assert np.isnan(result.loss)
+    assert np.isnan(np.delete(result.grad_x, 4, axis=0)).all()
 
 
 @pytest.mark.parametrize("margin", ["none", "arcface"])
@@ -451,113 +409,3 @@ def test_empty_batches():
     assert len(nothing.ids) == 0
     result = fs.partial_fc_loss(np.ones((1, 2)), np.ones((10, 2)), [-100], nothing, reduction="sum")
     assert result.loss == 0
-
-
-def test_a_generator_seeds():
-    first, second = (
-        fs.partial_fc_sample([1], 1000, 0.1, seed=np.random.default_rng(s)).ids for s in (1, 1)
-    )
-    np.testing.assert_array_equal(first, second)
-    other = fs.partial_fc_sample([1], 1000, 0.1).ids
-    assert other.tolist() != fs.partial_fc_sample([1], 1000, 0.1).ids.tolist()
-    moved = fs.partial_fc_sample([1], 1000, 0.1, seed=1, position=1).ids
-    assert moved.tolist() != fs.partial_fc_sample([1], 1000, 0.1, seed=1).ids.tolist()
-
-
-X, W, T = np.ones((3, 2)), np.ones((5, 2)), [0, 1, 4]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "options", "error", "message"),
-    [
-        ((T, 5, 0.0), {}, ValueError, "rate must be positive and at most 1, got 0"),
-        ((T, 5, 1.5), {}, ValueError, "rate"),
-        ((T, 5, math.nan), {}, ValueError, "rate"),
-        ((T, 5, "all"), {}, TypeError, "rate"),
-        ((T, 0, 0.5), {}, ValueError, "number of classes must be from 1"),
-        ((T, 2**32, 0.5), {}, ValueError, "number of classes"),
-        ((T, 5.0, 0.5), {}, TypeError, "V"),
-        (([0, 5], 5, 0.5), {}, IndexError, "target 5 of row 1 is out of bounds for classes 0 to 4"),
-        (([0, -1], 5, 0.5), {}, IndexError, "target -1 of row 1"),
-        (([[0]], 5, 0.5), {}, ValueError, "1 dimension"),
-        (([0.5], 5, 0.5), {}, TypeError, "targets"),
-        ((T, 5, 0.5), {"seed": -1}, ValueError, "seed"),
-        ((T, 5, 0.5), {"seed": [1]}, TypeError, "seed must be an int"),
-        ((T, 5, 0.5), {"position": 2**32}, ValueError, "position"),
-        ((T, 5, 0.5), {"vocab_start": -1}, ValueError, "vocab_start"),
-        ((T, 5, 0.5), {"vocab_start": 1}, IndexError, "target 0 of row 0"),
-        ((T, 5, 0.5), {"vocab_size": 4}, ValueError, "vocab_size"),
-    ],
-)
-def test_bad_arguments_of_samples(arguments, options, error, message):
-    with pytest.raises(error, match=message):
-        fs.partial_fc_sample(*arguments, **options)
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"rate": 2}, ValueError, "rate"),
-        ({"margin": "sphereface"}, ValueError, "'none', 'arcface' or 'cosface', not 'sphereface'"),
-        ({"margin": ("arcface", 0.5, 1)}, ValueError, "margin"),
-        ({"margin": ("none", 0.5)}, ValueError, "margin"),
-        ({"margin": ("arcface", -0.1)}, ValueError, "margin must be finite and not negative"),
-        ({"margin": ("arcface", 3.2)}, ValueError, "at most pi"),
-        ({"margin": ("cosface", math.nan)}, ValueError, "margin must be finite"),
-        ({"margin": ("cosface", "m")}, TypeError, "margin"),
-        ({"margin": 0.5}, TypeError, r"a name or \(name, size\), not float"),
-        ({"margin": ()}, ValueError, "margin must be 'none'"),
-        ({"margin": "arcface", "normalize": False}, ValueError, "a margin needs normalize"),
-        ({"scale": 0.0}, ValueError, "scale must be positive and finite, got 0"),
-        ({"scale": -1.0}, ValueError, "scale"),
-        ({"scale": math.inf}, ValueError, "scale"),
-        ({"scale": math.nan}, ValueError, "scale"),
-        ({"targets": [0, 1, 5]}, IndexError, "target 5 of row 2"),
-        ({"targets": [0, 1]}, ValueError, r"targets have shape \(2,\), expected \(3,\)"),
-        ({"W": np.ones(5)}, ValueError, "W must have 2 dimensions"),
-        ({"W": np.ones((5, 3))}, ValueError, "differ in their last dimension"),
-        ({"x": np.ones(3)}, ValueError, "x must have 2 dimensions"),
-        ({"x": np.ones((3, 2), complex)}, TypeError, "x"),
-        ({"reduction": "max"}, ValueError, "reduction"),
-        ({"grad_out": 2.0}, ValueError, "grad_out is of use with need_grad only"),
-        ({"grad_out": [2.0], "need_grad": True}, ValueError, "grad_out"),
-        ({"vocab_size": 5, "need_grad": True}, ValueError, "shard"),
-        ({"vocab_size": 4}, ValueError, "vocab_size"),
-        ({"rate": fs.PartialFC([0, 1], None, [0.0, 0.0])}, ValueError, "row 4 of W, the target"),
-        ({"rate": fs.PartialFC([1, 0, 4], None, None)}, ValueError, "0 follows 1"),
-        ({"rate": fs.PartialFC([0, 1, 5], None, None)}, IndexError, "id 5"),
-        ({"rate": fs.PartialFC([[0, 1, 4]], None, None)}, ValueError, "1 dimension"),
-        ({"rate": fs.PartialFC([0, 1, 4], None, None), "seed": 1}, ValueError, "seed"),
-        (
-            {"rate": fs.PartialFC([0, 1, 4], None, [0.0]), "unbiased": True},
-            ValueError,
-            r"log_correction has shape \(1,\)",
-        ),
-        (
-            {"rate": fs.PartialFC([0, 1, 3, 4], None, [0, 0, -np.inf, 0]), "unbiased": True},
-            ValueError,
-            "log_correction of id 3 is -inf",
-        ),
-        (
-            {"rate": fs.PartialFC([0, 1, 4], None, [0, 0, -1.0]), "unbiased": True},
-            ValueError,
-            "log_correction of id 4, which is a target",
-        ),
-    ],
-)
-def test_bad_arguments_of_losses(changes, error, message):
-    arguments = {"x": X, "W": W, "targets": T, "rate": 1, **changes}
-    with pytest.raises(error, match=message):
-        fs.partial_fc_loss(**arguments)
-
-
-def test_bad_arguments_of_backward():
-    sample = fs.partial_fc_sample(T, 5, 1)
-    forward = fs.partial_fc_loss(X, W, T, sample)
-    with pytest.raises(TypeError, match="expected a LinearCrossEntropy, not tuple"):
-        fs.partial_fc_loss_backward((), X, W, T, sample)
-    with pytest.raises(TypeError, match="sample must be a PartialFC, not float"):
-        fs.partial_fc_loss_backward(forward, X, W, T, 1.0)
-    short = forward._replace(max=forward.max[:2])
-    with pytest.raises(ValueError, match=r"max has shape \(2,\)"):
-        fs.partial_fc_loss_backward(short, X, W, T, sample)
