@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <cmath>
-#include <string>
+#include <iterator>
 
 #include "fastsoftmax/partial_fc.hpp"
 #include "partial_fc_targets.h"
@@ -47,7 +47,6 @@ PartialFC partial_fc_sample(const ConstView& targets, std::int64_t classes, doub
   const std::int64_t others = classes - std::ssize(positives);
   const std::int64_t size = std::llround(rate * static_cast<double>(classes));
   const std::int64_t wanted = std::max(size - std::ssize(positives), std::int64_t{0});
-  PartialFC sample;
   // Where more are wanted than not, those that are not are drawn.
   const bool left_out = wanted > others / 2;
   constexpr std::int64_t words = 32;  // to look at, rather than to sort one class more
@@ -58,6 +57,7 @@ PartialFC partial_fc_sample(const ConstView& targets, std::int64_t classes, doub
     chosen.complement(classes);
     for (const std::int64_t id : positives) chosen.insert(id);
   }
+  PartialFC sample;
   sample.ids = chosen.ascending(std::ssize(positives) + wanted);
 
   const double log_rate =
