@@ -44,7 +44,8 @@ void read_integers(PyObject* object, const std::string& name, DType dtype, Opera
     refuse_type(name, type_name(object));
   }
   const DType given = array.view.dtype;
-  if (!is_integer(given)) {
+  const bool empty_list = array.source == Source::converted && array.view.size() == 0;
+  if (!is_integer(given) && !empty_list) {
     const bool scalar = array.view.ndim == 0 && array.source == Source::converted;
     refuse_type(
         name, scalar ? type_name(object) : "an array of " + std::string(fastsoftmax::name(given)));

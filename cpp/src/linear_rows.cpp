@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "call_threads.h"
 #include "dispatch.h"
 #include "rows_job.h"
 
@@ -61,7 +62,7 @@ void LinearRows<T>::set_job(const Strip<T>& strip, StripJob& of) const {
 
 template <class T>
 int LinearRows<T>::threads_for(const Tile<T>& tile) const {
-  return tile_threads(tile.rows * tile.classes, scores_.threads());
+  return fastsoftmax::threads_for(tile.rows * tile.classes, scores_.threads());
 }
 
 template <class T>

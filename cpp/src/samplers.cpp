@@ -49,6 +49,7 @@ Sampler::Sampler(std::int64_t classes, std::int64_t possible)
 SampleTimes Sampler::sample(std::span<std::int64_t> ids, std::span<double> log_expected_count,
                             const DrawOptions& options) const {
   check_lengths(ids.size(), log_expected_count.size());
+  const baseline::DefaultFloatEnvironment environment;
   const std::int64_t n = std::ssize(ids);
   check_position(options.position);
   if (options.unique && n > possible_)
@@ -146,6 +147,7 @@ void Sampler::expect(const SampleTimes& times, bool drawn, std::span<double> log
 
 void Sampler::log_expected_count(std::span<const std::int64_t> ids, const SampleTimes& times,
                                  bool drawn, std::span<double> out) const {
+  const baseline::DefaultFloatEnvironment environment;
   log_prob(ids, out);
   expect(times, drawn, out);
 }
@@ -153,6 +155,7 @@ void Sampler::log_expected_count(std::span<const std::int64_t> ids, const Sample
 void Sampler::log_prob(std::span<const std::int64_t> ids, std::span<double> out) const {
   check_lengths(ids.size(), out.size());
   check_ids(ids);
+  const baseline::DefaultFloatEnvironment environment;
   for (std::size_t i = 0; i < ids.size(); ++i) out[i] = log_prob_of(ids[i]);
 }
 
@@ -164,8 +167,10 @@ void Sampler::check_ids(std::span<const std::int64_t> ids) const {
   }
 }
 
-UniformSampler::UniformSampler(std::int64_t classes)
-    : Sampler(classes, classes), log_prob_(-portable::log(static_cast<double>(classes))) {}
+UniformSampler::UniformSampler(std::int64_t classes) : Sampler(classes, classes) {
+  const baseline::DefaultFloatEnvironment environment;
+  log_prob_ = -portable::log(static_cast<double>(classes));
+}
 
 void UniformSampler::draw(const DrawOptions& options, std::int64_t first,
                           std::span<std::int64_t> ids, std::span<double> log_probs) const {
@@ -178,10 +183,11 @@ void UniformSampler::draw(const DrawOptions& options, std::int64_t first,
 
 double UniformSampler::log_prob_of(std::int64_t) const { return log_prob_; }
 
-LogUniformSampler::LogUniformSampler(std::int64_t classes)
-    : Sampler(classes, classes),
-      log_range_(portable::log(static_cast<double>(classes) + 1.0)),
-      log_log_range_(portable::log(log_range_)) {}
+LogUniformSampler::LogUniformSampler(std::int64_t classes) : Sampler(classes, classes) {
+  const baseline::DefaultFloatEnvironment environment;
+  log_range_ = portable::log(static_cast<double>(classes) + 1.0);
+  log_log_range_ = portable::log(log_range_);
+}
 
 void LogUniformSampler::draw(const DrawOptions& options, std::int64_t first,
                              std::span<std::int64_t> ids, std::span<double> log_probs) const {
