@@ -82,16 +82,16 @@ py::object loss(const py::object& x, const py::object& weights, const py::object
     corrections.read(log_correction.ptr(), "log_correction");
     options.log_correction = corrections.view();
   }
-  options.reduction = read_reduction(reduction.ptr());
-  options.ignore_index = read_int(ignore_index.ptr(), "ignore_index");
+  const LossOptions read({.ignore_index = ignore_index.ptr(),
+                          .reduction = reduction.ptr(),
+                          .grad_out = grad_out.ptr()});
+  if (!need_grad && read.options.grad_out)
+    throw py::value_error("grad_out is of use with need_grad only");
+  options.reduction = read.options.reduction;
+  options.ignore_index = read.options.ignore_index;
+  options.grad_out = read.options.grad_out;
   options.vocab_start = read_int(vocab_start.ptr(), "vocab_start");
   if (!vocab_size.is_none()) options.vocab_size = read_int(vocab_size.ptr(), "vocab_size");
-  Doubles upstream;
-  if (!grad_out.is_none()) {
-    if (!need_grad) throw py::value_error("grad_out is of use with need_grad only");
-    upstream.read(grad_out.ptr(), "grad_out");
-    options.grad_out = upstream.view();
-  }
 
   const DType dtype = linear.dtype();
   const bool scalar = options.reduction != Reduction::none;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "call_threads.h"
 #include "fastsoftmax/partial_fc.hpp"
 #include "linear_rows.h"
 #include "row_source.h"
@@ -59,7 +60,7 @@ class MarginTargets {
       if (is_class(place(r), std::ssize(ids))) order_.push_back(r);
     }
     std::ranges::stable_sort(order_, {}, [this](std::int64_t r) { return place(r); });
-    threads_ = tile_threads(std::ssize(order_) * depth(), threads);
+    threads_ = threads_for(std::ssize(order_) * depth(), threads);
     unit_vectors_.resize(static_cast<std::size_t>(2 * depth() * threads_));
     for_targets([this](std::int64_t r, const Angle& angle) {
       const auto value = margin_.at(angle.cosine, angle.sine);
@@ -130,7 +131,7 @@ class MarginTargets {
     const auto begins = [&](std::int64_t i) {
       return i == 0 || i >= count || place(order_[at(i)]) != place(order_[at(i - 1)]);
     };
-    for_tasks((count + together - 1) / together, threads_, [&](std::int64_t task, int worker) {
+    for_tasks(divide_up(count, together), threads_, [&](std::int64_t task, int worker) {
       double* const vectors = unit_vectors_.data() + 2 * depth() * worker;
       std::int64_t i = task * together;
       const std::int64_t end = std::min(i + together, count);

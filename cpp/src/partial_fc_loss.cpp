@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "axis_call.h"
+#include "call_threads.h"
 #include "fastsoftmax/linear_cross_entropy.hpp"
 #include "fastsoftmax/partial_fc.hpp"
-#include "fastsoftmax/runtime.hpp"
 #include "linear_checks.h"
 #include "linear_loss.h"
 #include "loss_options.h"
@@ -71,10 +71,7 @@ struct PartialFCCall {
     if (!is_valid_temperature(options.scale, linear_dtype(layer.x.dtype, layer.w.dtype)))
       throw InvalidArgument("scale must be positive and finite, got " + number_text(options.scale));
     check_margin(options);
-    if (options.max_threads < 0)
-      throw InvalidArgument("max_threads must not be negative, got " +
-                            std::to_string(options.max_threads));
-    threads = std::min(options.max_threads > 0 ? options.max_threads : num_threads(), kMaxThreads);
+    threads = call_threads(options.max_threads);
     ids = read_sample(sample, layer.w.shape[0]);
     places = targets_here(targets, layer.w.shape[0], options.vocab_start, options.vocab_size,
                           options.ignore_index);

@@ -32,6 +32,7 @@ void draw(const PartialFCSampleOptions& options, std::int64_t count, std::int64_
 
 PartialFC partial_fc_sample(const ConstView& targets, std::int64_t classes, double rate,
                             const PartialFCSampleOptions& options) {
+  const baseline::DefaultFloatEnvironment environment;
   check_class_count(classes);
   if (!(rate > 0.0 && rate <= 1.0))
     throw InvalidArgument("rate must be positive and at most 1, got " + number_text(rate));

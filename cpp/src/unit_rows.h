@@ -8,7 +8,8 @@
 #include <limits>
 #include <vector>
 
-#include "linear_tiles.h"
+#include "call_threads.h"
+#include "linear_matrix.h"
 #include "row_source.h"
 #include "tasks.h"
 
@@ -106,7 +107,7 @@ class UnitRows {
   template <class Body>
   void for_rows(int threads, Body body) const {
     constexpr std::int64_t together = 64;
-    for_tasks((rows() + together - 1) / together, tile_threads(rows() * columns(), threads),
+    for_tasks(divide_up(rows(), together), threads_for(rows() * columns(), threads),
               [&](std::int64_t task, int) {
                 const std::int64_t last = std::min((task + 1) * together, rows());
                 for (std::int64_t i = task * together; i < last; ++i) body(i);

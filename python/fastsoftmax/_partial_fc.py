@@ -7,7 +7,6 @@ from typing import Any, Literal, SupportsIndex
 import numpy as np
 
 from . import _core
-from ._integers import integers
 from ._results import LinearCrossEntropy, LinearGradients, PartialFC
 
 _Reduction = Literal["mean", "sum", "none"]
@@ -103,7 +102,7 @@ def partial_fc_sample(
     (10, array([7, 3, 7]))
     """
     return _core._partial_fc_sample(
-        integers(targets, "targets"), V, rate, seed, position, ignore_index, vocab_start, vocab_size
+        targets, V, rate, seed, position, ignore_index, vocab_start, vocab_size
     )
 
 
@@ -135,9 +134,8 @@ def _loss(
     **options: Any,
 ) -> Any:
     name, size = _read_margin(margin)
-    classes = integers(targets, "targets")
     correction = sample.log_correction if unbiased else None
-    return _core._partial_fc_loss(x, W, classes, sample.ids, correction, name, size, **options)
+    return _core._partial_fc_loss(x, W, targets, sample.ids, correction, name, size, **options)
 
 
 def partial_fc_loss(

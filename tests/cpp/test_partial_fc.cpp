@@ -13,7 +13,11 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
+
+#include "float_environment.h"
+#include "layers.h"
 
 namespace fs = fastsoftmax;
 
@@ -21,22 +25,6 @@ namespace {
 
 template <class T>
 constexpr fs::DType dtype_of = sizeof(T) == 8 ? fs::DType::f64 : fs::DType::f32;
-
-template <class T>
-void multiply(void*, const fs::Matrix& a, const fs::Matrix& b, const fs::Matrix& out) {
-  const auto at = [](const fs::Matrix& m, std::int64_t r, std::int64_t c) -> T& {
-    return *reinterpret_cast<T*>(static_cast<char*>(m.data) + r * m.row_stride +
-                                 c * m.column_stride);
-  };
-  for (std::int64_t r = 0; r < out.rows; ++r) {
-    for (std::int64_t c = 0; c < out.columns; ++c) {
-      double sum = 0.0;
-      for (std::int64_t i = 0; i < a.columns; ++i)
-        sum += static_cast<double>(at(a, r, i)) * static_cast<double>(at(b, i, c));
-      at(out, r, c) = static_cast<T>(sum);
-    }
-  }
-}
 
 // Rows of a dense matrix of type T.
 template <class T>
@@ -96,7 +84,7 @@ struct Problem {
     w.at(ids[1], 0) += T(0.25);
     targets = Ids(ids);
   }
-  fs::LinearLayer layer() const { return {x.view(), w.view(), {}, {multiply<T>, nullptr}}; }
+  fs::LinearLayer layer() const { return {x.view(), w.view(), {}, {tests::multiply, nullptr}}; }
 };
 
 template <class T>
@@ -282,6 +270,25 @@ TEST_CASE("results do not depend on threads") {
     const auto* const now = static_cast<const float*>(results.grad_weights.values());
     CHECK(std::equal(now, now + std::ssize(ids.values) * 40, one));
   }
+}
+
+TEST_CASE("results do not depend on the caller's rounding mode") {
+  const Problem<double> p(20, 300, 6);
+  tests::check_in_each_environment([&] {
+    const fs::PartialFC sample = sample_of(p.targets, 300, 0.335);  // 100.5 classes
+    const Ids ids(sample.ids);
+    const std::array<std::int64_t, 1> shape = {std::ssize(sample.ids)};
+    const std::array<std::int64_t, 1> strides = {8};
+    fs::PartialFCOptions options;
+    options.margin = fs::Margin::arcface;
+    options.margin_size = 0.5;
+    options.reduction = fs::Reduction::none;
+    options.log_correction = {sample.log_correction.data(), fs::DType::f64, shape, strides};
+    Results<double> found(p);
+    fs::partial_fc_loss(p.layer(), p.targets.view(), ids.view(), found.all(), options);
+    return std::tuple(sample.ids, sample.log_correction, found.loss.values, found.grad_x.values,
+                      tests::bytes_of(found.grad_weights));
+  });
 }
 
 TEST_CASE("what is refused, before anything is written") {
