@@ -48,9 +48,9 @@ class Lanes {
 
 EtaStep step_eta(const AugmentReduceOptions& options, std::int32_t visits, double log_n,
                  double& log_eta) {
-  if (visits == 0)
+  if (visits == 0 || !std::isfinite(log_n))
     log_eta = log_n;
-  else if (options.update && std::isfinite(log_n))
+  else if (options.update)
     log_eta = log_mixture(log_eta, log_n, step_size(options, visits));
   const double factor = exp_of(log_n - log_eta);
   const double loss = log_eta + (factor - 1.0);
@@ -155,14 +155,12 @@ typename AugmentedNoise<T, Noise>::Density AugmentedNoise<T, Noise>::moved(
     along_location += scaled;
     along_scale += scaled * noise;
   }
-  if (!std::isfinite(along_location) || !std::isfinite(along_scale)) return q;
+  if (!std::isfinite(along_location) || !std::isfinite(along_scale)) return {kNan, kNan};
   const double gain = 1.0 / static_cast<double>(options_.draws);
   const auto bounded = [](double v) { return std::clamp(v, -1.0, 1.0); };
   const double shift = bounded(gain * Noise::location_gain * along_location);
   const double growth = bounded(gain * Noise::scale_gain * along_scale);
-  const Density next = {q.location + step * q.scale * shift,
-                        q.scale * portable::exp(step * growth)};
-  return is_usable(next.location, next.scale) ? next : q;
+  return {q.location + step * q.scale * shift, q.scale * portable::exp(step * growth)};
 }
 
 template <class T, class Noise>

@@ -136,6 +136,13 @@ def test_what_is_not_visited_or_not_finite_stays():
         assert np.isfinite(np.delete(result.loss, 5)).all()
         assert result.loss[3] == 0
         assert np.isfinite(of.location).all()
+        before = of.location[10]
+        of.visits[10] = 2
+        again = of.step(x, weights, targets, EVERY, np.arange(ROWS) + 5, bias, reduction="none")
+        assert np.isnan(again.loss[5])
+        assert np.isfinite(np.delete(again.loss, 5)).all()
+        assert of.location[10] == before
+        np.testing.assert_array_equal(of.visits, 2 * expected + 2 * (np.arange(2 * ROWS) == 10))
 
 
 @pytest.mark.parametrize("model", MODELS)
