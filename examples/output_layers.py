@@ -8,7 +8,7 @@ the adaptive softmax with the frequent words, and seldom with a cluster of other
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import fastsoftmax as fs
@@ -113,10 +113,16 @@ class Full(OutputLayer):
 
 
 class Hierarchical(OutputLayer):
-    """A Huffman tree: the way to a frequent word is short (Mikolov et al., 2013)."""
+    """A Huffman tree, whose ways to frequent words are short (Mikolov et al., 2013), or another."""
 
-    def __init__(self, dim: int, counts: np.ndarray, seed: int) -> None:  # noqa: ARG002 - no draws
-        tree = fs.Tree.huffman(counts)
+    def __init__(
+        self,
+        dim: int,
+        counts: np.ndarray,
+        seed: int,  # noqa: ARG002 - no draws
+        tree: fs.Tree | None = None,
+    ) -> None:
+        tree = tree or fs.Tree.huffman(counts)
         self.layer = fs.HierarchicalSoftmax(tree)
         nodes, codes, offsets = tree.paths()
         shares = np.repeat(frequency(counts), np.diff(offsets))
@@ -144,10 +150,16 @@ class Hierarchical(OutputLayer):
 
 
 class Classes(OutputLayer):
-    """Two levels: classes of words that are equally frequent, then words (Goodman, 2001)."""
+    """Two levels: classes of words, equally frequent or given, then words (Goodman, 2001)."""
 
-    def __init__(self, dim: int, counts: np.ndarray, seed: int) -> None:  # noqa: ARG002 - no draws
-        self.layer = fs.ClassSoftmax.from_frequencies(counts)
+    def __init__(
+        self,
+        dim: int,
+        counts: np.ndarray,
+        seed: int,  # noqa: ARG002 - no draws
+        layer: fs.ClassSoftmax | None = None,
+    ) -> None:
+        self.layer = layer or fs.ClassSoftmax.from_frequencies(counts)
         shares = frequency(counts)
         of_classes = np.bincount(self.layer.class_of, shares)
         weights = [np.zeros((len(masses), dim)) for masses in (of_classes, shares)]
@@ -180,13 +192,20 @@ class Adaptive(OutputLayer):
     The layer wants words by rank. Those of a cluster have no biases, and begin as equals.
     """
 
-    def __init__(self, dim: int, counts: np.ndarray, seed: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        counts: np.ndarray,
+        seed: int,
+        cutoffs: Sequence[int] = (),
+        div_value: float = 4.0,
+    ) -> None:
         self.words = np.argsort(-counts, kind="stable")
         self.rank = np.argsort(self.words)
         shares = frequency(counts)[self.words]
         # Of good quality; fs.AdaptiveSoftmax.from_counts finds the fastest ones.
-        cutoffs = [len(counts) // 10, len(counts) * 2 // 5]
-        self.layer = fs.AdaptiveSoftmax(cutoffs, head_bias=True)
+        cutoffs = cutoffs or [len(counts) // 10, len(counts) * 2 // 5]
+        self.layer = fs.AdaptiveSoftmax(cutoffs, div_value, head_bias=True)
         first, clusters = self.layer.cutoffs[0], self.layer.n_clusters
         bias = np.append(shares[:first], np.add.reduceat(shares, self.layer.cutoffs))
         head, projections, tails, _ = self.layer.init_weights(dim, len(counts), seed)

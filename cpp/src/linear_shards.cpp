@@ -107,6 +107,7 @@ void check_outputs(const LinearCrossEntropyOutputs& out, std::span<const std::in
 
 void merge_shards(std::span<const LinearShard> shards, const std::optional<ConstView>& targets,
                   const LinearCrossEntropyOutputs& out, const CrossEntropyOptions& options) {
+  const baseline::DefaultFloatEnvironment environment;
   if (shards.empty()) throw InvalidArgument("there are no shards to merge");
   check_loss_options(options);
   if (options.label_smoothing > 0.0)

@@ -13,6 +13,7 @@ from pathlib import Path
 from . import _core
 from ._adaptive_layout import AdaptiveCost
 from ._adaptive_softmax import AdaptiveSoftmax
+from ._augment_reduce import AugmentReduce
 from ._class_sample import Sample
 from ._class_softmax import ClassSoftmax
 from ._core import (
@@ -48,6 +49,7 @@ from ._core import (
 from ._hierarchical_softmax import HierarchicalSoftmax
 from ._in_batch import InBatchSampler
 from ._mirostat import Mirostat
+from ._partial_fc import partial_fc_loss, partial_fc_loss_backward, partial_fc_sample
 from ._plan import Plan
 from ._results import (
     AdaptiveLoss,
@@ -59,6 +61,7 @@ from ._results import (
     LinearCrossEntropy,
     LinearGradients,
     LinearTopK,
+    PartialFC,
     Paths,
     SampledLoss,
     SampleResult,
@@ -89,6 +92,7 @@ __all__ = [
     "AdaptiveLoss",
     "AdaptiveSoftmax",
     "AdaptiveWeights",
+    "AugmentReduce",
     "ClassLoss",
     "ClassSoftmax",
     "CrossEntropy",
@@ -101,6 +105,7 @@ __all__ = [
     "LinearTopK",
     "LogUniformSampler",
     "Mirostat",
+    "PartialFC",
     "Paths",
     "Plan",
     "Sample",
@@ -143,6 +148,9 @@ __all__ = [
     "merge_shards",
     "nce_loss",
     "negative_sampling_loss",
+    "partial_fc_loss",
+    "partial_fc_loss_backward",
+    "partial_fc_sample",
     "register_threadpoolctl",
     "reset_tuning",
     "sample",

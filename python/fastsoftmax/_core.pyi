@@ -13,6 +13,7 @@ from ._results import (
     LinearCrossEntropy,
     LinearGradients,
     LinearTopK,
+    PartialFC,
     SampleResult,
     SoftmaxStats,
     SoftmaxTopK,
@@ -593,6 +594,64 @@ def _sampled_loss(
     grad_out: _Array | None,
     need_grad: bool,
 ) -> tuple[Any, ...]: ...
+def _partial_fc_sample(
+    targets: _Array,
+    V: SupportsIndex,
+    rate: float,
+    seed: _Seed,
+    position: SupportsIndex,
+    ignore_index: SupportsIndex,
+    vocab_start: SupportsIndex,
+    vocab_size: SupportsIndex | None,
+) -> PartialFC: ...
+def _partial_fc_loss(
+    x: _Array,
+    W: _Array,
+    targets: _Array,
+    ids: _Array,
+    log_correction: _Array | None,
+    margin: str,
+    margin_size: float,
+    scale: float,
+    normalize: bool,
+    reduction: str,
+    ignore_index: SupportsIndex,
+    grad_out: _Array | None,
+    need_grad: bool,
+    vocab_start: SupportsIndex,
+    vocab_size: SupportsIndex | None,
+    totals: tuple[_Array, _Array] | None,
+) -> Any: ...
+def _augment_reduce_step(
+    model: str,
+    rates: tuple[float, float],
+    draws: SupportsIndex,
+    seed: int,
+    location: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    visits: NDArray[np.int32],
+    x: _Array,
+    W: _Array,
+    targets: _Array,
+    ids: _Array,
+    log_expected_count: _Array,
+    examples: _Array,
+    bias: _Array | None,
+    update: bool,
+    reduction: str,
+    ignore_index: SupportsIndex,
+    grad_out: _Array | None,
+    need_grad: bool,
+) -> tuple[Any, ...]: ...
+def _augment_reduce_losses(
+    rates: tuple[float, float],
+    location: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    visits: NDArray[np.int32],
+    losses: NDArray[np.float64],
+    examples: _Array,
+    update: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 def _frequency_classes(counts: NDArray[np.int64], classes: SupportsIndex) -> NDArray[np.int64]: ...
 @overload
 def softmax_topk(

@@ -252,7 +252,7 @@ std::uint64_t checksum_of_trees(fs::DType dtype, const std::vector<NamedTree>& t
         for (const Bytes* bytes :
              {&result.loss, &result.grad_x, &result.grad_weights, &result.grad_bias})
           hash = add_to_hash(hash, *bytes);
-        hash = add_to_hash(hash, ids_array(result.ids, {std::ssize(result.ids)}).bytes);
+        hash = add_to_hash(hash, integers(result.ids, {std::ssize(result.ids)}).bytes);
         hash = add_to_hash(hash, log_probs(a));
         const Found found = topk_of(a, std::min<std::int64_t>(7, t.tree.num_leaves()), {});
         hash = add_to_hash(add_to_hash(hash, found.values), found.indices);

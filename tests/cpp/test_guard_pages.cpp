@@ -315,7 +315,7 @@ TEST_CASE("guard pages: layers of trees") {
                  [] { return "nothing was written"; });
     const Array loss = dense(a.dtype(), {19});
     const Array grad = dense(a.dtype(), a.x.shape);
-    const Array targets = ids_array(random_leaves(tree, 19, 1), {19});
+    const Array targets = integers(random_leaves(tree, 19, 1), {19});
     fs::SparseRows weights;
     const fs::View grad_x = place(of_grad, grad);
     fs::hierarchical_loss(layer, targets.view(), {place(of_out, loss), grad_x, &weights},

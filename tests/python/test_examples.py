@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import fastsoftmax as fs
 import numpy as np
 import pytest
 
@@ -209,6 +210,14 @@ def test_language_model_fails_where_it_learns_too_little(tmp_path):
     done = run(sys.executable, "-B", "-c", script, cwd=tmp_path)
     assert done.returncode == 1
     assert "learned too little" in done.stderr
+
+
+def test_tree_of_halves_is_about_as_deep_as_the_best(tmp_path):
+    done = run(sys.executable, ROOT / "examples" / "tree_of_halves.py", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    best = fs.Tree.huffman(100_000 // np.arange(1, 1001)).depth(np.arange(1000))
+    least = np.average(best, weights=100_000 // np.arange(1, 1001))
+    assert least <= float(done.stdout.split()[-1]) < least + 1
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/large_vocabulary.md"])
