@@ -591,6 +591,9 @@ def _sampled_loss(
     ignore_index: SupportsIndex,
     grad_out: _Array | None,
     need_grad: bool,
+    vocab_start: SupportsIndex,
+    vocab_size: SupportsIndex | None,
+    forward: tuple[_Array, _Array] | None = None,
 ) -> tuple[Any, ...]: ...
 def _frequency_classes(counts: NDArray[np.int64], classes: SupportsIndex) -> NDArray[np.int64]: ...
 @overload

@@ -62,7 +62,10 @@ class CrossEntropy(NamedTuple):
 
 
 class LinearCrossEntropy(NamedTuple):
-    """The result of `linear_cross_entropy` and `merge_shards`; None for what is not there."""
+    """The result of `linear_cross_entropy`, `merge_shards` and shards of `sampled_softmax_loss`.
+
+    None for what is not there.
+    """
 
     loss: Any
     max: Any
@@ -74,7 +77,7 @@ class LinearCrossEntropy(NamedTuple):
 
 
 class LinearGradients(NamedTuple):
-    """The result of `linear_cross_entropy_backward`."""
+    """The result of `linear_cross_entropy_backward` and `sampled_softmax_loss_backward`."""
 
     grad_x: Any
     grad_W: Any  # noqa: N815

@@ -253,7 +253,7 @@ def test_errors():
     sample = fs.UniformSampler(CLASSES).sample(5, seed=0)
     with pytest.raises(TypeError, match="Sample"):
         fs.sampled_softmax_loss(x, weights, targets, (sample.ids, sample.log_expected_count))
-    with pytest.raises(IndexError, match="target 60 of row 2 is out of bounds for 60 classes"):
+    with pytest.raises(IndexError, match="target 60 of row 2 is out of bounds for classes 0 to 59"):
         fs.sampled_softmax_loss(x, weights, np.where(np.arange(ROWS) == 2, 60, 0), sample)
     with pytest.raises(IndexError, match="class 60 of the sample is out of bounds"):
         fs.sampled_softmax_loss(x, weights, targets, fs.Sample([60], [0.0]))
