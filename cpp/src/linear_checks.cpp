@@ -28,7 +28,7 @@ Vocabulary::Vocabulary(std::int64_t start, std::optional<std::int64_t> size, std
                           std::to_string(start));
   end_ = size ? *size : start + rows;
   if (end_ < start + rows)
-    throw InvalidArgument("W has " + std::to_string(rows) + " classes from " +
+    throw InvalidArgument("there are " + std::to_string(rows) + " classes from " +
                           std::to_string(start) + " on, more than vocab_size " +
                           std::to_string(*size));
 }

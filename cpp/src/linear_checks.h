@@ -21,7 +21,6 @@ class Vocabulary {
   Vocabulary(std::int64_t start, std::optional<std::int64_t> size, std::int64_t rows);
 
   std::int64_t start() const { return start_; }
-  std::int64_t least() const { return least_; }
   std::int64_t end() const { return end_; }
   std::int64_t size() const { return end_ - least_; }
   bool has(std::int64_t id) const { return id >= least_ && id < end_; }

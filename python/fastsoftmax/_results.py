@@ -62,7 +62,7 @@ class CrossEntropy(NamedTuple):
 
 
 class LinearCrossEntropy(NamedTuple):
-    """The result of `linear_cross_entropy`, `merge_shards` and shards of `sampled_softmax_loss`.
+    """The result of `linear_cross_entropy`, `partial_fc_loss` and `merge_shards`, or a shard.
 
     None for what is not there.
     """
@@ -77,7 +77,7 @@ class LinearCrossEntropy(NamedTuple):
 
 
 class LinearGradients(NamedTuple):
-    """The result of `linear_cross_entropy_backward` and `sampled_softmax_loss_backward`."""
+    """Gradients alone, as of `linear_cross_entropy_backward`."""
 
     grad_x: Any
     grad_W: Any  # noqa: N815
@@ -90,6 +90,14 @@ class LinearTopK(NamedTuple):
     values: Any
     indices: Any
     logsumexp: Any
+
+
+class PartialFC(NamedTuple):
+    """The result of `partial_fc_sample`: classes, where the targets are, and corrections."""
+
+    ids: Any
+    remapped_targets: Any
+    log_correction: Any
 
 
 class Paths(NamedTuple):
