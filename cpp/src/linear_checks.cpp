@@ -33,10 +33,6 @@ Vocabulary::Vocabulary(std::int64_t start, std::optional<std::int64_t> size, std
                           std::to_string(*size));
 }
 
-std::int64_t Vocabulary::row_of(std::int64_t id) const {
-  return id >= start_ && id - start_ < rows_ ? id - start_ : kNoTarget;
-}
-
 void Vocabulary::refuse(const std::string& what) const {
   throw InvalidIndex(
       what + " is out of bounds for " +

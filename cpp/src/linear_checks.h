@@ -10,6 +10,7 @@
 
 #include "fastsoftmax/linear.hpp"
 #include "linear_tiles.h"
+#include "loss_rows.h"
 
 namespace fastsoftmax {
 
@@ -25,7 +26,9 @@ class Vocabulary {
   std::int64_t size() const { return end_ - least_; }
   bool has(std::int64_t id) const { return id >= least_ && id < end_; }
   // kNoTarget for a class of another process.
-  std::int64_t row_of(std::int64_t id) const;
+  std::int64_t row_of(std::int64_t id) const {
+    return id >= start_ && id - start_ < rows_ ? id - start_ : kNoTarget;
+  }
   // Throws InvalidIndex: `what` is not one of the classes.
   [[noreturn]] void refuse(const std::string& what) const;
 

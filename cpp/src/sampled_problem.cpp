@@ -58,6 +58,10 @@ void set_targets(const ConstView& targets, const ClassSample& sample, bool shift
                       "log expected counts of targets");
   }
   const std::int64_t each = problem.targets_per_row;
+  problem.rows.reserve(static_cast<std::size_t>(targets.shape[0]));
+  problem.offsets.reserve(static_cast<std::size_t>(targets.shape[0]) + 1);
+  problem.targets.reserve(ids.size());
+  problem.places.reserve(ids.size());
   problem.offsets.push_back(0);
   for (std::int64_t r = 0; r < targets.shape[0]; ++r) {
     if (ids[static_cast<std::size_t>(r * each)] == ignored) continue;

@@ -28,7 +28,6 @@ def _loss(
     ignore_index: SupportsIndex,
     **options: Any,
 ) -> tuple[Any, ...]:
-    """Return what _core gives for a loss over a sample, gradients of a bias with one axis."""
     if not isinstance(sample, Sample):
         raise TypeError(f"sample must be a Sample, not {type(sample).__name__}")
     classes = integers(targets, "targets")
@@ -46,7 +45,7 @@ def _loss(
         kept = first != ignore_index
         expected = np.zeros(classes.shape)
         expected[kept] = sample.log_expected_count_of(classes[kept])
-    result = _core._sampled_loss(
+    return _core._sampled_loss(
         kind,
         x,
         W,
@@ -57,15 +56,17 @@ def _loss(
         ignore_index=ignore_index,
         **options,
     )
-    if len(result) < 4 or result[3] is None:
-        return result
-    rows = result[3]
-    return (*result[:3], SparseRows(rows.ids, rows.values[:, 0], num_rows=rows.shape[0]))
 
 
-def _loss_or_gradients(*arguments: Any, **options: Any) -> Any:
-    result = _loss(*arguments, **options)
-    return SampledLoss(*result) if len(result) > 1 else result[0]
+def sampled_result(result: tuple[Any, ...]) -> Any:
+    """Return what _core gives for a loss over a sample as the user gets it."""
+    if len(result) == 1:
+        return result[0]
+    loss, grad_x, grad_weights, grad_bias = result
+    if grad_bias is not None:
+        values = grad_bias.values[:, 0]
+        grad_bias = SparseRows(grad_bias.ids, values, num_rows=grad_bias.shape[0])
+    return SampledLoss(loss, grad_x, grad_weights, grad_bias)
 
 
 def sampled_softmax_loss(
@@ -194,18 +195,26 @@ def sampled_softmax_loss(
     >>> fs.sampled_softmax_loss(x, W, [5, 7], sample).round(3)  # log 1001 at most
     np.float64(6.909)
     """
-    arguments = "softmax", x, W, targets, sample, bias, logq, num_true, ignore_index
-    options = {
-        "remove_hits": remove_hits,
-        "reduction": reduction,
-        "grad_out": grad_out,
-        "need_grad": need_grad,
-        "vocab_start": vocab_start,
-        "vocab_size": vocab_size,
-    }
+    result = _loss(
+        "softmax",
+        x,
+        W,
+        targets,
+        sample,
+        bias,
+        logq,
+        num_true,
+        ignore_index,
+        remove_hits=remove_hits,
+        reduction=reduction,
+        grad_out=grad_out,
+        need_grad=need_grad,
+        vocab_start=vocab_start,
+        vocab_size=vocab_size,
+    )
     if vocab_size is None:
-        return _loss_or_gradients(*arguments, **options)
-    largest, logsum, target_logit = _loss(*arguments, **options)
+        return sampled_result(result)
+    largest, logsum, target_logit = result
     return LinearCrossEntropy(None, largest, logsum, target_logit, None, None, None)
 
 
@@ -282,7 +291,8 @@ def sampled_softmax_loss_backward(
         vocab_size=vocab_size,
         forward=(forward.max, forward.logsum),
     )
-    return LinearGradients(*result[1:])
+    _, grad_x, grad_weights, grad_bias = sampled_result(result)
+    return LinearGradients(grad_x, grad_weights, grad_bias)
 
 
 def nce_loss(
@@ -318,7 +328,7 @@ def nce_loss(
     .. [2] A. Mnih and Y. W. Teh, "A Fast and Simple Algorithm for Training Neural Probabilistic
            Language Models", 2012.
     """
-    return _loss_or_gradients(
+    result = _loss(
         "nce",
         x,
         W,
@@ -335,6 +345,7 @@ def nce_loss(
         vocab_start=vocab_start,
         vocab_size=vocab_size,
     )
+    return sampled_result(result)
 
 
 def negative_sampling_loss(
@@ -364,7 +375,7 @@ def negative_sampling_loss(
     .. [1] T. Mikolov et al., "Distributed Representations of Words and Phrases and their
            Compositionality", 2013.
     """
-    return _loss_or_gradients(
+    result = _loss(
         "negative",
         x,
         W,
@@ -381,3 +392,4 @@ def negative_sampling_loss(
         vocab_start=vocab_start,
         vocab_size=vocab_size,
     )
+    return sampled_result(result)
