@@ -124,6 +124,36 @@ def test_upstream_of_the_backward_pass():
     assert without.grad_bias is None
 
 
+def test_augment_and_reduce():
+    """Its step over shards, from their merged losses, is the step over all classes."""
+    x, weights, bias, targets, sample = problem()
+    kept = targets != -100
+    x, targets, examples = x[kept], targets[kept], np.arange(ROWS - 1)
+    parts = [(0, 20), (20, CLASSES)]
+    options = [{"vocab_start": i, "vocab_size": CLASSES} for i, _ in parts]
+    whole, split = fs.AugmentReduce(ROWS - 1), fs.AugmentReduce(ROWS - 1)
+    for scale in (1.0, 0.7):
+        step = whole.step(
+            x, scale * weights, targets, sample, examples, bias, reduction="none", need_grad=True
+        )
+        layers = [(x, scale * weights[i:j], targets, sample, bias[i:j]) for i, j in parts]
+        forward = fs.merge_shards(
+            [fs.sampled_softmax_loss(*of, **o) for of, o in zip(layers, options, strict=True)],
+            reduction="none",
+        )
+        loss, factor = split.step_from_losses(forward.loss, examples)
+        np.testing.assert_allclose(loss, step.loss, rtol=1e-13)
+        gradients = [
+            fs.sampled_softmax_loss_backward(forward, *of, reduction="none", grad_out=factor, **o)
+            for of, o in zip(layers, options, strict=True)
+        ]
+        grad_x = sum(of.grad_x for of in gradients)
+        np.testing.assert_allclose(grad_x, step.grad_x, rtol=1e-12, atol=1e-13)
+        grad_w = np.concatenate([of.grad_W.to_dense() for of in gradients])
+        np.testing.assert_allclose(grad_w, step.grad_W.to_dense(), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(split.location, whole.location, rtol=1e-14)
+
+
 def test_a_sample_of_ones_own_classes():
     """Each process may have drawn from its own classes: only these count."""
     x, weights, bias, targets, _ = problem()
