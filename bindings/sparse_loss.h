@@ -19,7 +19,7 @@ class SparseLoss {
 
   // Sizes of a gradient: columns of x, and rows of the weights.
   SparseLoss(const Arguments& arguments, std::int64_t columns, std::int64_t num_rows,
-             bool with_bias, const LossArguments& read, bool need_grad)
+             bool with_bias, const LossArguments& read, bool need_grad, bool need_loss = true)
       : arguments_(arguments),
         read_(read),
         num_rows_(num_rows),
@@ -31,9 +31,11 @@ class SparseLoss {
     options.ignore_index = read_.options.ignore_index;
     options.grad_out = read_.options.grad_out;
     const DType dtype = arguments.dtype();
-    loss_ = is_scalar() ? arguments.new_array({}, dtype, loss_view_)
-                        : arguments.new_array({arguments.rows()}, dtype, loss_view_);
-    out.loss = loss_view_.as_output();
+    if (need_loss) {
+      loss_ = is_scalar() ? arguments.new_array({}, dtype, loss_view_)
+                          : arguments.new_array({arguments.rows()}, dtype, loss_view_);
+      out.loss = loss_view_.as_output();
+    }
     if (!need_grad) return;
     grad_x_ = arguments.new_array({arguments.rows(), columns}, dtype, grad_view_);
     out.grad_x = grad_view_.as_output();
@@ -43,10 +45,11 @@ class SparseLoss {
   SparseLoss(const SparseLoss&) = delete;
   SparseLoss& operator=(const SparseLoss&) = delete;
 
-  // (loss,) or (loss, grad_x, grad_weights, grad_bias or None), once they are computed.
+  // (loss,) or (loss, grad_x, grad_weights, grad_bias or None), once they are computed; None for a
+  // loss that is not needed.
   py::tuple give() {
     const DType dtype = arguments_.dtype();
-    const py::object loss = arguments_.give(loss_, dtype, is_scalar());
+    const py::object loss = loss_.is_none() ? loss_ : arguments_.give(loss_, dtype, is_scalar());
     if (!need_grad_) return py::make_tuple(loss);
     return py::make_tuple(
         loss, arguments_.give(grad_x_, dtype), give_sparse_rows(std::move(weights_), num_rows_),
@@ -63,7 +66,7 @@ class SparseLoss {
   bool with_bias_;
   ArrayView loss_view_;
   ArrayView grad_view_;
-  py::object loss_;
+  py::object loss_ = py::none();
   py::object grad_x_;
   SparseRows weights_;
   SparseRows bias_;

@@ -85,13 +85,7 @@ struct PartialFCCall {
   }
 
   void read_correction(const ConstView& view) {
-    check_view(view, "log_correction");
-    check_dtype(view, DType::f64, "log_correction");
-    const std::array shape = {std::ssize(ids)};
-    if (!std::ranges::equal(view.shape, shape))
-      throw InvalidArgument("log_correction has shape " + shape_text(view.shape) + ", expected " +
-                            shape_text(shape));
-    const auto logs = elements_of<double>(view, shape, "log_correction");
+    const auto logs = doubles_of(view, std::array{std::ssize(ids)}, "log_correction");
     for (std::size_t i = 0; i < ids.size(); ++i) {
       if (!std::isfinite(logs[i]))
         throw InvalidArgument("log_correction of id " + std::to_string(ids[i]) + " is " +

@@ -108,10 +108,14 @@ void SampledGradients<T>::join_bias(const Parts& of) {
 template <class T>
 void SampledGradients<T>::join_weights(const Parts& of, const kernels::ChosenRows& x) {
   const auto& kernels = layer_kernels<T>();
+  std::vector<std::int32_t> rows_of_targets;
+  rows_of_targets.reserve(of.order.size());
+  for (std::size_t r = 0; r < problem_.rows.size(); ++r)
+    rows_of_targets.resize(at(problem_.offsets[r + 1]),
+                           static_cast<std::int32_t>(problem_.rows[r]));
   std::vector<std::int32_t> x_rows;
   x_rows.reserve(of.order.size());
-  for (const std::int32_t i : of.order)
-    x_rows.push_back(static_cast<std::int32_t>(problem_.rows[at(i / problem_.targets_per_row)]));
+  for (const std::int32_t i : of.order) x_rows.push_back(rows_of_targets[at(i)]);
   *out_.grad_weights = SparseRows(of.ids, depth_, dtype_of_arithmetic<T>);
   T* const values = static_cast<T*>(out_.grad_weights->values());
   const auto sum_sample = [&](std::int64_t u, T* to) {

@@ -38,7 +38,6 @@ class SampledLoss {
     if (layer.bias) gather_bias(*layer.bias);
     all_x_ = x_.all(converted_x_);
     gather_sample();
-    for (std::int64_t i = 0; i <= kRowsAtOnce; ++i) offsets_[at(i)] = i * each_;
     found_.resize(problem.rows.size());
   }
 
@@ -63,6 +62,7 @@ class SampledLoss {
  private:
   static constexpr std::int64_t kRowsAtOnce = SampledScores<T>::kMost;
   static constexpr std::int64_t kVectorsPerTask = 64;
+  static constexpr T kNothing = -std::numeric_limits<T>::infinity();
 
   static std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
   T* x_gradient() const { return static_cast<T*>(out_.grad_x.data); }
@@ -138,27 +138,34 @@ class SampledLoss {
                     target_rows_.get() + (w_.is_direct() ? 0 : worker * wanted));
       const double* const upstream =
           problem_.with_gradients ? problem_.upstream.data() + first + begin : nullptr;
-      objective_.take({first + begin, count, z, stride_, sampled_, each_, upstream,
+      const std::int64_t* const offsets = offsets_of(first + begin);
+      objective_.take({first + begin, count, z, stride_, sampled_, each_, offsets, upstream,
                        found_.data() + first + begin, scratch_.get() + worker * stride_});
       if (!problem_.with_gradients) return;
       for (std::int64_t r = 0; r < count; ++r)
-        std::copy_n(z + r * stride_ + sampled_, each_,
-                    gradients_.of_targets() + (first + begin + r) * each_);
+        std::copy_n(z + r * stride_ + sampled_, offsets[r + 1] - offsets[r],
+                    gradients_.of_targets() + offsets[r]);
     });
     if (!problem_.with_gradients) return;
     if (x_gradient() != nullptr) add_to_x(first, rows);
     gradients_.add(scores(rows), inputs);
   }
 
+  // Where the targets of rows begin, from row `first` of those that take part on.
+  const std::int64_t* offsets_of(std::int64_t first) const {
+    return problem_.offsets.data() + first;
+  }
+
   // Scores of a few rows as they are wanted; those of the targets behind the sample's.
   void score_targets(std::int64_t first, std::int64_t rows, const T* x, T* z, T* buffer) const {
-    const std::int32_t* const ids = problem_.targets.data() + first * each_;
+    const std::int64_t* const offsets = offsets_of(first);
     for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t count = offsets[r + 1] - offsets[r];
       ProductsJob job{};
       job.a = {x + r * depth_, 0, nullptr, 0};
-      job.b = w_.choose(ids + r * each_, each_, 0, buffer);
+      job.b = w_.choose(problem_.targets.data() + offsets[r], count, 0, buffer);
       job.rows = 1;
-      job.terms = each_;
+      job.terms = count;
       job.length = depth_;
       job.out = z + r * stride_ + sampled_;
       kernels_.products(job);
@@ -168,18 +175,16 @@ class SampledLoss {
       if (!corrections_.empty()) {
         for (std::int64_t s = 0; s < sampled_; ++s) row[s] += corrections_[at(s)];
       }
-      for (std::int64_t t = 0; t < each_; ++t) {
-        const std::int32_t id = ids[r * each_ + t];
-        T& score = row[sampled_ + t];
-        if (!target_bias_.empty()) score += target_bias_[at((first + r) * each_ + t)];
+      T* score = row + sampled_;
+      for (std::int64_t i = offsets[r]; i < offsets[r + 1]; ++i, ++score) {
+        if (!target_bias_.empty()) *score += target_bias_[at(i)];
         if (!problem_.target_shift.empty())
-          score = static_cast<T>(static_cast<double>(score) -
-                                 problem_.target_shift[at((first + r) * each_ + t)]);
+          *score = static_cast<T>(static_cast<double>(*score) - problem_.target_shift[at(i)]);
         if (!problem_.remove_hits) continue;
-        const auto hits = std::ranges::equal_range(problem_.sample, id);
-        std::fill_n(row + (hits.begin() - problem_.sample.begin()), hits.size(),
-                    -std::numeric_limits<T>::infinity());
+        const auto hits = std::ranges::equal_range(problem_.sample, problem_.targets[at(i)]);
+        std::fill_n(row + (hits.begin() - problem_.sample.begin()), hits.size(), kNothing);
       }
+      std::fill(score, row + sampled_ + each_, kNothing);
     }
   }
 
@@ -189,11 +194,13 @@ class SampledLoss {
     target_rows_.reserve(w_.is_direct() ? 0 : kRowsAtOnce * each_ * depth_);
     for (std::int64_t r = 0; r < rows; r += kRowsAtOnce) {
       const std::int64_t count = std::min(kRowsAtOnce, rows - r);
-      const std::int64_t from = (first + r) * each_;
+      const std::int64_t from = offsets_of(first + r)[0];
+      std::array<std::int64_t, kRowsAtOnce + 1> offsets{};
+      for (std::int64_t i = 0; i <= count; ++i) offsets[at(i)] = offsets_of(first + r)[i] - from;
       WeightedRowsJob job{};
-      job.v = w_.choose(problem_.targets.data() + from, count * each_, 0, target_rows_.get());
+      job.v = w_.choose(problem_.targets.data() + from, offsets[at(count)], 0, target_rows_.get());
       job.rows = count;
-      job.offsets = offsets_.data();
+      job.offsets = offsets.data();
       job.coefficients = gradients_.of_targets() + from;
       job.length = depth_;
       job.out = sums + r * depth_;
@@ -214,7 +221,7 @@ class SampledLoss {
   const kernels::LayerKernels& kernels_;
   std::int64_t depth_;
   std::int64_t sampled_;
-  std::int64_t each_;  // targets of a row
+  std::int64_t each_;  // targets of a row, at most
   std::int64_t stride_ = 0;
   std::vector<T> sample_bias_;
   std::vector<T> target_bias_;
@@ -222,7 +229,6 @@ class SampledLoss {
   Buffer<T> converted_x_;
   ChosenRows all_x_{};
   Buffer<T> vectors_;  // of the sample
-  std::array<std::int64_t, kRowsAtOnce + 1> offsets_{};
   // Of a chunk of rows.
   Buffer<T> inputs_;
   Buffer<T> scores_;  // and then their derivatives

@@ -16,76 +16,71 @@
 namespace fastsoftmax {
 namespace {
 
-std::vector<double> doubles_of(const ConstView& view, const char* what,
-                               std::span<const std::int64_t> shape) {
-  check_view(view, what);
-  check_dtype(view, DType::f64, what);
-  if (!std::ranges::equal(view.shape, shape))
-    throw InvalidArgument(std::string(what) + " has shape " + shape_text(view.shape) +
-                          ", expected " + shape_text(shape));
-  return elements_of<double>(view, shape, what);
-}
-
 std::vector<std::int64_t> ids_of(const ConstView& view, const char* what) {
   check_view(view, what);
   check_dtype(view, DType::i64, what);
   return elements_of<std::int64_t>(view, view.shape, what);
 }
 
-[[noreturn]] void refuse(const std::string& which, std::int64_t classes) {
-  throw InvalidIndex(which + " is out of bounds for " + std::to_string(classes) + " classes");
-}
-
-void set_sample(const ClassSample& sample, bool shifted, std::int64_t classes,
+void set_sample(const ClassSample& sample, bool shifted, const Vocabulary& vocabulary,
                 SampledProblem& problem) {
   if (sample.ids.shape.size() != 1)
     throw InvalidArgument("ids of the sample must have 1 dimension, not shape " +
                           shape_text(sample.ids.shape));
   const auto ids = ids_of(sample.ids, "ids of the sample");
-  const auto logs = doubles_of(sample.log_expected_count, "log_expected_count", sample.ids.shape);
+  const auto logs = doubles_of(sample.log_expected_count, sample.ids.shape, "log_expected_count");
   std::vector<std::size_t> order(ids.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::stable_sort(order, {}, [&](std::size_t i) { return ids[i]; });
   problem.sample.reserve(ids.size());
   if (shifted) problem.sample_shift.reserve(ids.size());
   for (const std::size_t i : order) {
-    if (!is_class(ids[i], classes))
-      refuse("class " + std::to_string(ids[i]) + " of the sample", classes);
-    problem.sample.push_back(static_cast<std::int32_t>(ids[i]));
-    if (!shifted) continue;
-    if (!std::isfinite(logs[i]))
+    if (!vocabulary.has(ids[i]))
+      vocabulary.refuse("class " + std::to_string(ids[i]) + " of the sample");
+    if (shifted && !std::isfinite(logs[i]))
       throw InvalidArgument("log_expected_count of class " + std::to_string(ids[i]) +
                             ", which is in the sample, is " + number_text(logs[i]));
-    problem.sample_shift.push_back(logs[i]);
+    const std::int64_t row = vocabulary.row_of(ids[i]);
+    if (row == kNoTarget) continue;
+    problem.sample.push_back(static_cast<std::int32_t>(row));
+    if (shifted) problem.sample_shift.push_back(logs[i]);
   }
 }
 
 void set_targets(const ConstView& targets, const ClassSample& sample, bool shifted,
-                 std::int64_t classes, std::int64_t ignored, SampledProblem& problem) {
+                 const Vocabulary& vocabulary, std::int64_t ignored, SampledProblem& problem) {
   const auto ids = ids_of(targets, "targets");
   std::vector<double> logs;
   if (shifted) {
     if (!sample.target_log_expected_count)
       throw InvalidArgument("log expected counts of the targets are needed, and are not given");
-    logs = doubles_of(*sample.target_log_expected_count, "log expected counts of targets",
-                      targets.shape);
+    logs = doubles_of(*sample.target_log_expected_count, targets.shape,
+                      "log expected counts of targets");
   }
   const std::int64_t each = problem.targets_per_row;
+  problem.rows.reserve(static_cast<std::size_t>(targets.shape[0]));
+  problem.offsets.reserve(static_cast<std::size_t>(targets.shape[0]) + 1);
+  problem.targets.reserve(ids.size());
+  problem.places.reserve(ids.size());
+  problem.offsets.push_back(0);
   for (std::int64_t r = 0; r < targets.shape[0]; ++r) {
     if (ids[static_cast<std::size_t>(r * each)] == ignored) continue;
     problem.rows.push_back(r);
     for (std::int64_t i = r * each; i < (r + 1) * each; ++i) {
       const auto at = static_cast<std::size_t>(i);
-      if (!is_class(ids[at], classes))
-        refuse("target " + std::to_string(ids[at]) + " of row " + std::to_string(r), classes);
-      problem.targets.push_back(static_cast<std::int32_t>(ids[at]));
-      if (!shifted) continue;
-      if (!std::isfinite(logs[at]))
+      if (!vocabulary.has(ids[at]))
+        vocabulary.refuse("target " + std::to_string(ids[at]) + " of row " + std::to_string(r));
+      if (shifted && !std::isfinite(logs[at]))
         throw InvalidArgument("target " + std::to_string(ids[at]) + " of row " + std::to_string(r) +
                               " has log expected count " + number_text(logs[at]) +
                               ": the sampler never draws it");
-      problem.target_shift.push_back(logs[at]);
+      const std::int64_t row = vocabulary.row_of(ids[at]);
+      if (row == kNoTarget) continue;
+      problem.targets.push_back(static_cast<std::int32_t>(row));
+      problem.places.push_back(static_cast<std::int32_t>(i - r * each));
+      if (shifted) problem.target_shift.push_back(logs[at]);
     }
+    problem.offsets.push_back(std::ssize(problem.targets));
   }
 }
 
@@ -93,13 +88,16 @@ void set_targets(const ConstView& targets, const ClassSample& sample, bool shift
 
 SampledProblem sampled_problem(LogQ logq, const LinearLayer& layer, const ConstView& targets,
                                const ClassSample& sample, const SampledLossOutputs& out,
-                               const SampledLossOptions& options) {
+                               const SampledLossOptions& options, Shards shards) {
   check_layer(layer);
   const std::int64_t rows = layer.x.shape[0];
   const std::int64_t classes = layer.w.shape[0];
   constexpr auto most = std::int64_t{std::numeric_limits<std::int32_t>::max()};
   if (std::max(rows, classes) > most)
     throw InvalidArgument("at most " + std::to_string(most) + " rows and classes are possible");
+  const Vocabulary vocabulary(options.vocab_start, options.vocab_size, classes);
+  if (options.vocab_size && shards == Shards::none)
+    throw InvalidArgument("this loss has no shards: vocab_size must not be given");
   if (layer.matmul.run == nullptr) throw InvalidArgument("matmul is not set");
   if (layer.x.shape[1] != layer.w.shape[1])
     throw InvalidArgument("x of shape " + shape_text(layer.x.shape) + " and W of shape " +
@@ -119,6 +117,15 @@ SampledProblem sampled_problem(LogQ logq, const LinearLayer& layer, const ConstV
   const auto others = {&targets, &sample.ids, &sample.log_expected_count};
   if (out.loss.data != nullptr)
     check_linear_output(out.loss, "loss", dtype, loss_shape, layer, others);
+  const std::pair<const View*, const char*> of_shards[] = {
+      {&out.max, "max"}, {&out.logsum, "logsum"}, {&out.target_logit, "target_logit"}};
+  for (const auto& [view, what] : of_shards) {
+    if (view->data == nullptr) continue;
+    if (shards != Shards::merge)
+      throw InvalidArgument(std::string("this loss has no ") + what + " to merge");
+    check_linear_output(*view, what, DType::f64,
+                        view == &out.target_logit ? targets.shape : of_rows, layer, others);
+  }
   const bool with_x = out.grad_x.data != nullptr;
   if (with_x) check_linear_output(out.grad_x, "grad_x", dtype, layer.x.shape, layer, others);
   if (out.grad_bias != nullptr && !layer.bias)
@@ -129,8 +136,8 @@ SampledProblem sampled_problem(LogQ logq, const LinearLayer& layer, const ConstV
   problem.targets_per_row = dims == 2 ? targets.shape[1] : 1;
   problem.tile_bytes = options.tile_bytes;
   problem.threads = threads;
-  set_sample(sample, logq != LogQ::none, classes, problem);
-  set_targets(targets, sample, logq == LogQ::all, classes, options.ignore_index, problem);
+  set_sample(sample, logq != LogQ::none, vocabulary, problem);
+  set_targets(targets, sample, logq == LogQ::all, vocabulary, options.ignore_index, problem);
   problem.with_gradients = with_x || out.grad_weights != nullptr || out.grad_bias != nullptr;
   if (!problem.with_gradients) return problem;
   CrossEntropyOptions as_options;

@@ -74,7 +74,12 @@ from ._results import (
     TreeTopK,
     TreeTopKVisited,
 )
-from ._sampled_softmax import nce_loss, negative_sampling_loss, sampled_softmax_loss
+from ._sampled_softmax import (
+    nce_loss,
+    negative_sampling_loss,
+    sampled_softmax_loss,
+    sampled_softmax_loss_backward,
+)
 from ._samplers import (
     LogUniformSampler,
     UniformSampler,
@@ -155,6 +160,7 @@ __all__ = [
     "reset_tuning",
     "sample",
     "sampled_softmax_loss",
+    "sampled_softmax_loss_backward",
     "set_num_threads",
     "softmax",
     "softmax_backward",

@@ -270,9 +270,10 @@ class AugmentReduce:
         """Make the step of the softmax where the sampled losses come from elsewhere.
 
         For shards of a vocabulary, which none of them has as a whole, and for scores of another
-        device. With the losses of `sampled_softmax_loss` over all shards, ``logq='negatives'`` and
-        without reduction, the gradients of the step are those of that loss with the factors, times
-        what `grad_out` would be otherwise, as its `grad_out`.
+        device. With the losses of `sampled_softmax_loss` over all shards (`merge_shards`),
+        ``logq='negatives'`` and without reduction, the gradients of the step are those of that loss
+        (`sampled_softmax_loss_backward`) with the factors, times what `grad_out` would be
+        otherwise, as its `grad_out`.
 
         Parameters
         ----------

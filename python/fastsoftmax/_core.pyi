@@ -593,6 +593,9 @@ def _sampled_loss(
     ignore_index: SupportsIndex,
     grad_out: _Array | None,
     need_grad: bool,
+    vocab_start: SupportsIndex,
+    vocab_size: SupportsIndex | None,
+    forward: tuple[_Array, _Array] | None = None,
 ) -> tuple[Any, ...]: ...
 def _partial_fc_sample(
     targets: _Array,

@@ -69,7 +69,7 @@ class CrossEntropy(NamedTuple):
 
 
 class LinearCrossEntropy(NamedTuple):
-    """The result of `linear_cross_entropy`, `partial_fc_loss` and `merge_shards`.
+    """The result of `linear_cross_entropy`, `partial_fc_loss` and `merge_shards`, or a shard.
 
     None for what is not there.
     """
@@ -84,7 +84,7 @@ class LinearCrossEntropy(NamedTuple):
 
 
 class LinearGradients(NamedTuple):
-    """The result of `linear_cross_entropy_backward` and `partial_fc_loss_backward`."""
+    """Gradients alone, as of `linear_cross_entropy_backward`."""
 
     grad_x: Any
     grad_W: Any  # noqa: N815

@@ -10,116 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "fastsoftmax/linear_cross_entropy.hpp"
 #include "float_environment.h"
-#include "layers.h"
+#include "sampled_losses.h"
 
 using namespace tests;
 
 namespace {
-
-using Ids = std::vector<std::int64_t>;
-
-std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
-
-std::vector<double> numbers_in(const Array& a) {
-  std::vector<double> numbers;
-  const std::size_t item = item_bytes(a.dtype);
-  for (std::size_t i = 0; i < a.bytes.size(); i += item)
-    numbers.push_back(static_cast<double>(get(a.dtype, a.bytes.data() + i)));
-  return numbers;
-}
-Array doubles(const std::vector<double>& values, const Shape& shape) {
-  return dense(fs::DType::f64, shape, encode(fs::DType::f64, values));
-}
-
-enum class Loss : std::uint8_t { softmax, nce, negative_sampling };
-
-struct Objective {
-  Loss loss;
-  fs::LogQ logq;  // of the sampled softmax; what the others do
-};
-constexpr Objective kObjectives[] = {{Loss::softmax, fs::LogQ::none},
-                                     {Loss::softmax, fs::LogQ::negatives},
-                                     {Loss::softmax, fs::LogQ::all},
-                                     {Loss::nce, fs::LogQ::all},
-                                     {Loss::negative_sampling, fs::LogQ::none}};
-
-struct Problem {
-  std::int64_t rows, classes, depth, each;
-  Array x, w, bias;
-  Ids targets, sample;
-
-  // A few rows are ignored, some classes are in the sample twice, and some are targets.
-  Problem(fs::DType dtype, std::int64_t n, std::int64_t v, std::int64_t d, std::int64_t num_true,
-          std::int64_t sampled)
-      : rows(n), classes(v), depth(d), each(num_true) {
-    Random random(5);
-    x = random_array(random, dtype, {n, d});
-    w = random_array(random, dtype, {v, d});
-    bias = random_array(random, dtype, {v});
-    for (std::int64_t i = 0; i < n * num_true; ++i) targets.push_back(random.below(v));
-    for (std::int64_t r = 3; r < n; r += 5) targets[at(r * num_true)] = -100;
-    for (std::int64_t s = 0; s < sampled; ++s) sample.push_back(random.below(v));
-  }
-
-  static double log_count(std::int64_t id) { return -1.0 - 0.3 * static_cast<double>(id % 5); }
-  bool ignored(std::int64_t r) const { return targets[at(r * each)] == -100; }
-  fs::LinearLayer layer() const { return {x.view(), w.view(), bias.view(), {multiply, nullptr}}; }
-  Shape targets_shape() const { return each == 1 ? Shape{rows} : Shape{rows, each}; }
-};
-
-struct Results {
-  Array loss, grad_x;
-  fs::SparseRows weights, bias;
-
-  std::vector<Bytes> bytes() const {
-    return {loss.bytes, grad_x.bytes, bytes_of(weights), bytes_of(bias)};
-  }
-};
-
-// Arrays of a call, to be changed before it.
-struct Call {
-  fs::LinearLayer layer;
-  Array ids, logs, targets, target_logs;
-  Objective objective;
-  fs::SampledLossOptions options;
-  Results results;
-
-  Call(const Problem& p, const Objective& o)
-      : layer(p.layer()),
-        ids(integers(p.sample)),
-        targets(integers(p.targets, p.targets_shape())),
-        objective(o) {
-    const auto logs_of = [](const Ids& classes, const Shape& shape) {
-      std::vector<double> values;
-      for (const std::int64_t id : classes) values.push_back(Problem::log_count(id));
-      return doubles(values, shape);
-    };
-    logs = logs_of(p.sample, ids.shape);
-    target_logs = logs_of(p.targets, targets.shape);
-    options.reduction = fs::Reduction::none;
-    results = {dense(p.x.dtype, {p.rows}), dense(p.x.dtype, {p.rows, p.depth}), {}, {}};
-  }
-
-  Results& run() {
-    const fs::SampledLossOutputs out = {results.loss.out(), results.grad_x.out(), &results.weights,
-                                        layer.bias ? &results.bias : nullptr};
-    fs::ClassSample sample = {ids.view(), logs.view(), {}};
-    if (target_logs.dtype == fs::DType::f64) sample.target_log_expected_count = target_logs.view();
-    switch (objective.loss) {
-      case Loss::softmax:
-        fs::sampled_softmax_loss(layer, targets.view(), sample, objective.logq, out, options);
-        break;
-      case Loss::nce:
-        fs::nce_loss(layer, targets.view(), sample, out, options);
-        break;
-      case Loss::negative_sampling:
-        fs::negative_sampling_loss(layer, targets.view(), sample, out, options);
-        break;
-    }
-    return results;
-  }
-};
 
 double log_sigmoid(double z) { return std::min(z, 0.0) - std::log1p(std::exp(-std::fabs(z))); }
 
@@ -171,20 +68,6 @@ struct Expected {
   }
 };
 
-double difference(const std::vector<double>& a, const std::vector<double>& b) {
-  REQUIRE(a.size() == b.size());
-  double largest = 0.0;
-  for (std::size_t i = 0; i < a.size(); ++i)
-    largest = std::max(largest, std::fabs(a[i] - b[i]) / (1.0 + std::fabs(b[i])));
-  return largest;
-}
-
-std::vector<double> all_rows_of(const fs::SparseRows& rows, std::int64_t classes) {
-  Array all = dense(rows.dtype(), {classes, rows.columns()});
-  rows.add_to(all.out());
-  return numbers_in(all);
-}
-
 }  // namespace
 
 TEST_CASE("losses over a sample are those of their formulas") {
@@ -222,23 +105,22 @@ TEST_CASE("every class once, without correction, is the full softmax") {
   const Objective objective = {Loss::softmax, fs::LogQ::none};
   Call call(p, objective);
   const Results& g = call.run();
-  const auto x = numbers_in(p.x);
-  const auto w = numbers_in(p.w);
-  const auto bias = numbers_in(p.bias);
-  const auto loss = numbers_in(g.loss);
-  for (std::int64_t r = 0; r < p.rows; ++r) {
-    if (p.ignored(r)) continue;
-    double sum = 0.0;
-    double of_target = 0.0;
-    for (std::int64_t c = 0; c < p.classes; ++c) {
-      double z = bias[at(c)];
-      for (std::int64_t k = 0; k < p.depth; ++k)
-        z += x[at(r * p.depth + k)] * w[at(c * p.depth + k)];
-      sum += std::exp(z);
-      if (c == p.targets[at(r)]) of_target = z;
-    }
-    CHECK(loss[at(r)] == doctest::Approx(std::log(sum) - of_target).epsilon(1e-13));
-  }
+  Array loss = dense(fs::DType::f64, {p.rows});
+  Array grad_x = dense(fs::DType::f64, {p.rows, p.depth});
+  Array grad_w = dense(fs::DType::f64, {p.classes, p.depth});
+  Array grad_bias = dense(fs::DType::f64, {p.classes});
+  fs::LinearCrossEntropyOutputs out;
+  out.loss = loss.out();
+  out.grad_x = grad_x.out();
+  out.grad_w = grad_w.out();
+  out.grad_bias = grad_bias.out();
+  fs::LinearCrossEntropyOptions options;
+  options.loss.reduction = fs::Reduction::none;
+  fs::linear_cross_entropy(p.layer(), call.targets.view(), out, options);
+  CHECK(difference(numbers_in(g.loss), numbers_in(loss)) <= 1e-14);
+  CHECK(difference(numbers_in(g.grad_x), numbers_in(grad_x)) <= 1e-14);
+  CHECK(difference(all_rows_of(g.weights, p.classes), numbers_in(grad_w)) <= 1e-14);
+  CHECK(difference(all_rows_of(g.bias, p.classes), numbers_in(grad_bias)) <= 1e-14);
 }
 
 TEST_CASE("losses over a sample depend neither on threads nor on the host's environment") {
@@ -292,7 +174,7 @@ TEST_CASE("what losses over a sample refuse, they leave as it was") {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   const Array few = dense(fs::DType::f32, {9});
   const Array wide = dense(fs::DType::f32, {10, 4});
-  says("target 10 of row 1 is out of bounds for 10 classes",
+  says("target 10 of row 1 is out of bounds for classes 0 to 9",
        [](Call& c) { c.targets = integers({0, 10, 2, 3}); });
   says("class -1 of the sample is out of bounds",
        [](Call& c) { c.ids = integers({0, 1, 2, 3, 4, -1}); });

@@ -202,7 +202,7 @@ def test_errors():
         step(sample=(EVERY.ids, EVERY.log_expected_count))
     with pytest.raises(ValueError, match="targets must have 1 dimension"):
         step(targets=targets[:, None])
-    with pytest.raises(IndexError, match="out of bounds for 40 classes"):
+    with pytest.raises(IndexError, match="out of bounds for classes 0 to 39"):
         step(targets=targets + 40)
     with pytest.raises(ValueError, match="of class 7 is -800: its inverse overflows"):
         step(sample=fs.Sample([7], [-800.0]))
