@@ -1,14 +1,15 @@
-"""Train a model of the next word on real text, with one of four output layers.
+"""Train a model of the next word on real text, with one of several output layers.
 
 Data: the prose in Python's standard library (corpus.py; nothing is downloaded). The embeddings of
 the four words before, side by side, go through a hidden layer to a score for each word of the
 vocabulary (Bengio et al., *A Neural Probabilistic Language Model*, 2003): to each by the full
 softmax, whose scores are never formed as a whole, or to some by one of the others of
-output_layers.py. Perplexity on held-out files is compared with that of counting words, and pairs
+output_layers.py and sampled_layers.py. Perplexity on held-out files is compared with that of counting words, and pairs
 of words; then the model writes.
 
 Run:  python examples/language_model.py --plot language_model.png
       python examples/language_model.py --output hierarchical --epochs 8
+      python examples/language_model.py --output sampled
       python examples/language_model.py --compare --plot output_layers.png
 
 Exit status 1 where the perplexity is not a fifth below that of counting words.
@@ -27,9 +28,11 @@ from typing import Any, NamedTuple
 import fastsoftmax as fs
 import numpy as np
 from corpus import END, Corpus
-from output_layers import OUTPUTS, OutputLayer, Parameter
+from output_layers import EXACT, OutputLayer, Parameter
+from sampled_layers import SAMPLED
 
 CONTEXT = 4  # words
+OUTPUTS = EXACT | SAMPLED
 
 
 class Model:

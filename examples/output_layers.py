@@ -1,9 +1,10 @@
-"""Output layers over many words for examples/language_model.py; `OUTPUTS` has them by name.
+"""Output layers over many words for examples/language_model.py; `EXACT` has them by name.
 
 All begin with vectors of zeros and biases that give each word its frequency, and learn by Adagrad.
 They differ in what a step costs: the full softmax compares each input with all words, the tree
 with the nodes on the way to the target, two levels with the classes and the words of one of them,
-the adaptive softmax with the frequent words, and seldom with a cluster of others.
+the adaptive softmax with the frequent words, and seldom with a cluster of others. sampled_layers.py
+has those that learn from a few of the words.
 """
 
 from __future__ import annotations
@@ -233,7 +234,7 @@ class Adaptive(OutputLayer):
         return ids
 
 
-OUTPUTS: dict[str, type[OutputLayer]] = {
+EXACT: dict[str, type[OutputLayer]] = {
     "full": Full,
     "hierarchical": Hierarchical,
     "class": Classes,

@@ -168,7 +168,7 @@ def test_output_layers_begin_with_frequencies_and_learn(output, monkeypatch):
     layers = import_module("output_layers")
     rng = np.random.default_rng(1)
     counts = np.append([0, 3], rng.permutation(1000 // np.arange(1, 199)))
-    layer = layers.OUTPUTS[output](8, counts, seed=2)
+    layer = layers.EXACT[output](8, counts, seed=2)
     x = rng.normal(size=(5, 8)).astype(np.float32)
     p = np.exp([layer.log_prob(x, np.full(5, word)) for word in range(200)])
     expected = layers.frequency(counts)

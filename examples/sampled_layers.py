@@ -1,0 +1,54 @@
+"""Output layers that learn from a few of many words; `SAMPLED` has them by name.
+
+The model is the full softmax, and so is what it costs to use. A step of training compares each
+target with words that are drawn for the whole batch instead of with all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import fastsoftmax as fs
+import numpy as np
+from output_layers import Full
+
+WORDS = 512  # drawn for a step
+
+
+class Sampled(Full):
+    """Softmax over the target and a sample (Jean et al., 2015)."""
+
+    def __init__(self, dim: int, counts: np.ndarray, seed: int) -> None:
+        super().__init__(dim, counts, seed)
+        self.sampler = fs.UnigramSampler(counts + 1)  # 1: each may be drawn
+        self.seed, self.steps = seed, 0
+
+    def draw_classes(self, *, unique: bool) -> fs.Sample:
+        """Draw words for a step."""
+        self.steps += 1
+        return self.sampler.sample(WORDS, unique=unique, seed=self.seed, position=self.steps)
+
+    def _loss(self, x: np.ndarray, targets: np.ndarray) -> Iterable[Any]:
+        weights, bias = self.values
+        result: Iterable[Any] = fs.sampled_softmax_loss(
+            x, weights, targets, self.draw_classes(unique=True), bias, need_grad=True
+        )
+        return result
+
+
+class NoiseContrastive(Sampled):
+    """Tells the target from noise (Mnih and Teh, 2012); scores come to be log-probabilities."""
+
+    def _loss(self, x: np.ndarray, targets: np.ndarray) -> Iterable[Any]:
+        weights, bias = self.values
+        result: Iterable[Any] = fs.nce_loss(
+            x, weights, targets, self.draw_classes(unique=False), bias, need_grad=True
+        )
+        return result
+
+
+SAMPLED: dict[str, type[Full]] = {
+    "sampled": Sampled,
+    "nce": NoiseContrastive,
+}
