@@ -124,6 +124,21 @@ void read_seed(PyObject* object, Operand& array, PerRow<std::uint64_t>& seed) {
   read_per_row(object, "seed", array, seed);
 }
 
+DrawOptions read_draw_options(PyObject* seed, PyObject* position) {
+  const auto single = [](const PerRow<std::uint64_t>& value, const char* name) {
+    if (value.values) throw py::type_error(std::string(name) + " must be an int, not an array");
+    return value.value;
+  };
+  DrawOptions options;
+  Operand array;
+  PerRow<std::uint64_t> number;
+  read_seed(seed, array, number);
+  options.seed = single(number, "seed");
+  read_per_row(position, "position", array, number);
+  options.position = single(number, "position");
+  return options;
+}
+
 void read_row_ids(PyObject* object, Operand& array, std::optional<ConstView>& row_ids) {
   if (absent(object)) return;
   read_integers(object, "row_ids", DType::u64, array);

@@ -56,12 +56,14 @@ template <class T>
 class LinearLoss {
  public:
   LinearLoss(const LinearLayer& layer, const ConstView& targets,
-             const LinearCrossEntropyOutputs& out, const LinearCrossEntropyOptions& options)
+             const LinearCrossEntropyOutputs& out, const LinearCrossEntropyOptions& options,
+             const TargetScores<T>& given)
       : layer_(layer),
         out_(out),
         options_(options),
         scores_(layer, 1.0, options.loss.max_threads),
         first_class_(options.vocab_start) {
+    terms_.given = given;
     check_options(options, scores_.classes());
     check_softcap(options.loss.softcap, dtype_of_arithmetic<T>);
     vocabulary_ = options.vocab_size ? *options.vocab_size : first_class_ + scores_.classes();
@@ -311,19 +313,32 @@ class LinearLoss {
 
 template <class T>
 void linear_loss(const LinearLayer& layer, const ConstView& targets,
-                 const LinearCrossEntropyOutputs& out, const LinearCrossEntropyOptions& options) {
-  LinearLoss<T> loss(layer, targets, out, options);
+                 const LinearCrossEntropyOutputs& out, const LinearCrossEntropyOptions& options,
+                 const TargetScores<T>& given) {
+  LinearLoss<T> loss(layer, targets, out, options, given);
   if (options.vocab_size && (out.loss.data != nullptr || loss.with_gradients()))
     throw InvalidArgument(
         "a shard of the vocabulary has neither loss nor gradients; see merge_shards");
   loss.forward();
 }
-template void linear_loss<float>(const LinearLayer&, const ConstView&,
-                                 const LinearCrossEntropyOutputs&,
-                                 const LinearCrossEntropyOptions&);
-template void linear_loss<double>(const LinearLayer&, const ConstView&,
-                                  const LinearCrossEntropyOutputs&,
-                                  const LinearCrossEntropyOptions&);
+
+template <class T>
+void linear_loss_backward(const LinearLayer& layer, const ConstView& targets, const ConstView& max,
+                          const ConstView& logsum, const LinearCrossEntropyOutputs& out,
+                          const LinearCrossEntropyOptions& options, const TargetScores<T>& given) {
+  LinearLoss<T>(layer, targets, out, options, given).backward(max, logsum);
+}
+
+template void linear_loss(const LinearLayer&, const ConstView&, const LinearCrossEntropyOutputs&,
+                          const LinearCrossEntropyOptions&, const TargetScores<float>&);
+template void linear_loss(const LinearLayer&, const ConstView&, const LinearCrossEntropyOutputs&,
+                          const LinearCrossEntropyOptions&, const TargetScores<double>&);
+template void linear_loss_backward(const LinearLayer&, const ConstView&, const ConstView&,
+                                   const ConstView&, const LinearCrossEntropyOutputs&,
+                                   const LinearCrossEntropyOptions&, const TargetScores<float>&);
+template void linear_loss_backward(const LinearLayer&, const ConstView&, const ConstView&,
+                                   const ConstView&, const LinearCrossEntropyOutputs&,
+                                   const LinearCrossEntropyOptions&, const TargetScores<double>&);
 
 void linear_cross_entropy(const LinearLayer& layer, const ConstView& targets,
                           const LinearCrossEntropyOutputs& out,
@@ -337,8 +352,9 @@ void linear_cross_entropy_backward(const LinearLayer& layer, const ConstView& ta
                                    const LinearCrossEntropyOutputs& out,
                                    const LinearCrossEntropyOptions& options) {
   check_layer(layer);
-  with_arithmetic(
-      layer, [&]<class T>() { LinearLoss<T>(layer, targets, out, options).backward(max, logsum); });
+  with_arithmetic(layer, [&]<class T>() {
+    linear_loss_backward<T>(layer, targets, max, logsum, out, options);
+  });
 }
 
 }  // namespace fastsoftmax

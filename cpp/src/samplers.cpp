@@ -13,7 +13,6 @@ namespace fastsoftmax {
 namespace {
 
 constexpr std::size_t kBatch = 512;  // draws at a time
-constexpr std::int64_t kMostClasses = (std::int64_t{1} << 32) - 1;
 
 void check_lengths(std::size_t ids, std::size_t out) {
   if (ids != out)
@@ -44,9 +43,7 @@ void shuffle(std::span<std::int64_t> ids, std::int64_t classes, const DrawOption
 
 Sampler::Sampler(std::int64_t classes, std::int64_t possible)
     : classes_(classes), possible_(possible) {
-  if (classes < 1 || classes > kMostClasses)
-    throw InvalidArgument("the number of classes must be from 1 to 2**32 - 1, got " +
-                          std::to_string(classes));
+  check_class_count(classes);
 }
 
 SampleTimes Sampler::sample(std::span<std::int64_t> ids, std::span<double> log_expected_count,
@@ -54,8 +51,7 @@ SampleTimes Sampler::sample(std::span<std::int64_t> ids, std::span<double> log_e
   check_lengths(ids.size(), log_expected_count.size());
   const baseline::DefaultFloatEnvironment environment;
   const std::int64_t n = std::ssize(ids);
-  if (options.position >> 32 != 0)
-    throw InvalidArgument("position must be below 2**32, got " + std::to_string(options.position));
+  check_position(options.position);
   if (options.unique && n > possible_)
     throw InvalidArgument("n is " + std::to_string(n) + ", but only " + std::to_string(possible_) +
                           " classes can be drawn without replacement");

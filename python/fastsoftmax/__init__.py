@@ -47,6 +47,7 @@ from ._core import (
 from ._hierarchical_softmax import HierarchicalSoftmax
 from ._in_batch import InBatchSampler
 from ._mirostat import Mirostat
+from ._partial_fc import partial_fc_loss, partial_fc_loss_backward, partial_fc_sample
 from ._plan import Plan
 from ._results import (
     AdaptiveLoss,
@@ -57,6 +58,7 @@ from ._results import (
     LinearCrossEntropy,
     LinearGradients,
     LinearTopK,
+    PartialFC,
     Paths,
     SampledLoss,
     SampleResult,
@@ -98,6 +100,7 @@ __all__ = [
     "LinearTopK",
     "LogUniformSampler",
     "Mirostat",
+    "PartialFC",
     "Paths",
     "Plan",
     "Sample",
@@ -139,6 +142,9 @@ __all__ = [
     "merge_shards",
     "nce_loss",
     "negative_sampling_loss",
+    "partial_fc_loss",
+    "partial_fc_loss_backward",
+    "partial_fc_sample",
     "register_threadpoolctl",
     "reset_tuning",
     "sample",

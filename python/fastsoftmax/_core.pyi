@@ -12,6 +12,7 @@ from ._results import (
     LinearCrossEntropy,
     LinearGradients,
     LinearTopK,
+    PartialFC,
     SampleResult,
     SoftmaxStats,
     SoftmaxTopK,
@@ -592,6 +593,34 @@ def _sampled_loss(
     grad_out: _Array | None,
     need_grad: bool,
 ) -> tuple[Any, ...]: ...
+def _partial_fc_sample(
+    targets: _Array,
+    V: SupportsIndex,
+    rate: float,
+    seed: _Seed,
+    position: SupportsIndex,
+    ignore_index: SupportsIndex,
+    vocab_start: SupportsIndex,
+    vocab_size: SupportsIndex | None,
+) -> PartialFC: ...
+def _partial_fc_loss(
+    x: _Array,
+    W: _Array,
+    targets: _Array,
+    ids: _Array,
+    log_correction: _Array | None,
+    margin: str,
+    margin_size: float,
+    scale: float,
+    normalize: bool,
+    reduction: str,
+    ignore_index: SupportsIndex,
+    grad_out: _Array | None,
+    need_grad: bool,
+    vocab_start: SupportsIndex,
+    vocab_size: SupportsIndex | None,
+    totals: tuple[_Array, _Array] | None,
+) -> Any: ...
 def _frequency_classes(counts: NDArray[np.int64], classes: SupportsIndex) -> NDArray[np.int64]: ...
 @overload
 def softmax_topk(

@@ -62,7 +62,10 @@ class CrossEntropy(NamedTuple):
 
 
 class LinearCrossEntropy(NamedTuple):
-    """The result of `linear_cross_entropy` and `merge_shards`; None for what is not there."""
+    """The result of `linear_cross_entropy`, `partial_fc_loss` and `merge_shards`.
+
+    None for what is not there.
+    """
 
     loss: Any
     max: Any
@@ -74,7 +77,7 @@ class LinearCrossEntropy(NamedTuple):
 
 
 class LinearGradients(NamedTuple):
-    """The result of `linear_cross_entropy_backward`."""
+    """The result of `linear_cross_entropy_backward` and `partial_fc_loss_backward`."""
 
     grad_x: Any
     grad_W: Any  # noqa: N815
@@ -87,6 +90,14 @@ class LinearTopK(NamedTuple):
     values: Any
     indices: Any
     logsumexp: Any
+
+
+class PartialFC(NamedTuple):
+    """The result of `partial_fc_sample`: classes, where the targets are, and corrections."""
+
+    ids: Any
+    remapped_targets: Any
+    log_correction: Any
 
 
 class Paths(NamedTuple):
