@@ -11,7 +11,7 @@ from typing import Any
 
 import fastsoftmax as fs
 import numpy as np
-from output_layers import Full
+from output_layers import Full, Parameter
 
 WORDS = 512  # drawn for a step
 
@@ -48,7 +48,43 @@ class NoiseContrastive(Sampled):
         return result
 
 
+class PartialFC(Full):
+    """Softmax over the targets of the batch and a uniform sample, a tenth in all (An et al., 2021).
+
+    The method knows no biases; here they are the weights of an input that is always 1. It is made
+    for cosines, and is given products.
+    """
+
+    def __init__(self, dim: int, counts: np.ndarray, seed: int) -> None:
+        super().__init__(dim, counts, seed)
+        self.parameters = [Parameter(np.column_stack(super().values))]
+        self.seed, self.steps = seed, 0
+
+    @property
+    def values(self) -> list[np.ndarray]:
+        """Weights and biases."""
+        both = self.parameters[0].value
+        return [both[:, :-1], both[:, -1]]
+
+    def _loss(self, x: np.ndarray, targets: np.ndarray) -> Iterable[Any]:
+        self.steps += 1
+        result = fs.partial_fc_loss(
+            np.column_stack([x, np.ones(len(x), x.dtype)]),
+            self.parameters[0].value,
+            targets,
+            0.1,
+            scale=1.0,
+            normalize=False,
+            unbiased=True,
+            seed=self.seed,
+            position=self.steps,
+            need_grad=True,
+        )
+        return result.loss, result.grad_x[:, :-1], result.grad_W
+
+
 SAMPLED: dict[str, type[Full]] = {
     "sampled": Sampled,
     "nce": NoiseContrastive,
+    "partial_fc": PartialFC,
 }
