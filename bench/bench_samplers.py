@@ -10,6 +10,7 @@ beside reading those rows alone.
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -137,6 +138,10 @@ def losses(threads: int, seconds: float) -> Report:
         one: lambda: x @ gathered.T,
         three: lambda: (x @ gathered.T, scores @ gathered, scores.T @ x),
     }
+    for model in ("softmax", "probit", "logistic"):
+        kept = fs.AugmentReduce(rows, model, seed=1)
+        step = partial(kept.step, x, weights, targets, sample, np.arange(rows))
+        calls[f"AugmentReduce, {model}, with gradients"] = step
     with threadpool_limits(threads):
         timings = timed(calls, 2 * seconds)
     print(f"\n| {rows} x {inputs}, {DRAWS} of {CLASSES} classes | milliseconds | of it products |")

@@ -14,6 +14,7 @@ void register_hierarchical_softmax(pybind11::module_& module);
 void register_linear(pybind11::module_& module);
 void register_linear_cross_entropy(pybind11::module_& module);
 void register_adaptive_softmax(pybind11::module_& module);
+void register_augment_reduce(pybind11::module_& module);
 void register_partial_fc(pybind11::module_& module);
 void register_topk(pybind11::module_& module);
 void register_samplers(pybind11::module_& module);

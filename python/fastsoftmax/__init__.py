@@ -13,6 +13,7 @@ from pathlib import Path
 from . import _core
 from ._adaptive_layout import AdaptiveCost
 from ._adaptive_softmax import AdaptiveSoftmax
+from ._augment_reduce import AugmentReduce
 from ._class_sample import Sample
 from ._class_softmax import ClassSoftmax
 from ._core import (
@@ -89,6 +90,7 @@ __all__ = [
     "AdaptiveLoss",
     "AdaptiveSoftmax",
     "AdaptiveWeights",
+    "AugmentReduce",
     "ClassLoss",
     "ClassSoftmax",
     "CrossEntropy",

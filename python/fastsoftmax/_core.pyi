@@ -621,6 +621,36 @@ def _partial_fc_loss(
     vocab_size: SupportsIndex | None,
     totals: tuple[_Array, _Array] | None,
 ) -> Any: ...
+def _augment_reduce_step(
+    model: str,
+    rates: tuple[float, float],
+    draws: SupportsIndex,
+    seed: int,
+    location: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    visits: NDArray[np.int32],
+    x: _Array,
+    W: _Array,
+    targets: _Array,
+    ids: _Array,
+    log_expected_count: _Array,
+    examples: _Array,
+    bias: _Array | None,
+    update: bool,
+    reduction: str,
+    ignore_index: SupportsIndex,
+    grad_out: _Array | None,
+    need_grad: bool,
+) -> tuple[Any, ...]: ...
+def _augment_reduce_losses(
+    rates: tuple[float, float],
+    location: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    visits: NDArray[np.int32],
+    losses: NDArray[np.float64],
+    examples: _Array,
+    update: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 def _frequency_classes(counts: NDArray[np.int64], classes: SupportsIndex) -> NDArray[np.int64]: ...
 @overload
 def softmax_topk(

@@ -46,19 +46,25 @@ def _loss(
         kept = first != ignore_index
         expected = np.zeros(classes.shape)
         expected[kept] = sample.log_expected_count_of(classes[kept])
-    result = _core._sampled_loss(
-        kind,
-        x,
-        W,
-        classes,
-        (sample.ids, sample.log_expected_count, expected),
-        bias,
-        logq,
-        ignore_index=ignore_index,
-        need_grad=need_grad,
-        **options,
+    return sampled_result(
+        _core._sampled_loss(
+            kind,
+            x,
+            W,
+            classes,
+            (sample.ids, sample.log_expected_count, expected),
+            bias,
+            logq,
+            ignore_index=ignore_index,
+            need_grad=need_grad,
+            **options,
+        )
     )
-    if not need_grad:
+
+
+def sampled_result(result: tuple[Any, ...]) -> Any:
+    """Return what _core gives for a loss over a sample as the user gets it."""
+    if len(result) == 1:
         return result[0]
     loss, grad_x, grad_weights, grad_bias = result
     if grad_bias is not None:
