@@ -45,6 +45,7 @@ class OutputLayer:
     """
 
     parameters: list[Parameter]
+    examples: np.ndarray
 
     def __init__(self, dim: int, counts: np.ndarray, seed: int) -> None:
         raise NotImplementedError
@@ -64,8 +65,14 @@ class OutputLayer:
         """Arrays of the parameters."""
         return [parameter.value for parameter in self.parameters]
 
-    def loss(self, x: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
-        """Mean loss of the rows of `x`, and its gradient with respect to `x`."""
+    def loss(
+        self, x: np.ndarray, targets: np.ndarray, examples: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """Mean loss of the rows of `x`, and its gradient with respect to `x`.
+
+        `examples` are their numbers in the training data, for layers that keep something of each.
+        """
+        self.examples = examples
         loss, grad_x, *self.gradients = self._loss(x, targets)
         return float(loss), grad_x
 

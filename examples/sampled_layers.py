@@ -49,7 +49,7 @@ class NoiseContrastive(Sampled):
 
 
 class PartialFC(Full):
-    """Softmax over the targets of the batch and a uniform sample, a tenth in all (An et al., 2021).
+    """Softmax over the targets of the batch and a uniform sample, 2 WORDS in all (An et al., 2021).
 
     The method knows no biases; here they are the weights of an input that is always 1. It is made
     for cosines, and is given products.
@@ -72,7 +72,7 @@ class PartialFC(Full):
             np.column_stack([x, np.ones(len(x), x.dtype)]),
             self.parameters[0].value,
             targets,
-            0.1,
+            min(2 * WORDS / len(self.parameters[0].value), 1.0),
             scale=1.0,
             normalize=False,
             unbiased=True,
@@ -83,8 +83,24 @@ class PartialFC(Full):
         return result.loss, result.grad_x[:, :-1], result.grad_W
 
 
+class AugmentReduce(Sampled):
+    """Keeps the normalizer of each example, which samples move (Ruiz et al., 2018)."""
+
+    def __init__(self, dim: int, counts: np.ndarray, seed: int) -> None:
+        super().__init__(dim, counts, seed)
+        self.bound = fs.AugmentReduce(int(counts.sum()), min_step=0.5, seed=seed)
+
+    def _loss(self, x: np.ndarray, targets: np.ndarray) -> Iterable[Any]:
+        weights, bias = self.values
+        result: Iterable[Any] = self.bound.step(
+            x, weights, targets, self.draw_classes(unique=True), self.examples, bias
+        )
+        return result
+
+
 SAMPLED: dict[str, type[Full]] = {
     "sampled": Sampled,
     "nce": NoiseContrastive,
     "partial_fc": PartialFC,
+    "augment_reduce": AugmentReduce,
 }
