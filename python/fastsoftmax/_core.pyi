@@ -8,6 +8,7 @@ from ._plan import Plan
 from ._results import (
     AdaptiveWeights,
     CrossEntropy,
+    GumbelSoftmax,
     GumbelTopK,
     LinearCrossEntropy,
     LinearGradients,
@@ -791,6 +792,134 @@ def sample(
     return_logprobs: bool = False,
     top_logprobs: SupportsIndex = 0,
 ) -> Any: ...
+@overload
+def gumbel_softmax(
+    logits: _Array,
+    temperature: _Array,
+    *,
+    hard: bool = False,
+    seed: _Seed = None,
+    axis: SupportsIndex = -1,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: _Out,
+    dtype: _DType = None,
+    return_soft: Literal[False] = False,
+) -> _Out: ...
+@overload
+def gumbel_softmax(
+    logits: NDArray[_Floating],
+    temperature: _Array,
+    *,
+    hard: bool = False,
+    seed: _Seed = None,
+    axis: SupportsIndex = -1,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: None = None,
+    return_soft: Literal[False] = False,
+) -> NDArray[_Floating]: ...
+@overload
+def gumbel_softmax(
+    logits: NDArray[np.integer[Any]] | NDArray[np.bool_],
+    temperature: _Array,
+    *,
+    hard: bool = False,
+    seed: _Seed = None,
+    axis: SupportsIndex = -1,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: None = None,
+    return_soft: Literal[False] = False,
+) -> NDArray[np.float64]: ...
+@overload
+def gumbel_softmax(
+    logits: NDArray[Any],
+    temperature: _Array,
+    *,
+    hard: bool = False,
+    seed: _Seed = None,
+    axis: SupportsIndex = -1,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: type[_Floating] | np.dtype[_Floating],
+    return_soft: Literal[False] = False,
+) -> NDArray[_Floating]: ...
+@overload
+def gumbel_softmax(
+    logits: NDArray[Any],
+    temperature: _Array,
+    *,
+    hard: bool = False,
+    seed: _Seed = None,
+    axis: SupportsIndex = -1,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: _DType = None,
+    return_soft: Literal[False] = False,
+) -> NDArray[Any]: ...
+@overload
+def gumbel_softmax(
+    logits: _Tensor,
+    temperature: _Array,
+    *,
+    hard: bool = False,
+    seed: _Seed = None,
+    axis: SupportsIndex = -1,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: _DType = None,
+    return_soft: Literal[False] = False,
+) -> _Tensor: ...
+@overload
+def gumbel_softmax(
+    logits: ArrayLike,
+    temperature: _Array,
+    *,
+    hard: bool = False,
+    seed: _Seed = None,
+    axis: SupportsIndex = -1,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: None = None,
+    dtype: _DType = None,
+    return_soft: Literal[False] = False,
+) -> NDArray[Any]: ...
+@overload
+def gumbel_softmax(
+    logits: _Array,
+    temperature: _Array,
+    *,
+    hard: bool = False,
+    seed: _Seed = None,
+    axis: SupportsIndex = -1,
+    position: _Array = 0,
+    row_ids: _Array | None = None,
+    where: _Array | None = None,
+    empty: _Empty = "nan",
+    out: _SupportsDLPack | None = None,
+    dtype: _DType = None,
+    return_soft: Literal[True],
+) -> GumbelSoftmax: ...
 def gumbel_topk(
     logits: _Array,
     k: SupportsIndex,

@@ -53,6 +53,13 @@ class GumbelTopK(NamedTuple):
     indices: Any
 
 
+class GumbelSoftmax(NamedTuple):
+    """The result of `gumbel_softmax` with `return_soft`: one-hot rows, and the soft ones."""
+
+    hard: Any
+    soft: Any
+
+
 class CrossEntropy(NamedTuple):
     """The result of `cross_entropy` with a gradient."""
 
