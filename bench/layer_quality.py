@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Perplexity of the example's model with different trees, classes and cutoffs.
+"""Perplexity of the example's model with different trees, classes, cutoffs and samples.
 
 The model, its text and its training are those of examples/language_model.py, with the same seed for
-all. About three minutes.
+all. About six minutes.
 
     python bench/layer_quality.py
 """
@@ -21,6 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
+import sampled_layers
 from corpus import Corpus, frequency
 from language_model import Model, train
 from output_layers import Adaptive, Classes, Full, Hierarchical
@@ -28,6 +29,7 @@ from tree_of_halves import tree_of_halves
 
 WORDS, DIM, EPOCHS, BATCH, SEED = 10_000, 128, 2, 1024, 0
 CUTOFFS = (((500, 3000), 4.0), ((1000, 4000), 4.0), ((1000, 4000), 2.0), ((2000,), 2.0))
+SAMPLES = (64, 256, 512, 2048)
 
 
 def learned(corpus: Corpus, layer: Any) -> tuple[Model, float]:
@@ -109,7 +111,20 @@ def print_cutoffs(corpus: Corpus) -> None:
     print(f"| full | {sum(value.size for value in model.output.values)} | {perplexity:.1f} |")
 
 
+def print_samples(corpus: Corpus) -> None:
+    """Print what samples of different sizes come to."""
+    print(f"\n| words drawn for {BATCH} | " + " | ".join(map(str, SAMPLES)) + " |")
+    print("|---|" + "---:|" * len(SAMPLES))
+    for name in ("sampled", "nce", "augment_reduce"):
+        print(f"| {name}", end="", flush=True)
+        for sampled_layers.WORDS in SAMPLES:
+            _, perplexity = learned(corpus, sampled_layers.SAMPLED[name])
+            print(f" | {perplexity:.1f}", end="", flush=True)
+        print(" |")
+
+
 if __name__ == "__main__":
     CORPUS = Corpus.read(WORDS)
     print_trees(CORPUS)
     print_cutoffs(CORPUS)
+    print_samples(CORPUS)

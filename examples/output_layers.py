@@ -1,9 +1,10 @@
-"""Output layers over many words for examples/language_model.py; `OUTPUTS` has them by name.
+"""Output layers over many words for examples/language_model.py; `EXACT` has them by name.
 
 All begin with vectors of zeros and biases that give each word its frequency, and learn by Adagrad.
 They differ in what a step costs: the full softmax compares each input with all words, the tree
 with the nodes on the way to the target, two levels with the classes and the words of one of them,
-the adaptive softmax with the frequent words, and seldom with a cluster of others.
+the adaptive softmax with the frequent words, and seldom with a cluster of others. sampled_layers.py
+has those that learn from a few of the words.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class OutputLayer:
     """
 
     parameters: list[Parameter]
+    examples: np.ndarray
 
     def __init__(self, dim: int, counts: np.ndarray, seed: int) -> None:
         raise NotImplementedError
@@ -63,8 +65,14 @@ class OutputLayer:
         """Arrays of the parameters."""
         return [parameter.value for parameter in self.parameters]
 
-    def loss(self, x: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
-        """Mean loss of the rows of `x`, and its gradient with respect to `x`."""
+    def loss(
+        self, x: np.ndarray, targets: np.ndarray, examples: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """Mean loss of the rows of `x`, and its gradient with respect to `x`.
+
+        `examples` are their numbers in the training data, for layers that keep something of each.
+        """
+        self.examples = examples
         loss, grad_x, *self.gradients = self._loss(x, targets)
         return float(loss), grad_x
 
@@ -233,7 +241,7 @@ class Adaptive(OutputLayer):
         return ids
 
 
-OUTPUTS: dict[str, type[OutputLayer]] = {
+EXACT: dict[str, type[OutputLayer]] = {
     "full": Full,
     "hierarchical": Hierarchical,
     "class": Classes,
