@@ -68,7 +68,7 @@ struct BlockSums {
 };
 
 template <class A>
-constexpr std::int64_t blocks_of(std::int64_t length) {
+FASTSOFTMAX_HD constexpr std::int64_t blocks_of(std::int64_t length) {
   return (length + A::block - 1) / A::block;
 }
 

@@ -11,13 +11,6 @@
 #include <xmmintrin.h>
 #endif
 
-// Before functions that device code (cpp/cuda) compiles too.
-#ifdef __CUDACC__
-#define FASTSOFTMAX_HD __host__ __device__
-#else
-#define FASTSOFTMAX_HD
-#endif
-
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {

@@ -8,8 +8,12 @@
 
 #ifdef __CUDA_ARCH__
 #define FASTSOFTMAX_UNROLL _Pragma("unroll")
+#define FASTSOFTMAX_UNROLL_BY_4 _Pragma("unroll 4")
+#define FASTSOFTMAX_ROLLED _Pragma("unroll 1")
 #else
 #define FASTSOFTMAX_UNROLL
+#define FASTSOFTMAX_UNROLL_BY_4
+#define FASTSOFTMAX_ROLLED
 #endif
 
 #include "simd/half.h"
