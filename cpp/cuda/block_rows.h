@@ -30,9 +30,15 @@ struct Crew {
   FASTSOFTMAX_HD RowOutcome& outcome() const {
     return *reinterpret_cast<RowOutcome*>(team->shared);
   }
+  template <bool Log>
+  FASTSOFTMAX_HD RowTotal<Log>& total() const {
+    static_assert(sizeof(RowTotal<Log>) <= kTotalBytes);
+    return *reinterpret_cast<RowTotal<Log>*>(team->shared + sizeof(RowOutcome));
+  }
   // The sums of a round of blocks; those of the next round do not overwrite them.
   FASTSOFTMAX_HD BlockSum* sums(int turn) const {
-    return reinterpret_cast<BlockSum*>(team->shared + sizeof(RowOutcome)) + turn * groups();
+    return reinterpret_cast<BlockSum*>(team->shared + sizeof(RowOutcome) + kTotalBytes) +
+           turn * groups();
   }
   FASTSOFTMAX_HD char* kept_row() const { return team->shared + desk_bytes(groups()); }
 };
@@ -75,15 +81,18 @@ FASTSOFTMAX_HD inline double max_or_nan(const Crew& crew, std::int64_t length, c
   return max;
 }
 
-// The sums of a row, block by block; summed(turn, start, count) leaves a block's in sums(turn).
+// The total of a row on the desk, for the first thread; summed(turn, start, count) leaves the sum
+// of a block in sums(turn).
 template <class A, bool Log, class Crew, class Summed>
-FASTSOFTMAX_HD inline RowTotal<Log> total_of(const Crew& crew, std::int64_t length,
-                                             Summed&& summed) {
-  RowTotal<Log> total;
+FASTSOFTMAX_HD inline void sum_row(const Crew& crew, std::int64_t length, Summed&& summed) {
+  // Not in registers, which the next round needs.
+  auto& kept = crew.template total<Log>();
+  if (crew.first()) kept = {};
   for_each_round<A>(crew, length, summed, [&](int turn, int there) {
+    RowTotal<Log> total = kept;
     for (int g = 0; g < there; ++g) total.join(crew.sums(turn)[g]);
+    kept = total;
   });
-  return total;
 }
 
 // Decides what becomes of a row; the outcome is on the desk for all threads to see. `sum` as summed
@@ -93,8 +102,8 @@ FASTSOFTMAX_HD inline void decide(const Crew& crew, const Parameters& call, Row&
                                   Summed&& summed) {
   using T = typename A::T;
   for (;;) {
-    const RowTotal<Log> total = total_of<A, Log>(crew, call.length, summed);
-    if (crew.first()) crew.outcome() = outcome_of<A>(call, total, row.shift);
+    sum_row<A, Log>(crew, call.length, summed);
+    if (crew.first()) crew.outcome() = outcome_of<A>(call, crew.template total<Log>(), row.shift);
     crew.sync();
     if (crew.outcome().state.kind != RowState::exceptional) return;
     crew.sync();

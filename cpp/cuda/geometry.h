@@ -9,17 +9,18 @@ namespace fastsoftmax::cuda {
 inline constexpr int kGroup = 16;
 
 inline constexpr int kShortRowThreads = 256;
-inline constexpr int kColumns = 32;  // of a thread block
+inline constexpr int kColumns = 16;  // of a thread block
 inline constexpr int kColumnThreads = kColumns * kGroup;
 inline constexpr int kColumnSharedBytes = kColumnThreads * static_cast<int>(sizeof(double));
 
 // Threads of a block that has a row for itself: registers hold a tile for each.
-FASTSOFTMAX_HD constexpr int max_row_threads(bool f64) { return f64 ? 256 : 512; }
+FASTSOFTMAX_HD constexpr int max_row_threads(bool f64) { return f64 ? 256 : 384; }
 
 // Dynamic shared memory of a thread block that has a row for itself, ahead of a row that it keeps
-// there: the outcome, and two sums of blocks for each group.
+// there: the outcome, a total, and two sums of blocks for each group.
+inline constexpr int kTotalBytes = 72;
 FASTSOFTMAX_HD constexpr int desk_bytes(int groups) {
-  const int bytes = static_cast<int>(sizeof(RowOutcome)) +
+  const int bytes = static_cast<int>(sizeof(RowOutcome)) + kTotalBytes +
                     2 * groups * static_cast<int>(sizeof(kernels::BlockSum));
   return (bytes + 15) / 16 * 16;
 }

@@ -34,11 +34,9 @@ constexpr std::int64_t kMaxBlocks = INT32_MAX;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// Groups for a row of so many blocks: a power of two, and whole warps.
+// Groups for a row of so many blocks, in whole warps.
 int groups_for(std::int64_t blocks, int most) {
-  int groups = 2;
-  while (groups < most && groups < blocks) groups *= 2;
-  return groups;
+  return static_cast<int>(std::clamp<std::int64_t>((blocks + 1) / 2 * 2, 2, most));
 }
 
 Plan of_path(Path path, int threads, std::int64_t blocks, int shared_bytes) {

@@ -56,11 +56,11 @@ struct JoinParts {
     const Crew<Team> crew{&team};
     const std::int64_t r = team.block();
     const BlockSum* const sums = call.sums + r * blocks_of<A>(call.length);
-    const RowTotal<Log> total =
-        total_of<A, Log>(crew, call.length, [&](int turn, std::int64_t start, int) {
-          if (crew.s() == 0) crew.sums(turn)[crew.group()] = sums[start / A::block];
-        });
-    if (crew.first()) call.outcomes[r] = outcome_of<A>(call, total, typename A::T(0));
+    sum_row<A, Log>(crew, call.length, [&](int turn, std::int64_t start, int) {
+      if (crew.s() == 0) crew.sums(turn)[crew.group()] = sums[start / A::block];
+    });
+    if (crew.first())
+      call.outcomes[r] = outcome_of<A>(call, crew.template total<Log>(), typename A::T(0));
   }
 };
 
