@@ -59,6 +59,8 @@ struct Table {
   const char* architectures;  // built for, such as "75 80 90"
   int (*device_count)(int* count);
   int (*device_name)(int device, char* name, int size);
+  // The device that memory belongs to.
+  int (*device_of)(const void* data, int* device);
   // Asynchronous on the stream, which belongs to the device.
   int (*run)(const RowsCall* call, int device, void* stream);
   // What is submitted to `after` from here on waits for what has been submitted to `before`.

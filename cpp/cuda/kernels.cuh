@@ -40,8 +40,8 @@ struct StreamLauncher {
     constexpr int without_asking = 48 * 1024;
     const auto* const entry = reinterpret_cast<const void*>(enter<Kernel>);
     if (shared_bytes > without_asking) {
-      error = cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   shared_bytes);
+      error =
+          cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
       if (error != cudaSuccess) return;
     }
     void* arguments[] = {&call};

@@ -3,7 +3,7 @@
 namespace fastsoftmax::cuda {
 
 cudaError_t launch_bf16(const Plan& plan, const RowsCall& call, void* workspace,
-                       cudaStream_t stream) {
+                        cudaStream_t stream) {
   return launch_on<F32, bf16>(plan, call, workspace, stream);
 }
 
