@@ -37,7 +37,7 @@ def exportable(tensor: Any, name: str, writable: bool) -> Any:
     RuntimeError
         For a PyTorch tensor that requires gradients while PyTorch records them.
     TypeError
-        For a PyTorch tensor outside CPU memory and for a tensor to be written that is immutable.
+        For a PyTorch tensor neither in the CPU's memory nor a GPU's, and for a tensor to be written that is immutable.
     ValueError
         For a PyTorch tensor to be written that stores its values negated.
     """
@@ -55,6 +55,8 @@ def _is_instance(tensor: Any, library: str, kind: str) -> bool:
 
 
 def _exportable_torch(torch: Any, tensor: Any, name: str, writable: bool) -> Any:
+    if tensor.device.type == "cuda":  # the compiled part knows what to do about it
+        return tensor
     if tensor.device.type != "cpu":
         raise TypeError(f"{name} is on device {tensor.device}, expected CPU")
     if tensor.requires_grad:
