@@ -6,6 +6,7 @@
 
 #include "cuda/device_call.h"
 #include "cuda/launch.h"
+#include "dispatch.h"
 #include "emulated_device.h"
 #include "run.h"
 
@@ -151,6 +152,7 @@ TEST_CASE("rows of every length and kind have the bits of the library on every p
   Tally tally;
   for_each_op([&](fs::DType dtype, fs::Op op) {
     for (const std::int64_t n : lengths_around(block_of(dtype))) {
+      if (dtype != fs::DType::f32 && random.chance(0.5)) continue;
       const Bytes x = random_rows(random, dtype, n < 100 ? 5 : 3, static_cast<std::size_t>(n));
       const auto layout = static_cast<Layout>(random.below(4));
       check(tally, {op, dtype, n, Layout::rows}, x, {}, random);
@@ -166,6 +168,7 @@ TEST_CASE("every kind of row, masked and with a temperature") {
   Tally tally;
   for_each_op([&](fs::DType dtype, fs::Op op) {
     for (const Pattern& pattern : kPatterns) {
+      if (dtype != fs::DType::f32 && random.chance(0.5)) continue;
       const auto n = static_cast<std::int64_t>(block_of(dtype)) / 8 + random.below(700);
       Bytes x;
       for (int row = 0; row < 3; ++row) {
@@ -190,6 +193,54 @@ TEST_CASE("every kind of row, masked and with a temperature") {
   });
   CHECK(tally.failed() == 0);
   CHECK(tally.checked() > 1000);
+}
+
+// The doubles that results are formed from, which tell more than results do.
+template <class A, class T>
+void compare_block_sums(Random& random, const fs::kernels::RowKernels& reference) {
+  constexpr std::int64_t blocks = 5;
+  const std::int64_t length = (blocks - 1) * A::block + 3 * A::lanes + 7;
+  std::vector<T> x(static_cast<std::size_t>(length));
+  for (T& v : x) v = static_cast<T>(3.0 * random.normal());
+  fs::kernels::RowsJob job{};
+  job.op = fs::kernels::RowOp::log_softmax;
+  job.algorithm = fs::kernels::RowAlgorithm::online;
+  job.x = x.data();
+  job.rows = 1;
+  job.length = length;
+  fs::kernels::BlockSum expected[blocks];
+  reference.accumulate(job, {}, 0, blocks, expected);
+
+  fs::kernels::BlockSum sums[blocks];
+  cuda::Parameters call{};
+  call.op = fs::kernels::RowOp::log_softmax;
+  call.temperature = 1.0;
+  call.x = reinterpret_cast<const char*>(x.data());
+  call.rows = 1;
+  call.length = length;
+  call.part_blocks = 2;
+  call.sums = sums;
+  EmulatedLauncher launcher{&random};
+  launcher.launch<cuda::SumParts<A, T, true>>(3, 32, 0, call);
+  for (int b = 0; b < blocks; ++b) {
+    CAPTURE(b);
+    CHECK(sums[b].hi == expected[b].hi);
+    CHECK(sums[b].lo == expected[b].lo);
+    CHECK(sums[b].exponent == expected[b].exponent);
+    if (!expected[b].has_rest) continue;
+    CHECK(sums[b].rest_hi == expected[b].rest_hi);
+    CHECK(sums[b].rest_lo == expected[b].rest_lo);
+    CHECK(sums[b].max == expected[b].max);
+  }
+}
+
+TEST_CASE("sums of blocks") {
+  Random random(5);
+  const fs::kernels::KernelTable& reference = fs::kernels_in_use();
+  for (int turn = 0; turn < 5; ++turn) {
+    compare_block_sums<cuda::F32, float>(random, reference.f32);
+    compare_block_sums<cuda::F64, double>(random, reference.f64);
+  }
 }
 
 // What the plan makes of them on devices of several sizes; rows that start anywhere.
@@ -234,7 +285,7 @@ TEST_CASE("arrays of many dimensions") {
   Random random(4);
   Tally tally;
   for_each_op([&](fs::DType dtype, fs::Op op) {
-    for (const Shape& shape : {Shape{3, 70, 37}, Shape{2, 3, 5, 41}, Shape{4, 1, 6}, Shape{1}}) {
+    for (const Shape& shape : {Shape{2, 19, 7}, Shape{2, 3, 2, 20}, Shape{4, 1, 6}, Shape{1}}) {
       for (int turn = 0; turn < 3; ++turn) {
         Shape order(shape.size());
         std::iota(order.begin(), order.end(), std::int64_t{0});
