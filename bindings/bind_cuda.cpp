@@ -95,7 +95,10 @@ void register_cuda(py::module_& module) {
       },
       arg("device"), arg("before"), arg("after"),
       "Let a stream wait for what was submitted to another.");
-  py::class_<DeviceTensor>(module, "_DeviceTensor", "A tensor of a GPU, through DLPack.")
+  // The plain metaclass is what the type stub can name.
+  py::class_<DeviceTensor>(module, "_DeviceTensor",
+                           py::metaclass(reinterpret_cast<PyObject*>(&PyType_Type)),
+                           "A tensor of a GPU, through DLPack.")
       .def(py::init(&read_device_tensor), arg("tensor"), arg("name"), arg("writable"),
            arg("stream"))
       .def_readonly("address", &DeviceTensor::address)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _core
-from ._interop import _is_instance, written
+from ._interop import is_instance, written
 
 DEFAULT_STREAM = 1  # the legacy one, as both protocols number it
 
@@ -73,23 +73,20 @@ def compute(
     scores = describe(x, "x", writable=False)
     if dtype is not None and _dtype_name(dtype) != scores.dtype:
         raise TypeError(
-            f"dtype must be that of x, {scores.dtype}, where x is on a GPU, not {_dtype_name(dtype)}"
+            f"dtype must be that of x, {scores.dtype}, where x is on a GPU, "
+            f"not {_dtype_name(dtype)}"
         )
     stream = DEFAULT_STREAM if scores.stream is None else scores.stream
     axes = _axes(axis, len(scores.shape))
-    kept = tuple(
-        1 if op == "logsumexp" and i in axes else n for i, n in enumerate(scores.shape)
-    )
+    kept = tuple(1 if op == "logsumexp" and i in axes else n for i, n in enumerate(scores.shape))
     drops = op == "logsumexp" and not keepdims
-    shape = tuple(n for i, n in enumerate(kept) if not (drops and i in axes))
+    remaining = [i for i in range(len(kept)) if not (drops and i in axes)]
+    shape = tuple(kept[i] for i in remaining)
 
     mask = None
     if where is not None:
         mask = _beside(describe(where, "where", writable=False), "where", scores, stream)
-    if out is None:
-        result = _empty(x, scores, shape, [i for i in range(len(kept)) if not (drops and i in axes)])
-    else:
-        result = out
+    result = _empty(x, scores, shape, remaining) if out is None else out
     target = describe(result, "out", writable=True)
     if target.dtype != scores.dtype:
         raise TypeError(f"out must have dtype {scores.dtype}, not {target.dtype}")
@@ -131,9 +128,9 @@ def describe(array: Any, name: str, *, writable: bool) -> DeviceArray:
         For an array to be written that is read-only or stores its values negated, and for masked
         arrays.
     """
-    if _is_instance(array, "torch", "Tensor"):
+    if is_instance(array, "torch", "Tensor"):
         return _describe_torch(sys.modules["torch"], array, name, writable)
-    if writable and _is_instance(array, "jax", "Array"):
+    if writable and is_instance(array, "jax", "Array"):
         raise TypeError(f"{name} is a JAX array, which is immutable; use the result instead")
     interface = getattr(array, "__cuda_array_interface__", None)
     if interface is not None:
@@ -232,7 +229,7 @@ def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
 
 def _dtype_name(dtype: Any) -> str:
     try:
-        return np.dtype(dtype).name
+        return str(np.dtype(dtype).name)
     except TypeError:
         return str(dtype).rpartition(".")[2]
 
@@ -242,10 +239,10 @@ def _empty(like: Any, x: DeviceArray, shape: tuple[int, ...], axes: list[int]) -
     order = sorted(range(len(shape)), key=lambda i: -abs(x.strides[axes[i]]))
     back = [order.index(i) for i in range(len(shape))]
     in_memory = tuple(shape[i] for i in order)
-    if _is_instance(like, "torch", "Tensor"):
+    if is_instance(like, "torch", "Tensor"):
         torch = sys.modules["torch"]
         return torch.empty(in_memory, dtype=like.dtype, device=like.device).permute(back)
-    if _is_instance(like, "cupy", "ndarray"):
+    if is_instance(like, "cupy", "ndarray"):
         cupy = sys.modules["cupy"]
         with cupy.cuda.Device(x.device):
             return cupy.empty(in_memory, dtype=like.dtype).transpose(back)
