@@ -121,6 +121,7 @@ FASTSOFTMAX_HD inline void decide(const Crew& crew, const Parameters& call, Row&
 template <class A, class In, bool Log, Layout L, bool InRegisters>
 struct BlockRows {
   static constexpr int max_threads = max_row_threads(sizeof(typename A::T) == sizeof(double));
+  static constexpr int min_blocks = 1;
   static constexpr int steps = kTermsPerLane;
 
   template <class Team>

@@ -113,6 +113,8 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
 template <class A, class In, bool Log, int Steps>
 struct ShortRows {
   static constexpr int max_threads = kShortRowThreads;
+  // Of a multiprocessor: the fewer elements a thread has, the more threads have to load at a time.
+  static constexpr int min_blocks = Steps == 1 ? (Log ? 3 : 4) : Steps == 4 ? 2 : 1;
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {
@@ -131,6 +133,7 @@ struct ShortRows {
 template <class A, class In, bool Log>
 struct Columns {
   static constexpr int max_threads = kColumnThreads;
+  static constexpr int min_blocks = 1;
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {

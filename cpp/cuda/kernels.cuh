@@ -24,7 +24,7 @@ cudaError_t launch_bf16(const Plan& plan, const RowsCall& call, void* workspace,
 namespace {
 
 template <class Kernel>
-__global__ void __launch_bounds__(Kernel::max_threads, 1)
+__global__ void __launch_bounds__(Kernel::max_threads, Kernel::min_blocks)
     enter(const __grid_constant__ Parameters call) {
   extern __shared__ __align__(16) char shared[];
   Kernel::run(Team{shared}, call);

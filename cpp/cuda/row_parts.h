@@ -27,6 +27,7 @@ FASTSOFTMAX_HD inline void for_part(const Crew& crew, const Parameters& call, Bo
 template <class A, class In, bool Log>
 struct SumParts {
   static constexpr int max_threads = max_row_threads(sizeof(typename A::T) == sizeof(double));
+  static constexpr int min_blocks = 1;
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {
@@ -48,6 +49,7 @@ struct SumParts {
 template <class A, bool Log>
 struct JoinParts {
   static constexpr int max_threads = max_row_threads(sizeof(typename A::T) == sizeof(double));
+  static constexpr int min_blocks = 1;
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {
@@ -67,6 +69,7 @@ struct JoinParts {
 template <class A, class In, bool Log>
 struct WriteParts {
   static constexpr int max_threads = max_row_threads(sizeof(typename A::T) == sizeof(double));
+  static constexpr int min_blocks = 1;
   static constexpr int steps = kTermsPerLane;
 
   template <class Team>

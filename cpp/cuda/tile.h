@@ -90,7 +90,8 @@ struct ThreadLanes {
 };
 
 // join() of block.h. All threads get the same numbers, since no operation here has an order.
-template <class A, class Group>
+// Exact: errors are all zero.
+template <class A, bool Exact, class Group>
 FASTSOFTMAX_HD inline Sum2 join_lanes(const Group& group, const ThreadLanes<A>& lanes) {
   constexpr int n = kPerThread<A>;
   if constexpr (sizeof(typename A::T) == sizeof(float)) {
@@ -100,9 +101,11 @@ FASTSOFTMAX_HD inline Sum2 join_lanes(const Group& group, const ThreadLanes<A>& 
       w[c] =
           static_cast<double>(lanes.sum[c]) + static_cast<double>(group.exchange(lanes.sum[c], 8));
       w[c] = w[c] + group.exchange(w[c], 4);
-      float error = lanes.error[c] + group.exchange(lanes.error[c], 8);
-      error = error + group.exchange(error, 4);
-      w[c] = w[c] + static_cast<double>(error);
+      if constexpr (!Exact) {
+        float error = lanes.error[c] + group.exchange(lanes.error[c], 8);
+        error = error + group.exchange(error, 4);
+        w[c] = w[c] + static_cast<double>(error);
+      }
       w[c] = w[c] + group.exchange(w[c], 2);
       w[c] = w[c] + group.exchange(w[c], 1);
     }
@@ -155,6 +158,12 @@ FASTSOFTMAX_HD inline BlockSum sum_tile(const Group& group, Tile<A, Steps>& z, i
   const T rounder = sum_rounder<A>(exponent);
   ThreadLanes<A> all{};
   ThreadLanes<A> rest{};
+  const auto add = [](ThreadLanes<A>& lanes, int k, int c, T term) {
+    if (k == 0)
+      lanes.sum[c] = term;
+    else
+      add_term<A>(lanes.sum[c], lanes.error[c], term);
+  };
   FASTSOFTMAX_UNROLL
   for (int k = 0; k < Steps; ++k) {
     if (k * A::lanes >= count) break;
@@ -162,18 +171,18 @@ FASTSOFTMAX_HD inline BlockSum sum_tile(const Group& group, Tile<A, Steps>& z, i
     for (int c = 0; c < kPerThread<A>; ++c) {
       const T term = E::term(z.v[k][c], rounder);
       if constexpr (!Log) z.v[k][c] = term;
-      add_term<A>(all.sum[c], all.error[c], term);
+      add(all, k, c, term);
       if constexpr (Log) {
         const bool is_first = k * A::lanes + group.s() * kPerThread<A> + c == first;
-        add_term<A>(rest.sum[c], rest.error[c], is_first ? T(0) : term);
+        add(rest, k, c, is_first ? T(0) : term);
       }
     }
   }
-  const Sum2 sum = join_lanes(group, all);
+  const Sum2 sum = join_lanes<A, Steps == 1>(group, all);
   out.hi = sum.hi;
   out.lo = sum.lo;
   if constexpr (Log) {
-    const Sum2 without = join_lanes(group, rest);
+    const Sum2 without = join_lanes<A, Steps == 1>(group, rest);
     out.rest_hi = without.hi;
     out.rest_lo = without.lo;
     out.max = static_cast<double>(max);
