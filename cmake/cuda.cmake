@@ -30,7 +30,7 @@ target_compile_options(
   fastsoftmax_cuda
   PRIVATE
     $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off;-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion>
-    "$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-prec-div=true;-prec-sqrt=true;-ftz=false;-diag-suppress=1675;-Xcompiler=-ffp-contract=off,-Wall,-Wextra;-Xptxas=-v>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-prec-div=true;-prec-sqrt=true;-ftz=false;-diag-suppress=1675;-Xcompiler=-ffp-contract=off,-Wall,-Wextra>"
 )
 if(FASTSOFTMAX_WERROR)
   target_compile_options(
