@@ -29,6 +29,12 @@ void refuse_masked(py::handle object, const std::string& name) {
       (name == "x" || name == "logits" ? " and where=~numpy.ma.getmaskarray(" + name + ")" : ""));
 }
 
+// What speaks DLPack says itself where it is.
+void refuse_gpu(py::handle object, const char* name) {
+  if (py::hasattr(object, "__cuda_array_interface__"))
+    throw OnGpu(name, std::string(name) + " is in the memory of a GPU, expected CPU");
+}
+
 // Sets all but the view; returns false for a tensor, whose array is not known yet.
 bool read_ndarray(PyObject* object, const char* name, Operand& operand) {
   operand.object = object;
@@ -108,6 +114,7 @@ void read_operand(PyObject* object, const char* name, Operand& operand) {
       operand.array = read_tensor(object, name, false, operand.view);
       return;
     }
+    refuse_gpu(object, name);
     operand.source = Source::converted;
     operand.array = as_array(object);
   }
@@ -121,6 +128,7 @@ void read_output(PyObject* object, const char* name, Operand& operand) {
     operand.source = Source::tensor;
     operand.array = read_tensor(object, name, true, operand.view);
   } else {
+    refuse_gpu(object, name);
     throw py::type_error(std::string(name) +
                          " must be a numpy.ndarray or a tensor that speaks DLPack, not " +
                          type_name(object));

@@ -43,6 +43,29 @@ RawArguments logsumexp_arguments(const Arguments<7>& a) {
           .dtype = a[6]};
 }
 
+// Whatever was passed, by name.
+template <std::size_t Count>
+py::dict passed(const Parameters<Count>& parameters, const Arguments<Count>& a) {
+  py::dict arguments;
+  for (std::size_t i = 0; i < Count; ++i) {
+    if (a[i] != nullptr) arguments[parameters.names[i]] = py::handle(a[i]);
+  }
+  return arguments;
+}
+
+// An x on a GPU has a way of its own; with x on the CPU the others must be there too.
+template <std::size_t Count>
+py::object compute(Op op, const Parameters<Count>& parameters, const Arguments<Count>& a,
+                   const RawArguments& arguments) {
+  try {
+    return Request(op, arguments).compute();
+  } catch (const OnGpu& error) {
+    if (error.parameter() != "x") throw;
+  }
+  return py::module_::import("fastsoftmax._cuda")
+      .attr("compute")(parameters.function, **passed(parameters, a));
+}
+
 Op read_op(PyObject* object) {
   const std::string_view text = read_text(object, "op", "softmax");
   for (const Op op : {Op::softmax, Op::log_softmax, Op::logsumexp}) {
@@ -65,20 +88,20 @@ py::object plan_object(const Plan& plan) {
 
 PyObject* softmax_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* keywords) {
   return call_guarded(softmax_parameters, args, nargs, keywords, [](const Arguments<8>& a) {
-    return Request(Op::softmax, softmax_arguments(a)).compute();
+    return compute(Op::softmax, softmax_parameters, a, softmax_arguments(a));
   });
 }
 
 PyObject* log_softmax_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs,
                             PyObject* keywords) {
   return call_guarded(log_softmax_parameters, args, nargs, keywords, [](const Arguments<8>& a) {
-    return Request(Op::log_softmax, softmax_arguments(a)).compute();
+    return compute(Op::log_softmax, log_softmax_parameters, a, softmax_arguments(a));
   });
 }
 
 PyObject* logsumexp_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* keywords) {
   return call_guarded(logsumexp_parameters, args, nargs, keywords, [](const Arguments<7>& a) {
-    return Request(Op::logsumexp, logsumexp_arguments(a)).compute();
+    return compute(Op::logsumexp, logsumexp_parameters, a, logsumexp_arguments(a));
   });
 }
 

@@ -6,7 +6,13 @@
 
 namespace fastsoftmax::python::dlpack {
 
-enum DeviceType : std::int32_t { device_cpu = 1, device_cuda_host = 3, device_rocm_host = 11 };
+enum DeviceType : std::int32_t {
+  device_cpu = 1,
+  device_cuda = 2,
+  device_cuda_host = 3,
+  device_rocm_host = 11,
+  device_cuda_managed = 13
+};
 
 struct Device {
   std::int32_t device_type;

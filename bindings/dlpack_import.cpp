@@ -56,25 +56,29 @@ void check_device(py::handle tensor, const char* name) {
       device.first == dlpack::device_rocm_host) {
     return;
   }
-  throw py::type_error(std::string(name) + " is on device " +
-                       (py::hasattr(tensor, "device")
-                            ? py::str(tensor.attr("device")).cast<std::string>()
-                            : "type " + std::to_string(device.first)) +
-                       ", expected CPU");
+  const std::string message =
+      std::string(name) + " is on device " +
+      (py::hasattr(tensor, "device") ? py::str(tensor.attr("device")).cast<std::string>()
+                                     : "type " + std::to_string(device.first)) +
+      ", expected CPU";
+  if (device.first == dlpack::device_cuda || device.first == dlpack::device_cuda_managed)
+    throw OnGpu(name, message);
+  throw py::type_error(message);
 }
 
 // Asks for a capsule in the newest form that the library can give. A library from before DLPack 1.0
 // answers the request for a version with a TypeError about the keyword.
-py::object request_capsule(py::handle tensor, bool writable) {
+py::object request_capsule(py::handle tensor, bool writable, const py::dict& arguments = {}) {
   const py::object method = tensor.attr("__dlpack__");
   const py::tuple version = py::make_tuple(1, 0);
   try {
-    if (writable) return method(py::arg("max_version") = version, py::arg("copy") = false);
-    return method(py::arg("max_version") = version);
+    if (writable)
+      return method(**arguments, py::arg("max_version") = version, py::arg("copy") = false);
+    return method(**arguments, py::arg("max_version") = version);
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_TypeError)) throw;
   }
-  return method();
+  return method(**arguments);
 }
 
 // Takes the tensor over from the capsule: from here on the returned object owns it.
@@ -116,23 +120,19 @@ py::array wrap(const dlpack::Tensor& tensor, const py::capsule& owner, const cha
   return array;
 }
 
-}  // namespace
+struct Import {
+  const dlpack::Tensor* tensor;
+  py::capsule owner;
+};
 
-bool is_tensor(py::handle object) { return py::hasattr(py::type::handle_of(object), "__dlpack__"); }
-
-py::array read_tensor(py::handle tensor, const char* name, bool writable, ArrayView& view) {
-  const py::object exportable =
-      py::module_::import("fastsoftmax._interop").attr("exportable")(tensor, name, writable);
-  check_device(exportable, name);
-  const py::object capsule = request_capsule(exportable, writable);
-
+Import import_capsule(const py::object& capsule, const char* name, bool writable) {
   if (PyCapsule_IsValid(capsule.ptr(), dlpack::ManagedTensor::fresh_name) != 0) {
     dlpack::ManagedTensor* managed = nullptr;
-    const py::capsule owner = take_over(capsule, managed);
-    return wrap(managed->tensor, owner, name, view);
+    py::capsule owner = take_over(capsule, managed);
+    return {&managed->tensor, std::move(owner)};
   }
   dlpack::ManagedTensorVersioned* managed = nullptr;
-  const py::capsule owner = take_over(capsule, managed);
+  py::capsule owner = take_over(capsule, managed);
   if (managed->version.major != 1) {
     PyErr_Format(PyExc_BufferError, "%s is exported as DLPack %u.%u, expected 1.x", name,
                  managed->version.major, managed->version.minor);
@@ -145,7 +145,42 @@ py::array read_tensor(py::handle tensor, const char* name, bool writable, ArrayV
     throw py::value_error(std::string(name) + " cannot be written in place: its library exports " +
                           "a copy");
   }
-  return wrap(managed->tensor, owner, name, view);
+  return {&managed->tensor, std::move(owner)};
+}
+
+}  // namespace
+
+bool is_tensor(py::handle object) { return py::hasattr(py::type::handle_of(object), "__dlpack__"); }
+
+py::array read_tensor(py::handle tensor, const char* name, bool writable, ArrayView& view) {
+  const py::object exportable =
+      py::module_::import("fastsoftmax._interop").attr("exportable")(tensor, name, writable);
+  check_device(exportable, name);
+  const Import import = import_capsule(request_capsule(exportable, writable), name, writable);
+  return wrap(*import.tensor, import.owner, name, view);
+}
+
+DeviceTensor read_device_tensor(py::handle tensor, const char* name, bool writable,
+                                std::intptr_t stream) {
+  py::dict arguments;
+  arguments["stream"] = stream;
+  const Import import =
+      import_capsule(request_capsule(tensor, writable, arguments), name, writable);
+  const dlpack::Tensor& from = *import.tensor;
+  const std::optional<DType> dtype = dtype_of(from.dtype);
+  if (!dtype) refuse_dtype(name, dtype_name(from.dtype));
+  DeviceTensor device;
+  device.owner = import.owner;
+  device.address = reinterpret_cast<std::uintptr_t>(from.data) + from.byte_offset;
+  device.dtype = std::string(fastsoftmax::name(*dtype));
+  device.device = from.device.device_id;
+  const auto ndim = static_cast<std::size_t>(from.ndim);
+  device.shape.assign(from.shape, from.shape + ndim);
+  device.strides.resize(ndim);
+  std::int64_t step = itemsize(*dtype);
+  for (std::size_t i = ndim; i-- > 0; step *= device.shape[i])
+    device.strides[i] = from.strides == nullptr ? step : from.strides[i] * itemsize(*dtype);
+  return device;
 }
 
 }  // namespace fastsoftmax::python

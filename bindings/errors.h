@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 
 namespace fastsoftmax::python {
 
@@ -15,6 +16,18 @@ namespace py = pybind11;
 // AxisError, InvalidType TypeError, InvalidArgument ValueError, UnsupportedIsa RuntimeError,
 // std::bad_alloc MemoryError.
 void set_python_error() noexcept;
+
+// An argument in the memory of a GPU, where the function takes it from the CPU's alone: a
+// TypeError, unless the function has another way for it.
+class OnGpu : public py::type_error {
+ public:
+  OnGpu(std::string parameter, const std::string& message)
+      : py::type_error(message), parameter_(std::move(parameter)) {}
+  const std::string& parameter() const { return parameter_; }
+
+ private:
+  std::string parameter_;
+};
 
 // Throws numpy.exceptions.AxisError with NumPy's message.
 [[noreturn]] void throw_axis_error(std::int64_t axis, int ndim);

@@ -36,4 +36,5 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   python::register_tree(module);
   python::register_tune(module);
   python::register_dlpack(module);
+  python::register_cuda(module);
 }

@@ -132,7 +132,7 @@ install_peers() {
 # --- steps ------------------------------------------------------------------------------------
 
 check_cpp_format() {
-  find cpp bindings tests bench examples \( -name '*.h' -o -name '*.hpp' -o -name '*.cpp' \) \
+  find cpp bindings tests bench examples \( -name '*.h' -o -name '*.hpp' -o -name '*.cpp' -o -name '*.cu*' \) \
     -print0 | xargs -0 clang-format --dry-run -Werror
 }
 
@@ -150,7 +150,7 @@ check_clang_tidy() {
     -DFASTSOFTMAX_BUILD_TESTS=OFF -DFASTSOFTMAX_BUILD_PYTHON=ON \
     -Dpybind11_DIR="$(python -m pybind11 --cmakedir)" \
     -DPython_EXECUTABLE="$(command -v python)"
-  find cpp/src/isa/scalar.cpp cpp/src/*.cpp bindings/*.cpp -print0 |
+  find cpp/src/isa/scalar.cpp cpp/src/*.cpp cpp/cuda/{loader,device_call}.cpp bindings/*.cpp -print0 |
     xargs -0 -n 1 -P 2 clang-tidy -p build/tidy --quiet
 }
 
@@ -176,6 +176,29 @@ test_aarch64() {
   ctest --test-dir build/aarch64 --output-on-failure -R 'checksums\.scalar'
 }
 
+# The CUDA library for one architecture: it compiles without warnings, no kernel spills registers, and
+# without a driver it says so.
+find_nvcc() {
+  for nvcc in "$(command -v nvcc || true)" /usr/local/cuda/bin/nvcc; do
+    if [ -x "$nvcc" ]; then return; fi
+  done
+  python -m pip install --quiet "nvidia-cuda-nvcc==13.0.*" "nvidia-cuda-runtime==13.0.*" \
+    "nvidia-nvvm==13.0.*" "nvidia-cuda-crt==13.0.*" || return 1
+  nvcc=$(python -c 'import nvidia.cu13 as cuda; print(list(cuda.__path__)[0])')/bin/nvcc
+  export LIBRARY_PATH="${nvcc%/bin/nvcc}/lib"
+}
+test_cuda() (
+  cmake -S . -B build/cuda -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_COMPILER="$nvcc" \
+    -DCMAKE_CUDA_FLAGS=-Xptxas=-v -DFASTSOFTMAX_CUDA=ON -DFASTSOFTMAX_CUDA_ARCHITECTURES=90 \
+    -DFASTSOFTMAX_WERROR=ON -DFASTSOFTMAX_BUILD_TESTS=OFF
+  cmake --build build/cuda --parallel 2 --target fastsoftmax_cuda >build/cuda/log ||
+    { cat build/cuda/log && return 1; }
+  python tests/gpu/check_kernels.py build/cuda/log
+  export FASTSOFTMAX_CUDA_LIBRARY="$PWD/build/cuda/cpp/libfastsoftmax_cuda.so"
+  python -m fastsoftmax info | grep -A1 '^CUDA'
+  python -m pytest -q tests/gpu | tail -n 1
+)
+
 # --- run --------------------------------------------------------------------------------------
 
 run "system packages" install_system_packages
@@ -199,6 +222,14 @@ else
 fi
 run "consumer: add_subdirectory" bash tests/consumer/run.sh subdirectory
 run "consumer: wheel" bash tests/consumer/run.sh wheel "$(command -v python)"
+
+if ! [ "$(uname -m)" = x86_64 ]; then
+  skip "CUDA" "only tested on x86-64"
+elif find_nvcc; then
+  run "CUDA library" test_cuda
+else
+  skip "CUDA" "no nvcc, and none could be installed"
+fi
 
 if $quick; then
   skip "sanitizers, aarch64, clang-tidy" "--quick"

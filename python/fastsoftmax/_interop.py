@@ -37,24 +37,28 @@ def exportable(tensor: Any, name: str, writable: bool) -> Any:
     RuntimeError
         For a PyTorch tensor that requires gradients while PyTorch records them.
     TypeError
-        For a PyTorch tensor outside CPU memory and for a tensor to be written that is immutable.
+        For a PyTorch tensor neither in the CPU's memory nor a GPU's, and for a tensor to be written
+        that is immutable.
     ValueError
         For a PyTorch tensor to be written that stores its values negated.
     """
-    if _is_instance(tensor, "torch", "Tensor"):
+    if is_instance(tensor, "torch", "Tensor"):
         return _exportable_torch(sys.modules["torch"], tensor, name, writable)
-    if writable and _is_instance(tensor, "jax", "Array"):
+    if writable and is_instance(tensor, "jax", "Array"):
         raise TypeError(f"{name} is a JAX array, which is immutable; use the result instead")
     return tensor
 
 
-def _is_instance(tensor: Any, library: str, kind: str) -> bool:
+def is_instance(tensor: Any, library: str, kind: str) -> bool:
+    """Return whether `tensor` is of the class `kind` of a library that may not be loaded."""
     # The library may be missing, or only half imported when another thread asks.
     cls = getattr(sys.modules.get(library), kind, None)
     return cls is not None and isinstance(tensor, cls)
 
 
 def _exportable_torch(torch: Any, tensor: Any, name: str, writable: bool) -> Any:
+    if tensor.device.type == "cuda":  # the compiled part knows what to do about it
+        return tensor
     if tensor.device.type != "cpu":
         raise TypeError(f"{name} is on device {tensor.device}, expected CPU")
     if tensor.requires_grad:
@@ -76,7 +80,7 @@ def _exportable_torch(torch: Any, tensor: Any, name: str, writable: bool) -> Any
 
 def written(tensor: Any) -> None:
     """Tell the library of `tensor` that its values have changed, where it wants to know."""
-    if _is_instance(tensor, "torch", "Tensor") and not tensor.is_inference():
+    if is_instance(tensor, "torch", "Tensor") and not tensor.is_inference():
         # Lets autograd notice that a value saved for a backward pass was overwritten.
         sys.modules["torch"].autograd.graph.increment_version(tensor)
 

@@ -87,14 +87,15 @@ struct LaneSums {
 // operand; where it is, the sum at least doubles, so that what is lost in a block is at most half a
 // unit in the last place of its sum.
 template <class A>
-[[gnu::always_inline]] inline void add_term(typename A::reg& sum, typename A::reg& error,
-                                            typename A::reg term) {
+FASTSOFTMAX_HD [[gnu::always_inline]] inline void add_term(typename A::reg& sum,
+                                                           typename A::reg& error,
+                                                           typename A::reg term) {
   const auto larger = A::add(sum, term);
   error = A::sub(error, A::sub(A::sub(larger, sum), term));
   sum = larger;
 }
 
-inline Sum2 two_sum(Sum2 a, Sum2 b) {
+FASTSOFTMAX_HD inline Sum2 two_sum(Sum2 a, Sum2 b) {
   const Sum2 s = two_sum(a.hi, b.hi);
   return {s.hi, s.lo + (a.lo + b.lo)};
 }
@@ -155,7 +156,7 @@ template <class A>
 }
 
 template <class T>
-constexpr T infinity() {
+FASTSOFTMAX_HD constexpr T infinity() {
   return static_cast<T>(__builtin_inf());
 }
 
@@ -235,7 +236,7 @@ struct NothingElse {
 
 // For E::round and E::term: terms e^z * 2^(kSumBias - exponent).
 template <class A>
-inline typename A::T sum_rounder(typename A::T exponent) {
+FASTSOFTMAX_HD inline typename A::T sum_rounder(typename A::T exponent) {
   using T = typename A::T;
   return ExtExp<A>::rounder(static_cast<T>(ExpConstants<T>::field_bias + kSumBias) - exponent);
 }

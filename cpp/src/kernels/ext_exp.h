@@ -42,7 +42,10 @@ struct ExpConstants<float> {
   static constexpr int field_bias = 127;
   // e^r - 1 = r + q[0] r^2 + ...; error, relative to e^r, 2^-29.2.
   static constexpr int terms = 2;
-  static constexpr float q[terms] = {0x1.00021ep-1f, 0x1.55559ap-3f};
+  FASTSOFTMAX_HD static constexpr float q(int i) {
+    constexpr float coefficients[terms] = {0x1.00021ep-1f, 0x1.55559ap-3f};
+    return coefficients[i];
+  }
 };
 
 template <>
@@ -55,9 +58,12 @@ struct ExpConstants<double> {
   static constexpr int field_bias = 1023;
   // Error 2^-56.2.
   static constexpr int terms = 5;
-  static constexpr double q[terms] = {0x1.fffffffffffb9p-2, 0x1.555555548f890p-3,
-                                      0x1.55555558fca6dp-5, 0x1.11123aae74323p-7,
-                                      0x1.6c14c6eb8be36p-10};
+  FASTSOFTMAX_HD static constexpr double q(int i) {
+    constexpr double coefficients[terms] = {0x1.fffffffffffb9p-2, 0x1.555555548f890p-3,
+                                            0x1.55555558fca6dp-5, 0x1.11123aae74323p-7,
+                                            0x1.6c14c6eb8be36p-10};
+    return coefficients[i];
+  }
 };
 
 template <class A>
@@ -66,34 +72,36 @@ struct ExtExp {
   using reg = typename A::reg;
   using C = ExpConstants<T>;
 
-  static reg clamp(reg z) { return A::max(A::set1(C::lowest), z); }
+  FASTSOFTMAX_HD static reg clamp(reg z) { return A::max(A::set1(C::lowest), z); }
 
   // For round: scales exponents by 2^k.
-  static T rounder(T k) { return C::magic + T(16) * k; }
+  FASTSOFTMAX_HD static T rounder(T k) { return C::magic + T(16) * k; }
   // rounder(k - n), with n of z, clamped from below.
-  static reg rounder_below(reg z, T k) {
+  FASTSOFTMAX_HD static reg rounder_below(reg z, T k) {
     const reg t = round(clamp(z), A::set1(C::magic));
     return A::sub(A::set1(rounder(k) + C::magic), A::whole(t));
   }
   // magic + 16 (n + k) + j.
-  static reg round(reg z, reg rounder) { return A::fma(z, A::set1(C::steps), rounder); }
+  FASTSOFTMAX_HD static reg round(reg z, reg rounder) {
+    return A::fma(z, A::set1(C::steps), rounder);
+  }
 
   // What P must grow by: 2^(j/16) e^r / P - 1, for t = round(z, rounder).
-  [[gnu::always_inline]] static reg growth(reg z, reg t, reg rounder) {
+  FASTSOFTMAX_HD [[gnu::always_inline]] static reg growth(reg z, reg t, reg rounder) {
     const reg steps = A::sub(t, rounder);
     const reg r = A::fnma(steps, A::set1(C::step_lo), A::fnma(steps, A::set1(C::step_hi), z));
-    reg q = A::set1(C::q[C::terms - 1]);
+    reg q = A::set1(C::q(C::terms - 1));
 #pragma GCC unroll 8
-    for (int i = C::terms - 2; i >= 0; --i) q = A::fma(q, r, A::set1(C::q[i]));
+    for (int i = C::terms - 2; i >= 0; --i) q = A::fma(q, r, A::set1(C::q(i)));
     return A::fma(A::fma(q, r, A::set1(T(1))), r, A::power_error(t));
   }
 
   // m with exponent field n + k, which is below 255 (f64: 2047), and exactly 0 where n + k < 1.
-  static reg term(reg z, reg rounder) {
+  FASTSOFTMAX_HD static reg term(reg z, reg rounder) {
     const reg t = round(z, rounder);
     return scaled(growth(z, t, rounder), t);
   }
-  static reg scaled(reg q, reg t) {
+  FASTSOFTMAX_HD static reg scaled(reg q, reg t) {
     const reg p = A::power(t);
     return A::fma_above(p, q, p, t, A::set1(C::magic + T(15)));
   }
@@ -102,7 +110,7 @@ struct ExtExp {
   struct Pair {
     reg m, n;
   };
-  [[gnu::always_inline]] static Pair pair(reg z) {
+  FASTSOFTMAX_HD [[gnu::always_inline]] static Pair pair(reg z) {
     const reg magic = A::set1(C::magic);
     const reg t = round(z, magic);
     const reg q = growth(z, t, magic);
@@ -110,9 +118,9 @@ struct ExtExp {
     return {A::fma(p, q, p), A::mul(A::sub(A::whole(t), magic), A::set1(T(0.0625)))};
   }
   // n, clamped from below; above the domain only known to be above it.
-  static reg exponents(reg z) { return pair(clamp(z)).n; }
-  static T exponent(T z) { return A::first(exponents(A::set1(z))); }
-  static T mantissa(T z) { return A::first(pair(A::set1(z)).m); }
+  FASTSOFTMAX_HD static reg exponents(reg z) { return pair(clamp(z)).n; }
+  FASTSOFTMAX_HD static T exponent(T z) { return A::first(exponents(A::set1(z))); }
+  FASTSOFTMAX_HD static T mantissa(T z) { return A::first(pair(A::set1(z)).m); }
 };
 
 }  // namespace

@@ -16,20 +16,22 @@ struct Sum2 {
   double hi, lo;
 };
 
-inline Sum2 two_sum(double a, double b) {
+FASTSOFTMAX_HD inline Sum2 two_sum(double a, double b) {
   const double sum = a + b;
   const double other = sum - a;
   return {sum, (a - (sum - other)) + (b - other)};
 }
 
 // 2^e, and 0 below 2^-1022.
-inline double power_of_two(std::int64_t e) {
+FASTSOFTMAX_HD inline double power_of_two(std::int64_t e) {
   const std::int64_t field = e < -1022 ? 0 : (e > 1023 ? 1023 : e) + 1023;
   return double_of(static_cast<std::uint64_t>(field) << 52);
 }
 
 // Exponent of a positive normal number: 2^e <= v < 2^(e+1).
-inline int exponent_of(double v) { return static_cast<int>(bits_of(v) >> 52) - 1023; }
+FASTSOFTMAX_HD inline int exponent_of(double v) {
+  return static_cast<int>(bits_of(v) >> 52) - 1023;
+}
 
 // Joins block sums, in the order of the blocks, with the rounding errors carried in `lo`.
 struct ExtSum {
@@ -37,7 +39,8 @@ struct ExtSum {
   double lo = 0.0;
   std::int32_t exponent = -(1 << 28);
 
-  [[gnu::always_inline]] void join(double block_hi, double block_lo, std::int32_t block_exponent) {
+  FASTSOFTMAX_HD [[gnu::always_inline]] void join(double block_hi, double block_lo,
+                                                  std::int32_t block_exponent) {
     if (block_exponent > exponent) {
       scale_down(hi, lo, std::int64_t{exponent} - block_exponent);
       exponent = block_exponent;
@@ -52,7 +55,8 @@ struct ExtSum {
  private:
   // Times 2^e, in two steps: sums are kept 2^kSumBias above their scale, so that f64 terms weigh
   // something down to e = -1022 - kSumBias.
-  [[gnu::always_inline]] static void scale_down(double& hi_, double& lo_, std::int64_t e) {
+  FASTSOFTMAX_HD [[gnu::always_inline]] static void scale_down(double& hi_, double& lo_,
+                                                               std::int64_t e) {
     constexpr std::int64_t far = -900;
     const double f = power_of_two(e < far ? far : e);
     const double g = power_of_two(e < far ? e - far : 0);

@@ -7,6 +7,13 @@
 
 #include "kernels/layer_table.h"
 
+// Before functions that device code (cpp/cuda) compiles too.
+#ifdef __CUDACC__
+#define FASTSOFTMAX_HD __host__ __device__
+#else
+#define FASTSOFTMAX_HD
+#endif
+
 namespace fastsoftmax {
 
 // Storage types of the 16-bit formats; arithmetic on them is f32.

@@ -16,7 +16,7 @@ namespace {
 
 // A: the Vec layer's F64.
 template <class A>
-[[gnu::always_inline]] inline typename A::reg log1p_nonnegative(typename A::reg q) {
+FASTSOFTMAX_HD [[gnu::always_inline]] inline typename A::reg log1p_nonnegative(typename A::reg q) {
   const auto constant = [](double v) { return A::set1(v); };
   const auto zero = constant(0.0);
   const auto one = constant(1.0);

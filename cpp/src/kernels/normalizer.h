@@ -22,7 +22,7 @@ struct Normalizer {
 };
 
 template <class T>
-[[gnu::always_inline]] inline Normalizer<T> normalizer_of(double hi, double lo) {
+FASTSOFTMAX_HD [[gnu::always_inline]] inline Normalizer<T> normalizer_of(double hi, double lo) {
   T s_hi;
   T s_lo;
   T q;
@@ -56,14 +56,14 @@ struct Quotient {
   using reg = typename A::reg;
   reg inverse_hi, inverse_lo, scale;  // scale: magic + shift
 
-  [[gnu::always_inline]] reg operator()(reg term) const {
+  FASTSOFTMAX_HD [[gnu::always_inline]] reg operator()(reg term) const {
     return A::scale_normal(A::fma(term, inverse_hi, A::mul(term, inverse_lo)), scale);
   }
 };
 
 template <class A>
-inline Quotient<A> quotient_of(typename A::T inverse_hi, typename A::T inverse_lo,
-                               typename A::T shift) {
+FASTSOFTMAX_HD inline Quotient<A> quotient_of(typename A::T inverse_hi, typename A::T inverse_lo,
+                                              typename A::T shift) {
   return {A::set1(inverse_hi), A::set1(inverse_lo),
           A::set1(ExpConstants<typename A::T>::magic + shift)};
 }

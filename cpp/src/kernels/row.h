@@ -34,7 +34,7 @@ struct RowTotal {
   double max = -__builtin_inf();
   bool out_of_domain = false;
 
-  [[gnu::always_inline]] void join(const BlockSum& block) {
+  FASTSOFTMAX_HD [[gnu::always_inline]] void join(const BlockSum& block) {
     if (block.exponent == kOutOfDomain) {
       out_of_domain = true;
       return;
@@ -68,7 +68,7 @@ struct BlockSums {
 };
 
 template <class A>
-constexpr std::int64_t blocks_of(std::int64_t length) {
+FASTSOFTMAX_HD constexpr std::int64_t blocks_of(std::int64_t length) {
   return (length + A::block - 1) / A::block;
 }
 
@@ -224,7 +224,7 @@ template <class A, bool Log, RowAlgorithm G, class Source>
 
 // exponent and shift such that term * inverse * 2^shift is the softmax, for terms under exponent.
 template <class A>
-inline RowState normalizer(const ExtSum& sum) {
+FASTSOFTMAX_HD inline RowState normalizer(const ExtSum& sum) {
   const auto normal = normalizer_of<typename A::T>(sum.hi, sum.lo);
   RowState state{};
   state.kind = RowState::regular;
@@ -238,8 +238,9 @@ inline RowState normalizer(const ExtSum& sum) {
 // log of the sum relative to e^max, from the sum of all other elements, hi + lo under `exponent`; 0
 // where it would be subnormal in T. For N rows; of a single one arrays hold A::width.
 template <class A, int N = A::width>
-inline void logs_of_sums(const double* hi, const double* lo, const typename A::T* exponent,
-                         const typename A::T* max, double* log_sum) {
+FASTSOFTMAX_HD inline void logs_of_sums(const double* hi, const double* lo,
+                                        const typename A::T* exponent, const typename A::T* max,
+                                        double* log_sum) {
   using T = typename A::T;
   constexpr int at_once = N % (4 * F64::width) == 0 ? 4 : N % (2 * F64::width) == 0 ? 2 : 1;
   using D = Several<F64, at_once>;
@@ -273,7 +274,7 @@ inline void logs_of_sums(const double* hi, const double* lo, const typename A::T
 
 // Those of rows that sum_rest has left its maxima out of.
 template <class A>
-inline void take_logs(const RowTotal<true>* totals, RowState* states, int rows) {
+FASTSOFTMAX_HD inline void take_logs(const RowTotal<true>* totals, RowState* states, int rows) {
   using T = typename A::T;
   for (int first = 0; first < rows; first += A::width) {
     double hi[A::width] = {};
@@ -301,7 +302,7 @@ inline void take_logs(const RowTotal<true>* totals, RowState* states, int rows) 
 }
 
 template <class A, bool Log>
-inline void finish_rows(const RowTotal<Log>* totals, RowState* states, int rows) {
+FASTSOFTMAX_HD inline void finish_rows(const RowTotal<Log>* totals, RowState* states, int rows) {
   for (int r = 0; r < rows; ++r) {
     const ExtSum& sum = Log ? totals[r].rest : totals[r].all;
     states[r] = {};
@@ -316,7 +317,7 @@ inline void finish_rows(const RowTotal<Log>* totals, RowState* states, int rows)
 }
 
 template <class A, bool Log>
-inline RowState finish_row(const RowTotal<Log>& total) {
+FASTSOFTMAX_HD inline RowState finish_row(const RowTotal<Log>& total) {
   RowState state;
   finish_rows<A, Log>(&total, &state, 1);
   return state;

@@ -16,28 +16,28 @@ struct Several {
     typename A::reg r[K];
   };
 
-  static reg set1(T v) {
+  FASTSOFTMAX_HD static reg set1(T v) {
     return of([v](int) { return A::set1(v); });
   }
-  static reg load(const T* p) {
+  FASTSOFTMAX_HD static reg load(const T* p) {
     return of([p](int i) { return A::load(p + i * A::width); });
   }
-  static void store(T* p, const reg& v) {
+  FASTSOFTMAX_HD static void store(T* p, const reg& v) {
     FASTSOFTMAX_UNROLL
     for (int i = 0; i < K; ++i) A::store(p + i * A::width, v.r[i]);
   }
 
 #define FASTSOFTMAX_UNARY(f)                        \
-  static reg f(const reg& a) {                      \
+  FASTSOFTMAX_HD static reg f(const reg& a) {       \
     return of([&](int i) { return A::f(a.r[i]); }); \
   }
 #define FASTSOFTMAX_BINARY(f)                               \
-  static reg f(const reg& a, const reg& b) {                \
+  FASTSOFTMAX_HD static reg f(const reg& a, const reg& b) { \
     return of([&](int i) { return A::f(a.r[i], b.r[i]); }); \
   }
-#define FASTSOFTMAX_TERNARY(f)                                      \
-  static reg f(const reg& a, const reg& b, const reg& c) {          \
-    return of([&](int i) { return A::f(a.r[i], b.r[i], c.r[i]); }); \
+#define FASTSOFTMAX_TERNARY(f)                                            \
+  FASTSOFTMAX_HD static reg f(const reg& a, const reg& b, const reg& c) { \
+    return of([&](int i) { return A::f(a.r[i], b.r[i], c.r[i]); });       \
   }
   FASTSOFTMAX_UNARY(power)
   FASTSOFTMAX_UNARY(power_error)
@@ -56,10 +56,11 @@ struct Several {
 #undef FASTSOFTMAX_BINARY
 #undef FASTSOFTMAX_TERNARY
 
-  static reg select_equal(const reg& a, const reg& b, const reg& equal, const reg& other) {
+  FASTSOFTMAX_HD static reg select_equal(const reg& a, const reg& b, const reg& equal,
+                                         const reg& other) {
     return of([&](int i) { return A::select_equal(a.r[i], b.r[i], equal.r[i], other.r[i]); });
   }
-  static void split(const T* hi, const T* lo, reg& m_hi, reg& m_lo, reg& q) {
+  FASTSOFTMAX_HD static void split(const T* hi, const T* lo, reg& m_hi, reg& m_lo, reg& q) {
     FASTSOFTMAX_UNROLL
     for (int i = 0; i < K; ++i)
       A::split(hi + i * A::width, lo + i * A::width, m_hi.r[i], m_lo.r[i], q.r[i]);
@@ -67,7 +68,7 @@ struct Several {
 
  private:
   template <class F>
-  [[gnu::always_inline]] static reg of(F&& f) {
+  FASTSOFTMAX_HD [[gnu::always_inline]] static reg of(F&& f) {
     reg v;
     FASTSOFTMAX_UNROLL
     for (int i = 0; i < K; ++i) v.r[i] = f(i);

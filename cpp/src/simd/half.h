@@ -10,9 +10,11 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-inline float to_f32(float v) { return v; }
-inline float to_f32(bf16 v) { return float_of(static_cast<std::uint32_t>(v.bits) << 16); }
-inline float to_f32(f16 v) {
+FASTSOFTMAX_HD inline float to_f32(float v) { return v; }
+FASTSOFTMAX_HD inline float to_f32(bf16 v) {
+  return float_of(static_cast<std::uint32_t>(v.bits) << 16);
+}
+FASTSOFTMAX_HD inline float to_f32(f16 v) {
   const std::uint32_t sign = static_cast<std::uint32_t>(v.bits & 0x8000u) << 16;
   const std::uint32_t magnitude = v.bits & 0x7fffu;
   if (magnitude >= 0x7c00u) return float_of(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
@@ -21,13 +23,13 @@ inline float to_f32(f16 v) {
   return sign != 0 ? -subnormal : subnormal;
 }
 
-inline void from_f32(float v, float* out) { *out = v; }
-inline void from_f32(float v, bf16* out) {
+FASTSOFTMAX_HD inline void from_f32(float v, float* out) { *out = v; }
+FASTSOFTMAX_HD inline void from_f32(float v, bf16* out) {
   const std::uint32_t u = bits_of(v);
   const std::uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   out->bits = static_cast<std::uint16_t>(v != v ? 0x7fc0u : rounded);
 }
-inline void from_f32(float v, f16* out) {
+FASTSOFTMAX_HD inline void from_f32(float v, f16* out) {
   const std::uint32_t u = bits_of(v);
   const std::uint32_t sign = (u >> 16) & 0x8000u;
   const std::uint32_t magnitude = u & 0x7fffffffu;

@@ -75,23 +75,23 @@ alignas(64) constexpr double kPowerErrors64[16] = {0.0,
 constexpr std::uint32_t kLeastSignificand32 = 0x3f3504f3;
 constexpr std::uint64_t kLeastSignificand64 = 0x3fe6a09e00000000;
 
-inline std::uint32_t bits_of(float v) {
+FASTSOFTMAX_HD inline std::uint32_t bits_of(float v) {
   std::uint32_t u;
   __builtin_memcpy(&u, &v, sizeof u);
   return u;
 }
-inline float float_of(std::uint32_t u) {
+FASTSOFTMAX_HD inline float float_of(std::uint32_t u) {
   float v;
   __builtin_memcpy(&v, &u, sizeof v);
   return v;
 }
 
-inline std::uint64_t bits_of(double v) {
+FASTSOFTMAX_HD inline std::uint64_t bits_of(double v) {
   std::uint64_t u;
   __builtin_memcpy(&u, &v, sizeof u);
   return u;
 }
-inline double double_of(std::uint64_t u) {
+FASTSOFTMAX_HD inline double double_of(std::uint64_t u) {
   double v;
   __builtin_memcpy(&v, &u, sizeof v);
   return v;
@@ -104,8 +104,10 @@ inline double double_of(std::uint64_t u) {
 }
 
 // a*b + c, rounded once.
-inline float fused(float a, float b, float c) {
-#if defined(__FMA__) || defined(__aarch64__)
+FASTSOFTMAX_HD inline float fused(float a, float b, float c) {
+#if defined(__CUDA_ARCH__)
+  return __fmaf_rn(a, b, c);
+#elif defined(__FMA__) || defined(__aarch64__)
   return __builtin_fmaf(a, b, c);
 #else
   // The product is exact in double; rounding the sum to odd makes the second rounding harmless.
@@ -122,12 +124,19 @@ inline float fused(float a, float b, float c) {
   return static_cast<float>(sum);
 #endif
 }
-inline double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+FASTSOFTMAX_HD inline double fused(double a, double b, double c) {
+#ifdef __CUDA_ARCH__
+  return __fma_rn(a, b, c);
+#else
+  return __builtin_fma(a, b, c);
+#endif
+}
 
 // hi + lo = (m_hi + m_lo) * 2^q, 1 <= m_hi + m_lo < 2, each part rounded to T; hi positive and
 // normal, or NaN.
 template <class T>
-[[gnu::always_inline]] inline void split_one(double hi, double lo, T& m_hi, T& m_lo, T& q) {
+FASTSOFTMAX_HD [[gnu::always_inline]] inline void split_one(double hi, double lo, T& m_hi, T& m_lo,
+                                                            T& q) {
   const std::uint64_t field = bits_of(hi) & 0x7ff0000000000000;
   const double down = double_of(0x7fe0000000000000 - field);
   const double m = hi * down;

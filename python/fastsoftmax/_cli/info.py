@@ -17,7 +17,7 @@ from fastsoftmax._cli._common import CommandError, one_line, peer_versions, read
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "info",
-        help="version, compiler, instruction sets, caches, threads, peers",
+        help="version, compiler, instruction sets, caches, threads, CUDA, peers",
         description="Show how the library was built and what it found on this machine.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
@@ -44,6 +44,7 @@ def machine() -> dict[str, Any]:
         "caches": {level: int(caches[level]) for level in ("l1", "l2", "last_level")},
         "threads": threads,
         "plan": _core._tuning(),
+        "cuda": _core._cuda_status(),
         "peers": peer_versions(),
     }
 
@@ -64,6 +65,13 @@ def _plan_rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
     for name, value in plan["constants"].items():
         unit = readable(value) if name.endswith("_bytes") else f"{value} elements"
         rows.append(("", f"{name.removesuffix('_bytes')} {unit}"))
+    return rows
+
+
+def _cuda_rows(cuda: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [("CUDA", ", ".join(cuda["devices"]) if cuda["available"] else f"no: {cuda['reason']}")]
+    if cuda["library"]:
+        rows.append(("", f"{cuda['library']}, for {cuda['architectures']}"))
     return rows
 
 
@@ -90,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         ),
         ("threads", str(facts["threads"])),
         *_plan_rows(facts["plan"]),
+        *_cuda_rows(facts["cuda"]),
         ("peers found", ", ".join(peers) or "none"),
     ]
     for label, value in rows:

@@ -1,0 +1,111 @@
+// Arrays in the memory of a GPU: what fastsoftmax._cuda calls. Addresses and streams are ints.
+#include <pybind11/stl.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bind.h"
+#include "dlpack.h"
+#include "errors.h"
+#include "fastsoftmax/cuda.hpp"
+
+namespace fastsoftmax::python {
+
+namespace {
+
+// fastsoftmax._cuda.DeviceArray as far as it concerns the core.
+struct DeviceArray {
+  std::uintptr_t address;
+  DType dtype;
+  std::vector<std::int64_t> shape;
+  std::vector<std::int64_t> strides;  // bytes
+
+  explicit DeviceArray(const py::handle& array, const char* parameter)
+      : address(array.attr("address").cast<std::uintptr_t>()),
+        dtype(dtype_named(array.attr("dtype").cast<std::string>(), parameter)),
+        shape(array.attr("shape").cast<std::vector<std::int64_t>>()),
+        strides(array.attr("strides").cast<std::vector<std::int64_t>>()) {}
+
+  void* data() const { return reinterpret_cast<void*>(address); }  // NOLINT(*-no-int-to-ptr)
+  ConstView as_input() const { return {data(), dtype, shape, strides}; }
+  View as_output() const { return {data(), dtype, shape, strides}; }
+
+ private:
+  static DType dtype_named(const std::string& text, const char* parameter) {
+    for (const DType dtype :
+         {DType::f16, DType::bf16, DType::f32, DType::f64, DType::i8, DType::i16, DType::i32,
+          DType::i64, DType::u8, DType::u16, DType::u32, DType::u64, DType::boolean}) {
+      if (text == name(dtype)) return dtype;
+    }
+    refuse_dtype(parameter, text);
+  }
+};
+
+void* stream_at(std::uintptr_t stream) {
+  return reinterpret_cast<void*>(stream);  // NOLINT(*-no-int-to-ptr)
+}
+
+void run(const std::string& op, const py::object& x, const py::object& out, const py::object& where,
+         const std::vector<int>& axes, double temperature, bool empty_is_zero,
+         const std::string& algorithm, int device, std::uintptr_t stream) {
+  const DeviceArray scores(x, "x");
+  const DeviceArray result(out, "out");
+  Options options;
+  options.temperature = temperature;
+  options.algorithm = parse_algorithm(algorithm);
+  options.empty = empty_is_zero ? EmptyRow::zero : EmptyRow::nan;
+  std::optional<DeviceArray> mask;
+  if (!where.is_none()) {
+    mask.emplace(where, "where");
+    options.where = mask->as_input();
+  }
+  const auto function = op == "softmax"       ? cuda::softmax
+                        : op == "log_softmax" ? cuda::log_softmax
+                                              : cuda::logsumexp;
+  function(scores.as_input(), result.as_output(), axes, options, device, stream_at(stream));
+}
+
+py::dict status() {
+  const cuda::Status status = cuda::status();
+  py::dict facts;
+  facts["available"] = status.available;
+  facts["reason"] = status.reason;
+  facts["library"] = status.library;
+  facts["architectures"] = status.architectures;
+  facts["devices"] = status.devices;
+  return facts;
+}
+
+}  // namespace
+
+void register_cuda(py::module_& module) {
+  using py::arg;
+  module.def("_cuda_status", &status, "What is there of CUDA, and why not.");
+  module.def("_cuda_run", &run, arg("op"), arg("x"), arg("out"), arg("where"), arg("axes"),
+             arg("temperature"), arg("empty_is_zero"), arg("algorithm"), arg("device"),
+             arg("stream"), "Submit an operation on arrays of a device to a stream.");
+  module.def(
+      "_cuda_device_of", [](std::uintptr_t address) { return cuda::device_of(stream_at(address)); },
+      arg("address"), "The device whose memory an address is.");
+  module.def(
+      "_cuda_order",
+      [](int device, std::uintptr_t before, std::uintptr_t after) {
+        cuda::order(device, stream_at(before), stream_at(after));
+      },
+      arg("device"), arg("before"), arg("after"),
+      "Let a stream wait for what was submitted to another.");
+  // The plain metaclass is what the type stub can name.
+  py::class_<DeviceTensor>(module, "_DeviceTensor",
+                           py::metaclass(reinterpret_cast<PyObject*>(&PyType_Type)),
+                           "A tensor of a GPU, through DLPack.")
+      .def(py::init(&read_device_tensor), arg("tensor"), arg("name"), arg("writable"),
+           arg("stream"))
+      .def_readonly("address", &DeviceTensor::address)
+      .def_readonly("dtype", &DeviceTensor::dtype)
+      .def_readonly("shape", &DeviceTensor::shape)
+      .def_readonly("strides", &DeviceTensor::strides)
+      .def_readonly("device", &DeviceTensor::device);
+}
+
+}  // namespace fastsoftmax::python

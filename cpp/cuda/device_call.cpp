@@ -1,0 +1,59 @@
+#include "cuda/device_call.h"
+
+#include <string>
+
+namespace fastsoftmax::cuda {
+namespace {
+
+Axis axis_of(const Dim& dim) { return {dim.size, dim.x, dim.y, dim.where}; }
+
+Axes axes_of(const DimList& dims, const char* what) {
+  if (dims.count > kMaxAxes)
+    throw InvalidArgument("arrays on a GPU may have at most " + std::to_string(kMaxAxes) + " " +
+                          what + " axes that cannot be walked as one, not " +
+                          std::to_string(dims.count));
+  Axes axes{};
+  axes.count = dims.count;
+  for (int d = 0; d < dims.count; ++d)
+    axes.axis[d] = axis_of(dims.dims[static_cast<std::size_t>(d)]);
+  return axes;
+}
+
+bool is_contiguous(const Call& call) {
+  if (call.where != nullptr || call.reduced.count > 1) return false;
+  if (call.reduced.count == 0) return true;
+  const std::int64_t item = itemsize(call.row_dtype);
+  const Dim& dim = call.reduced.dims[0];
+  return dim.x == item && (call.op == Op::logsumexp || dim.y == item);
+}
+
+}  // namespace
+
+RowsCall rows_call(const Call& call) {
+  if (call.x_dtype != call.row_dtype)
+    throw InvalidType("x has dtype " + std::string(name(call.x_dtype)) + " on a GPU, expected " +
+                      std::string(name(call.row_dtype)) + " or dtype=None and a floating type");
+  if (!call.aligned)
+    throw InvalidArgument("elements of arrays on a GPU must be aligned and in native byte order");
+  if (call.temperatures != nullptr)
+    throw InvalidArgument("temperature must be a number for arrays on a GPU");
+  RowsCall rows{};
+  rows.op = static_cast<kernels::RowOp>(call.op);
+  rows.dtype = call.row_dtype;
+  rows.layout = call.layout == fastsoftmax::Layout::columns ? Layout::columns
+                : is_contiguous(call)                       ? Layout::rows
+                                                            : Layout::gathered;
+  rows.empty_is_zero = call.empty == EmptyRow::zero;
+  rows.temperature = call.temperature;
+  rows.x = call.x;
+  rows.y = call.y;
+  rows.where = call.where;
+  rows.length = call.row_length;
+  rows.outer = axes_of(call.outer, "outer");
+  rows.reduced = axes_of(call.reduced, "reduced");
+  rows.rows = call.outer.size();
+  if (rows.layout == Layout::columns) rows.inner = axis_of(call.inner);
+  return rows;
+}
+
+}  // namespace fastsoftmax::cuda

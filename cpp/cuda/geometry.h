@@ -1,0 +1,33 @@
+// Sizes that the plan and the kernels agree on.
+#pragma once
+
+#include "cuda/parameters.h"
+
+namespace fastsoftmax::cuda {
+
+// Threads that reduce one block of a row together.
+inline constexpr int kGroup = 16;
+
+inline constexpr int kShortRowThreads = 256;
+inline constexpr int kColumns = 16;  // of a thread block
+inline constexpr int kColumnThreads = kColumns * kGroup;
+inline constexpr int kColumnSharedBytes = kColumnThreads * static_cast<int>(sizeof(double));
+
+// Threads of a block that has a row for itself: registers hold a tile for each.
+FASTSOFTMAX_HD constexpr int max_row_threads(bool f64) { return f64 ? 256 : 384; }
+
+// Dynamic shared memory of a thread block that has a row for itself, ahead of a row that it keeps
+// there: the outcome, a total, and two sums of blocks for each group.
+inline constexpr int kTotalBytes = 72;
+FASTSOFTMAX_HD constexpr int desk_bytes(int groups) {
+  const int bytes = static_cast<int>(sizeof(RowOutcome)) + kTotalBytes +
+                    2 * groups * static_cast<int>(sizeof(kernels::BlockSum));
+  return (bytes + 15) / 16 * 16;
+}
+
+// Gathered rows: groups at most, and shared memory behind the desk for a block of each.
+inline constexpr int kGatheringGroups = 8;
+inline constexpr int kBlockBytes = kernels::kBlockF32 * static_cast<int>(sizeof(float));
+static_assert(kBlockBytes == kernels::kBlockF64 * static_cast<int>(sizeof(double)));
+
+}  // namespace fastsoftmax::cuda

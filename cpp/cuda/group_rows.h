@@ -1,0 +1,162 @@
+// Rows that a group has for itself: short rows, a block or less, side by side in a thread block;
+// and columns along a strided axis, so that neighbouring threads read neighbouring columns.
+#pragma once
+
+#include "cuda/outcome.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+
+namespace {
+
+template <class Team>
+struct RowGroup {
+  const Team* team;
+
+  FASTSOFTMAX_HD int s() const { return team->thread() % kGroup; }
+  template <class T>
+  FASTSOFTMAX_HD T exchange(T v, int mask) const {
+    return team->exchange(v, mask);
+  }
+  FASTSOFTMAX_HD bool any(bool b) const { return b; }
+};
+
+// The threads of a column lie kColumns apart. All columns stay together.
+template <class Team>
+struct ColumnGroup {
+  const Team* team;
+
+  FASTSOFTMAX_HD int s() const { return team->thread() / kColumns; }
+  template <class T>
+  FASTSOFTMAX_HD T exchange(T v, int mask) const {
+    T* const slots = reinterpret_cast<T*>(team->shared);
+    slots[team->thread()] = v;
+    team->sync();
+    const T other = slots[team->thread() ^ (mask * kColumns)];
+    team->sync();
+    return other;
+  }
+  FASTSOFTMAX_HD bool any(bool b) const { return team->any_thread(b); }
+};
+
+// body(start, count) for the blocks of a row.
+template <class A, class Body>
+FASTSOFTMAX_HD inline void for_each_start(std::int64_t length, Body&& body) {
+  for (std::int64_t start = 0; start < length; start += A::block) {
+    const std::int64_t left = length - start;
+    body(start, left < A::block ? static_cast<int>(left) : A::block);
+  }
+}
+
+// Kept: rows have no more than one block, which stays in registers. `writes` is false for threads
+// that only keep others company.
+template <bool Log, int Steps, bool Kept, class Group, class Row>
+FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, Row& row,
+                                   bool writes) {
+  using A = typename Row::A;
+  using T = typename A::T;
+  const int s = group.s();
+  for (;;) {
+    Tile<A, Steps> z;
+    BlockSum sum{};
+    RowTotal<Log> total;
+    for_each_start<A>(call.length, [&](std::int64_t start, int count) {
+      load_tile(row, start, count, s, z);
+      sum = sum_tile<A, Log>(group, z, count);
+      total.join(sum);
+    });
+    const RowOutcome outcome = outcome_of<A>(call, total, row.shift);
+    const bool exceptional = writes && outcome.state.kind == RowState::exceptional;
+    if (writes && !exceptional) {
+      if (Log && call.op == RowOp::logsumexp) {
+        if (s == 0) row.put(logsumexp_of<T>(outcome));
+      } else if (outcome.is_constant) {
+        for_each_start<A>(call.length, [&](std::int64_t start, int count) {
+          fill_block<A, Steps>(row, constant_of<T>(outcome), s, start, count);
+        });
+      } else if constexpr (Kept) {
+        write_tile<A, Log>(row, outcome.state, s, 0, static_cast<int>(call.length), z,
+                           sum.exponent);
+      } else {
+        for_each_start<A>(call.length, [&](std::int64_t start, int count) {
+          write_block<A, Log, Steps>(
+              row, outcome.state, s, start, count,
+              [&](std::int64_t at, int inside, T* v) { row.read(at, inside, v); });
+        });
+      }
+      writes = false;
+    }
+    if (!group.any(exceptional)) return;
+
+    row.shift = T(0);
+    T max = -infinity<T>();
+    for_each_start<A>(call.length, [&](std::int64_t start, int count) {
+      max = larger_or_nan(max, thread_max_of<Steps>(row, start, count, s));
+    });
+    max = group_max(group, max);
+    const RowOutcome exception = exceptional_outcome(call, static_cast<double>(max));
+    if (exceptional && exception.is_constant) {
+      writes = false;
+      if (call.op != RowOp::logsumexp) {
+        for_each_start<A>(call.length, [&](std::int64_t start, int count) {
+          fill_block<A, Steps>(row, constant_of<T>(exception), s, start, count);
+        });
+      } else if (s == 0) {
+        row.put(constant_of<T>(exception));
+      }
+    }
+    row.shift = exception.is_constant ? T(0) : max;
+    if (!group.any(writes)) return;
+  }
+}
+
+template <class A, class In, bool Log, int Steps>
+struct ShortRows {
+  static constexpr int max_threads = kShortRowThreads;
+  // Of a multiprocessor: the fewer elements a thread has, the more threads have to load at a time.
+  static constexpr int min_blocks = Steps == 1 ? (Log ? 3 : 4) : Steps == 4 ? 2 : 1;
+
+  template <class Team>
+  FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {
+    A::load_tables(team.thread());
+    team.sync();
+    const RowGroup<Team> group{&team};
+    const std::int64_t groups = team.threads() / kGroup;
+    const std::int64_t first = team.block() * groups + team.thread() / kGroup;
+    for (std::int64_t r = first; r < call.rows; r += team.blocks() * groups) {
+      Row<A, In, Layout::rows> row(call, offsets_of(call.outer, r));
+      run_row<Log, Steps, true>(group, call, row, true);
+    }
+  }
+};
+
+template <class A, class In, bool Log>
+struct Columns {
+  static constexpr int max_threads = kColumnThreads;
+  static constexpr int min_blocks = 1;
+
+  template <class Team>
+  FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {
+    A::load_tables(team.thread());
+    team.sync();
+    const ColumnGroup<Team> group{&team};
+    const std::int64_t tiles = (call.inner.size + kColumns - 1) / kColumns;
+    for (std::int64_t t = team.block(); t < call.rows * tiles; t += team.blocks()) {
+      const std::int64_t outer = t / tiles;
+      const std::int64_t column = (t - outer * tiles) * kColumns + team.thread() % kColumns;
+      const bool there = column < call.inner.size;
+      Offsets at = offsets_of(call.outer, outer);
+      if (there) {
+        at.x += column * call.inner.x;
+        at.y += column * call.inner.y;
+        at.where += column * call.inner.where;
+      }
+      Row<A, In, Layout::columns> row(call, at);
+      run_row<Log, kernels::kTermsPerLane, false>(group, call, row, there);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax

@@ -1,0 +1,63 @@
+// The kernels as entries of the device, and how they are launched; one file for each element type
+// compiles them.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#define FASTSOFTMAX_ISA cuda
+#include "simd/vec_cuda.h"
+
+#include "cuda/launch.h"
+#include "cuda/team.h"
+
+namespace fastsoftmax::cuda {
+
+cudaError_t launch_f32(const Plan& plan, const RowsCall& call, void* workspace,
+                       cudaStream_t stream);
+cudaError_t launch_f64(const Plan& plan, const RowsCall& call, void* workspace,
+                       cudaStream_t stream);
+cudaError_t launch_f16(const Plan& plan, const RowsCall& call, void* workspace,
+                       cudaStream_t stream);
+cudaError_t launch_bf16(const Plan& plan, const RowsCall& call, void* workspace,
+                        cudaStream_t stream);
+
+namespace {
+
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::max_threads, Kernel::min_blocks)
+    enter(const __grid_constant__ Parameters call) {
+  extern __shared__ __align__(16) char shared[];
+  Kernel::run(Team{shared}, call);
+}
+
+struct StreamLauncher {
+  cudaStream_t stream;
+  cudaError_t error = cudaSuccess;  // of the first launch that failed; none follows it
+
+  template <class Kernel>
+  void launch(std::int64_t blocks, int threads, int shared_bytes, Parameters call) {
+    if (error != cudaSuccess) return;
+    constexpr int without_asking = 48 * 1024;
+    const auto* const entry = reinterpret_cast<const void*>(enter<Kernel>);
+    if (shared_bytes > without_asking) {
+      error =
+          cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+      if (error != cudaSuccess) return;
+    }
+    void* arguments[] = {&call};
+    error = cudaLaunchKernel(entry, dim3(static_cast<unsigned>(blocks)),
+                             dim3(static_cast<unsigned>(threads)), arguments,
+                             static_cast<std::size_t>(shared_bytes), stream);
+  }
+};
+
+template <class A, class In>
+cudaError_t launch_on(const Plan& plan, const RowsCall& call, void* workspace,
+                      cudaStream_t stream) {
+  StreamLauncher launcher{stream};
+  launch<A, In>(plan, call, workspace, launcher);
+  return launcher.error;
+}
+
+}  // namespace
+}  // namespace fastsoftmax::cuda

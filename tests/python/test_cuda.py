@@ -1,0 +1,261 @@
+"""Arrays on a GPU, with a library that emulates one in the CPU's memory, or with none at all."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import fastsoftmax as fs
+import numpy as np
+import pytest
+from fastsoftmax import _core, _cuda
+
+ROOT = Path(__file__).parents[2]
+OPS = ["softmax", "log_softmax", "logsumexp"]
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    """Path of a libfastsoftmax_cuda that runs the kernels on this CPU."""
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no C++ compiler for the emulated library")
+    library = tmp_path_factory.mktemp("cuda") / "libemulated.so"
+    cpp = ROOT / "cpp"
+    includes = [f"-I{path}" for path in (cpp, cpp / "src", cpp / "include", ROOT / "tests/cpp")]
+    sources = [ROOT / "tests/cpp/emulated_cuda_library.cpp", cpp / "cuda/plan.cpp"]
+    subprocess.run(
+        [compiler, "-std=c++20", "-O0", "-fPIC", "-shared", "-ffp-contract=off", *includes]
+        + [str(source) for source in sources]
+        + ["-o", str(library)],
+        check=True,
+    )
+    return library
+
+
+class Interface:
+    """The least that speaks __cuda_array_interface__: a NumPy array that says it is on a GPU."""
+
+    def __init__(self, array, *, stream=None, read_only=False, **extra):
+        self.array = array
+        self.extra = {"stream": stream, **extra}
+        self.read_only = read_only or not array.flags.writeable
+
+    @property
+    def __cuda_array_interface__(self):
+        return {
+            **self.array.__array_interface__,
+            "data": (self.array.ctypes.data, self.read_only),
+            "version": 3,
+            **self.extra,
+        }
+
+
+class Tensor:
+    """The least that speaks DLPack, on a GPU."""
+
+    def __init__(self, array, device=(2, 0)):
+        self.array = array
+        self.device_pair = device
+        self.streams = []
+
+    def __dlpack_device__(self):
+        return self.device_pair
+
+    def __dlpack__(self, *, stream=None, **kwargs):
+        self.streams.append(stream)
+        return self.array.__dlpack__(**kwargs)
+
+
+SCRIPT = """
+import sys, json, ctypes
+sys.path[:0] = {path!r}
+import numpy as np
+import fastsoftmax as fs
+from fastsoftmax import _core
+from test_cuda import Interface, Tensor
+journal = ctypes.CDLL({library!r}).emulated_journal
+journal.restype = ctypes.c_char_p
+def notes():
+    return journal().decode().split("\\n")[:-1]
+{body}
+"""
+
+
+@pytest.fixture
+def with_device(emulated):
+    """Runs statements in a process of its own that finds the emulated library; returns stdout."""
+
+    def run(body):
+        path = [str(Path(fs.__file__).parents[1]), str(Path(__file__).parent)]
+        script = SCRIPT.format(path=path, library=str(emulated), body=body)
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "FASTSOFTMAX_CUDA_LIBRARY": str(emulated)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_results_have_the_bits_of_the_cpu(with_device):
+    with_device("""
+rng = np.random.default_rng(1)
+for dtype in ("f2", "f4", "f8"):
+    x = rng.normal(scale=5, size=(3, 5, 70)).astype(dtype)
+    for view in (x, x[:, ::-1], x[..., ::2], x.T, x[0], x[:0], x[:, :, :0]):
+        for axis in (0, -1, (0, 1), None):
+            if view.ndim < 2 and axis == (0, 1):
+                continue
+            for op in ("softmax", "log_softmax"):
+                out = np.empty_like(view)
+                where = rng.random(view.shape) < 0.7
+                for options in ({}, {"temperature": 0.7}, {"where": where, "empty": "zero"}):
+                    expected = getattr(fs, op)(view, axis, **options)
+                    if "where" in options:
+                        options = {**options, "where": Interface(where)}
+                    given = Interface(out)
+                    result = getattr(fs, op)(Interface(view), axis, out=given, **options)
+                    assert result is given
+                    np.testing.assert_array_equal(out.view(f"u{out.itemsize}"),
+                                                  expected.view(f"u{out.itemsize}"))
+            for keepdims in (False, True):
+                expected = np.asarray(fs.logsumexp(view, axis, keepdims=keepdims))
+                out = np.empty_like(expected)
+                fs.logsumexp(Interface(view), axis, keepdims=keepdims, out=Interface(out))
+                np.testing.assert_array_equal(out, expected)
+""")
+
+
+def test_in_place_and_through_dlpack(with_device):
+    with_device("""
+x = np.random.default_rng(2).normal(size=(4, 300)).astype(np.float32)
+expected = fs.softmax(x)
+tensor = Tensor(x)
+assert fs.softmax(tensor, out=tensor) is tensor
+np.testing.assert_array_equal(x, expected)
+assert tensor.streams == [1, 1]
+""")
+
+
+def test_streams(with_device):
+    out = with_device("""
+x = np.zeros((2, 3), np.float32)
+mask = np.ones((2, 3), bool)
+y = np.empty_like(x)
+fs.softmax(Interface(x, stream=7), where=Interface(mask, stream=9), out=Interface(y, stream=11))
+fs.softmax(Interface(x, stream=7), where=Interface(mask), out=Interface(y, stream=7))
+fs.softmax(Interface(x), out=Interface(y))
+print(notes())
+""")
+    assert out.strip() == str(
+        [
+            "order 9 7",
+            "order 11 7",
+            "run 7 on 0",
+            "order 7 11",
+            "run 7 on 0",
+            "run 1 on 0",
+        ]
+    )
+
+
+def test_what_is_refused_with_a_device(with_device):
+    with_device("""
+import pytest
+x = np.zeros((2, 3), np.float32)
+y = np.empty_like(x)
+gpu, out = Interface(x), Interface(y)
+for error, pattern, call in [
+    (TypeError, "where is not on a GPU, but x is", lambda: fs.softmax(gpu, where=x > 0, out=out)),
+    (TypeError, "out is not on a GPU, but x is", lambda: fs.softmax(gpu, out=y)),
+    (TypeError, "temperature must be a number", lambda: fs.softmax(gpu, temperature=x, out=out)),
+    (TypeError, "cannot be allocated here; pass out=", lambda: fs.softmax(gpu)),
+    (TypeError, "dtype must be that of x, float32", lambda: fs.softmax(gpu, dtype="f8", out=out)),
+    (TypeError, "out must have dtype float32, not float64",
+     lambda: fs.softmax(gpu, out=Interface(y.astype("f8")))),
+    (ValueError, r"out must have shape \\(2, 3\\), not \\(3, 2\\)",
+     lambda: fs.softmax(gpu, out=Interface(y.reshape(3, 2)))),
+    (ValueError, "out is read-only", lambda: fs.softmax(gpu, out=Interface(y, read_only=True))),
+    (ValueError, "has a mask", lambda: fs.softmax(Interface(x, mask=gpu), out=out)),
+    (ValueError, "stream 0", lambda: fs.softmax(Interface(x, stream=0), out=out)),
+    (ValueError, "native byte order", lambda: fs.softmax(Interface(x.astype(">f4")), out=out)),
+    (ValueError, "temperature must be positive", lambda: fs.softmax(gpu, temperature=0, out=out)),
+    (ValueError, "empty must be", lambda: fs.softmax(gpu, empty="one", out=out)),
+    (ValueError, "unknown algorithm|algorithm", lambda: fs.softmax(gpu, algorithm="x", out=out)),
+    (np.exceptions.AxisError, "axis 2 is out of bounds", lambda: fs.softmax(gpu, 2, out=out)),
+    (ValueError, "duplicate value in 'axis'", lambda: fs.softmax(gpu, (0, -2), out=out)),
+    (TypeError, "out must hold|dtype", lambda: fs.softmax(Interface(x.astype(int)), out=out)),
+    (ValueError, "out overlaps x", lambda: fs.softmax(gpu, out=Interface(x[::-1]))),
+    (TypeError, "x is in the memory of a GPU, expected CPU", lambda: fs.topk(gpu, 1)),
+    (TypeError, "out is in the memory of a GPU, expected CPU", lambda: fs.softmax(x, out=out)),
+    (TypeError, "where is in the memory of a GPU", lambda: fs.softmax(x, where=gpu)),
+]:
+    with pytest.raises(error, match=pattern):
+        call()
+assert notes() == []
+""")
+
+
+def test_info_names_the_device(with_device):
+    out = with_device("""
+from fastsoftmax.__main__ import main
+main(["info"])
+""")
+    assert "CUDA                 emulated\n" in out
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_without_a_library_the_reason_is_given(op, monkeypatch):
+    monkeypatch.setenv("FASTSOFTMAX_CUDA_LIBRARY", "/nowhere/libfastsoftmax_cuda.so")
+    x = np.zeros((2, 3), np.float32)
+    y = np.empty((2, 3) if op != "logsumexp" else 2, np.float32)
+    pattern = "no CUDA: FASTSOFTMAX_CUDA_LIBRARY cannot be loaded: /nowhere/.*No such file"
+    with pytest.raises(RuntimeError, match=pattern):
+        getattr(fs, op)(Interface(x), out=Interface(y))
+    with pytest.raises(RuntimeError, match=pattern):
+        getattr(fs, op)(Tensor(x), out=Tensor(y))
+    facts = _core._cuda_status()
+    assert not facts["available"]
+    assert facts["devices"] == []
+    assert "No such file" in facts["reason"]
+
+
+def test_a_library_that_is_not_ours(monkeypatch):
+    libc = ctypes.util.find_library("c") if hasattr(ctypes, "util") else None
+    monkeypatch.setenv("FASTSOFTMAX_CUDA_LIBRARY", libc or "libc.so.6")
+    reason = _core._cuda_status()["reason"]
+    assert "is not a CUDA library of this version of fastsoftmax" in reason
+
+
+def test_results_keep_the_order_of_axes(monkeypatch):
+    class Torch:
+        class Tensor:
+            dtype = "float32"
+            device = "cuda:0"
+
+        @staticmethod
+        def empty(shape, dtype, device):
+            class New:
+                def permute(self, axes):
+                    return np.empty(shape, np.float32).transpose(axes)
+
+            assert (dtype, device) == ("float32", "cuda:0")
+            return New()
+
+    monkeypatch.setitem(sys.modules, "torch", Torch)
+    for x in (np.zeros((2, 3, 4)), np.zeros((4, 3, 2)).T, np.zeros((3, 2, 4)).swapaxes(0, 1)):
+        where = _cuda.DeviceArray(0, "float32", x.shape, x.strides, 0, None, None)
+        result = _cuda._empty(Torch.Tensor(), where, x.shape, [0, 1, 2])
+        assert result.shape == x.shape
+        assert np.argsort(result.strides).tolist() == np.argsort(x.strides).tolist()
+        reduced = _cuda._empty(Torch.Tensor(), where, (x.shape[0], x.shape[2]), [0, 2])
+        assert reduced.shape == (x.shape[0], x.shape[2])
