@@ -52,7 +52,7 @@ def works(item_bytes: dict[str, int], batch_bytes: int) -> list[Work]:
 
 
 def triton_softmax() -> Call | None:
-    """Return Triton's softmax of rows of up to 2^17 elements, a program to a row, if it is there."""
+    """Return Triton's softmax, a program to a row, if it is there; up to 2^17 elements."""
     try:
         triton = importlib.import_module("triton")
         tl = importlib.import_module("triton.language")
