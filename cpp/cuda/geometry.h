@@ -26,7 +26,7 @@ FASTSOFTMAX_HD constexpr int desk_bytes(int groups) {
 }
 
 // Shared memory that kernels have besides, of a limit that counts both: the tables of powers.
-inline constexpr int kStaticSharedBytes = 1024;
+inline constexpr int kStaticSharedBytes = 512;
 
 // Gathered rows: groups at most, and shared memory behind the desk for a block of each.
 inline constexpr int kGatheringGroups = 8;
