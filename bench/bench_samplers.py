@@ -3,12 +3,14 @@
 `samplers`: 8192 of 10^6 classes, one position after the other; for others the nearest they have.
 `rows`: 100,000 of 500,000 rows of 128 added to a matrix, beside NumPy's expression for it, and
 beside reading those rows alone.
-`losses`: losses over a sample, and how much of that their products take by themselves.
+`losses`: losses over a sample, and how much of that their products take by themselves;
+`partial_fc`: the same of `partial_fc_loss`, beside `linear_cross_entropy` of the sample's rows.
 """
 
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -23,14 +25,15 @@ DRAWS = 8192
 PARTIAL = CLASSES // 10
 NUMPY, TORCH = "Generator.choice(p=...)", "torch.multinomial"
 TORCH_DISTINCT = "torch.multinomial, distinct"
-SHUFFLE = "Generator.permutation"
+SHUFFLE, PARTIAL_FC = "Generator.permutation", "partial_fc_sample, a tenth"
 PAIRS = (  # ours, theirs, aim
     ("unigram", NUMPY, 20.0),
     ("unigram", TORCH, 10.0),
     ("unigram, distinct", TORCH_DISTINCT, None),
     ("log-uniform", NUMPY, None),
     ("log-uniform, distinct", TORCH_DISTINCT, None),
-    ("uniform, a tenth, distinct", SHUFFLE, 5.0),
+    ("uniform, a tenth, distinct", SHUFFLE, None),
+    (PARTIAL_FC, SHUFFLE, 5.0),
 )
 ADDED, EXPRESSION, READ = "add_to", "W[ids] += alpha * values", "numpy.take"
 
@@ -44,6 +47,7 @@ def sampling_calls(threads: int) -> Calls:
     uniform = fs.UniformSampler(CLASSES)
     step = count()
     rng = np.random.default_rng(0)
+    targets = rng.integers(0, CLASSES, 1024)
 
     def draw(sampler: Any, n: int, unique: bool = False) -> Any:
         return lambda: sampler.sample(n, unique=unique, seed=1, position=next(step))
@@ -54,6 +58,9 @@ def sampling_calls(threads: int) -> Calls:
         "log-uniform": draw(log_uniform, DRAWS),
         "log-uniform, distinct": draw(log_uniform, DRAWS, True),
         "uniform, a tenth, distinct": draw(uniform, PARTIAL, True),
+        PARTIAL_FC: lambda: fs.partial_fc_sample(
+            targets, CLASSES, 0.1, seed=1, position=next(step)
+        ),
         NUMPY: lambda: rng.choice(CLASSES, DRAWS, p=p),
         SHUFFLE: lambda: rng.permutation(CLASSES),
     }
@@ -131,6 +138,10 @@ def losses(threads: int, seconds: float) -> Report:
         one: lambda: x @ gathered.T,
         three: lambda: (x @ gathered.T, scores @ gathered, scores.T @ x),
     }
+    for model in ("softmax", "probit", "logistic"):
+        kept = fs.AugmentReduce(rows, model, seed=1)
+        step = partial(kept.step, x, weights, targets, sample, np.arange(rows))
+        calls[f"AugmentReduce, {model}, with gradients"] = step
     with threadpool_limits(threads):
         timings = timed(calls, 2 * seconds)
     print(f"\n| {rows} x {inputs}, {DRAWS} of {CLASSES} classes | milliseconds | of it products |")
@@ -144,8 +155,47 @@ def losses(threads: int, seconds: float) -> Report:
     return found
 
 
+def partial_fc(threads: int, seconds: float) -> Report:
+    """Print times of Partial FC, and the share of it that products alone would take."""
+    inputs, classes = 512, 100_000
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((classes, inputs), dtype=np.float32)
+    three = "three products"
+    print(f"\n| {inputs} inputs, a tenth of {classes} classes | milliseconds | of it products |")
+    print("|---|---:|---:|")
+    found: Report = {}
+    for rows in (128, 1024):
+        x = rng.standard_normal((rows, inputs), dtype=np.float32)
+        targets = rng.integers(0, classes, rows)
+        sample = fs.partial_fc_sample(targets, classes, 0.1, seed=1)
+        gathered = weights[sample.ids]
+        scores = x @ gathered.T
+        arguments = (x, weights, targets, sample)
+        calls: Calls = {
+            "partial_fc_loss": lambda arguments=arguments: fs.partial_fc_loss(
+                *arguments, need_grad=True
+            ),
+            "... with arcface": lambda arguments=arguments: fs.partial_fc_loss(
+                *arguments, margin="arcface", need_grad=True
+            ),
+            "linear_cross_entropy": lambda x=x, w=gathered, t=sample.remapped_targets: (
+                fs.linear_cross_entropy(x, w, t, need_grad=True)
+            ),
+            three: lambda x=x, w=gathered, z=scores: (x @ w.T, z @ w, z.T @ x),
+        }
+        with threadpool_limits(threads):
+            timings = timed(calls, 2 * seconds)
+        for name, timing in timings.items():
+            if name == three:
+                continue
+            key = f"{name}, {rows} rows"
+            found[key] = ratio(timings[three], timing)
+            print(f"| `{key}` | {timing.median / 1e6:.1f} | {found[key]:.0%} |")
+    return found
+
+
 if __name__ == "__main__":
     run(
         "Samplers and sparse rows beside their peers.",
-        {"samplers": samplers, "rows": rows, "losses": losses},
+        {"samplers": samplers, "rows": rows, "losses": losses, "partial_fc": partial_fc},
     )

@@ -5,7 +5,8 @@ Prints, for each filter, the median time of `sample` in nanoseconds per element 
 PyTorch takes for the same: softmax and multinomial; sort, softmax, cumsum, mask and multinomial
 (top-p); the same behind a top-k mask over the whole vocabulary, and, as the shortest chain there
 is, on the k largest alone; softmax over exponential noise and argmax. `gumbel_topk` is compared
-with noise and topk. Then what sorted, constant and one-hot rows take relative to random ones.
+with noise and topk, `gumbel_softmax` with PyTorch's function of that name. Then what sorted,
+constant and one-hot rows take relative to random ones.
 
     python bench/bench_sampling.py                            the tables, one thread
     python bench/bench_sampling.py --sweep --plot sampling    times over n, sampling.png
@@ -64,6 +65,7 @@ class Work:
 
 
 WIDE = (64, 131_072)
+GUMBEL_SOFTMAX_AIM = 5.0
 AIMS = [
     Work(WIDE, {}, aims={"multinomial": 60}),
     Work(WIDE, {"temperature": 0.8}, aims={"multinomial": 60}),
@@ -172,6 +174,34 @@ def measure_aims(threads: int, seconds: float) -> list[dict[str, Any]]:
     return rows
 
 
+def measure_gumbel_softmax(threads: int, seconds: float) -> Report:
+    """Print what soft and hard rows take, in new arrays, and return the figures."""
+    try:
+        import torch
+    except ImportError:
+        torch = None
+    print("\n| work | ours, ns | PyTorch over ours |\n|---|---:|---|")
+    x = logits(WIDE)
+    report: Report = {}
+    for hard in (False, True):
+        calls: Calls = {OURS: partial(fs.gumbel_softmax, x, 0.7, hard=hard, seed=1)}
+        if torch is not None:
+            torch.set_num_threads(threads)
+            theirs = torch.nn.functional.gumbel_softmax
+            calls["PyTorch"] = partial(theirs, torch.from_numpy(x), 0.7, hard=hard)
+        found = figures(timed(calls, seconds), x.size)
+        label = "hard" if hard else "soft"
+        report[label] = found
+        others = [
+            verdict(GUMBEL_SOFTMAX_AIM, f["time_over_fastsoftmax"])
+            for name, f in found.items()
+            if name != OURS
+        ]
+        work = f"{WIDE[0]} x {WIDE[1]}, sigma {SIGMA:g}, gumbel_softmax, {label}"
+        print(f"| {work} | {found[OURS]['ns_per_element']:.3f} | {'; '.join(others)} |")
+    return report
+
+
 def measure_kinds(_threads: int, seconds: float) -> Report:
     """Print what kinds of rows take relative to random ones."""
     cases = {
@@ -213,7 +243,11 @@ def plot(sweep: dict[str, list[dict[str, Any]]], stem: Path) -> None:
     figure.savefig(stem.with_suffix(".png"), dpi=80)
 
 
-SECTIONS = {"aims": measure_aims, "over_random": measure_kinds}
+SECTIONS = {
+    "aims": measure_aims,
+    "gumbel_softmax": measure_gumbel_softmax,
+    "over_random": measure_kinds,
+}
 
 if __name__ == "__main__":
     run(str(__doc__).splitlines()[0], SECTIONS, measure_sweep, plot)

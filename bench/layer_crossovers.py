@@ -73,12 +73,12 @@ def measure_crossovers(threads: int, seconds: float) -> list[Report]:
 def measure_decoding(threads: int, seconds: float) -> list[Report]:
     """Print what the best classes and a draw take where vectors add noise to frequencies."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
-    from output_layers import OUTPUTS
+    from output_layers import EXACT
 
     rng = np.random.default_rng(8)
     x = rng.standard_normal((DECODED, DECODED_INPUTS), dtype=np.float32)
     counts = zipf_counts(DECODED_CLASSES)
-    layers = {name: kind(DECODED_INPUTS, counts, 0) for name, kind in OUTPUTS.items()}
+    layers = {name: kind(DECODED_INPUTS, counts, 0) for name, kind in EXACT.items()}
     for layer in layers.values():
         for values in layer.values:
             if values.ndim == 2 and not values.any():

@@ -67,7 +67,7 @@ def trained(kind: str) -> tuple[Any, Array, float]:
     for _ in range(EPOCHS):
         order = rng.permutation(len(targets))
         for rows in np.split(order, range(BATCH, len(order), BATCH)):
-            model.step(contexts[rows], targets[rows])
+            model.step(contexts[rows], targets[rows], rows)
     x = model.forward(examples(corpus.validation)[0][: len(held_out)])[1]
     loss = -float(output.log_prob(x, held_out).mean(dtype=np.float64))
     return output, x, float(np.exp(loss))

@@ -127,7 +127,7 @@ py::object loss_of(const Arguments<7>& a) {
   const AdaptiveLayer& layer = arguments.layer();
   Classes targets;
   targets.read(a[2], "targets");
-  const LossOptions read({nullptr, a[4], nullptr, nullptr, nullptr, a[3], a[5]});
+  const LossOptions read({.ignore_index = a[4], .reduction = a[3], .grad_out = a[5]});
   const bool need_grad = read_flag(a[6]);
   if (!need_grad && !absent(a[5])) throw py::value_error("grad_out is of use with need_grad only");
   AdaptiveOptions options;

@@ -4,17 +4,15 @@
 #include <cstdint>
 #include <limits>
 #include <string>
-#include <utility>
 
 #include "arguments.h"
 #include "bind.h"
 #include "errors.h"
 #include "fastsoftmax/class_softmax.hpp"
 #include "fastsoftmax/hierarchical_softmax.hpp"
-#include "loss_arguments.h"
 #include "per_row.h"
 #include "request.h"
-#include "sparse_rows.h"
+#include "sparse_loss.h"
 
 namespace fastsoftmax::python {
 
@@ -71,46 +69,21 @@ class TreeArguments {
 
 py::tuple loss(const Tree& tree, const py::tuple& arrays, const py::object& targets,
                const py::object& reduction, const py::object& ignore_index,
-               const py::object& grad_out, bool need_grad) {
-  const TreeArguments tree_arguments(tree, arrays);
-  const TreeArguments& a = tree_arguments;
+               const py::object& grad_out, const py::object& need_grad) {
+  const TreeArguments a(tree, arrays);
   Classes classes;
   classes.read(targets.ptr(), "targets");
-  TreeLossOptions options;
-  options.reduction = read_reduction(reduction.ptr());
-  options.ignore_index = read_int(ignore_index.ptr(), "ignore_index");
-  Doubles upstream;
-  if (!grad_out.is_none()) {
-    if (!need_grad) throw py::value_error("grad_out is of use with need_grad only");
-    upstream.read(grad_out.ptr(), "grad_out");
-    options.grad_out = upstream.view();
-  }
-  const bool scalar = options.reduction != Reduction::none;
-  ArrayView loss_view;
-  ArrayView grad_view;
-  const py::object loss = scalar ? a.new_array({}, a.dtype(), loss_view)
-                                 : a.new_array({a.rows()}, a.dtype(), loss_view);
-  py::object grad_x = py::none();
-  TreeLossOutputs out;
-  out.loss = loss_view.as_output();
-  SparseRows weights;
-  SparseRows bias;
-  const bool with_bias = a.layer().node_bias.has_value();
-  if (need_grad) {
-    grad_x = a.new_array({a.rows(), a.columns()}, a.dtype(), grad_view);
-    out.grad_x = grad_view.as_output();
-    out.grad_weights = &weights;
-    if (with_bias) out.grad_bias = &bias;
-  }
+  SparseLoss<TreeArguments, TreeLossOptions, TreeLossOutputs> loss(
+      a, a.columns(), a.num_rows(), a.layer().node_bias.has_value(),
+      {.ignore_index = ignore_index.ptr(),
+       .reduction = reduction.ptr(),
+       .grad_out = grad_out.ptr()},
+      read_flag(need_grad.ptr()));
   {
     const py::gil_scoped_release release;
-    hierarchical_loss(a.layer(), classes.view(), out, options);
+    hierarchical_loss(a.layer(), classes.view(), loss.out, loss.options);
   }
-  const py::object given = a.give(loss, a.dtype(), scalar);
-  if (!need_grad) return py::make_tuple(given);
-  return py::make_tuple(
-      given, a.give(grad_x, a.dtype()), give_sparse_rows(std::move(weights), a.num_rows()),
-      with_bias ? give_sparse_rows(std::move(bias), a.num_rows()) : py::object(py::none()));
+  return loss.give();
 }
 
 py::object log_prob(const Tree& tree, const py::tuple& arrays, const py::object& ids) {

@@ -197,13 +197,21 @@ py::object merge_of(const Arguments<5>& a) {
   const bool scalar = read.options.reduction != Reduction::none;
   std::array<ArrayView, 4> views;
   std::array<py::object, 4> arrays;
-  for (std::size_t i = 0; i < 4; ++i) {
-    views[i] = like.view;
-    views[i].byteswapped = false;
-    views[i].strides[0] = itemsize(DType::f64);
-    if (i == 0 && scalar) views[i].ndim = 0;
-    arrays[i] = new_result(like, views[i]);
-  }
+  const std::int64_t n = like.view.shape[0];
+  const auto new_array_of = [&](std::size_t i, std::initializer_list<std::int64_t> shape) {
+    arrays[i] = new_dense_result(like, shape, DType::f64, views[i]);
+  };
+  if (scalar)
+    new_array_of(0, {});
+  else
+    new_array_of(0, {n});
+  new_array_of(1, {n});
+  new_array_of(2, {n});
+  const Doubles& scores = fields[0][2].values;
+  if (scores.is_array && scores.operand.view.ndim == 2)
+    new_array_of(3, {n, scores.operand.view.shape[1]});
+  else
+    new_array_of(3, {n});
   const LinearCrossEntropyOutputs out{views[0].as_output(),
                                       views[1].as_output(),
                                       views[2].as_output(),

@@ -42,24 +42,12 @@ std::unique_ptr<Sampler> unigram(const Ids& counts, const py::object& power, con
   return sampler;
 }
 
-// One seed and one position.
-std::uint64_t single(const PerRow<std::uint64_t>& value, const char* name) {
-  if (value.values) throw py::type_error(std::string(name) + " must be an int, not an array");
-  return value.value;
-}
-
 py::tuple sample(const Sampler& sampler, const py::object& n, bool unique, const py::object& seed,
                  const py::object& position) {
   const std::int64_t count = read_int(n.ptr(), "n");
   if (count < 0) throw py::value_error("n must not be negative, got " + std::to_string(count));
-  DrawOptions options;
+  DrawOptions options = read_draw_options(seed.ptr(), position.ptr());
   options.unique = unique;
-  Operand array;
-  PerRow<std::uint64_t> number;
-  read_seed(seed.ptr(), array, number);
-  options.seed = single(number, "seed");
-  read_per_row(position.ptr(), "position", array, number);
-  options.position = single(number, "position");
   Ids ids(count);
   Numbers expected(count);
   const auto length = static_cast<std::size_t>(count);

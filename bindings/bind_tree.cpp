@@ -38,9 +38,11 @@ Tree balanced(const py::object& num_leaves) {
 }
 
 Tree from_parents(const Numbers& parents, const std::optional<Numbers>& codes,
-                  std::optional<bool> binary) {
+                  const py::object& is_binary) {
   std::optional<std::span<const std::int64_t>> given;
   if (codes) given = span_of(*codes);
+  std::optional<bool> binary;
+  if (!is_binary.is_none()) binary = read_flag(is_binary.ptr());
   return made(
       [ids = span_of(parents), given, binary] { return Tree::from_parents(ids, binary, given); });
 }

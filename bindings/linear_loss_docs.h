@@ -177,14 +177,14 @@ Joins the shards of a vocabulary that several processes have computed.
 Parameters
 ----------
 shards : sequence of LinearCrossEntropy
-    Results of `linear_cross_entropy` with `vocab_size`, of which `max`,
-    `logsum` and `target_logit` are read.
+    Results of `linear_cross_entropy` or `sampled_softmax_loss` with
+    `vocab_size`, of which `max`, `logsum` and `target_logit` are read.
 targets : array_like of integers of shape (N,), optional
     As for `linear_cross_entropy`; needed with `weight` only.
 weight : array_like of shape (vocab_size,), optional
-    Weights of the classes.
+    Weights of the classes; not with shards of `sampled_softmax_loss`.
 z_loss : float, default 0.0
-    As for `linear_cross_entropy`.
+    As for `linear_cross_entropy`; likewise.
 reduction : {'mean', 'sum', 'none'}, default 'mean'
     As for `linear_cross_entropy`.
 
@@ -192,15 +192,17 @@ Returns
 -------
 LinearCrossEntropy
     As `linear_cross_entropy` over the whole vocabulary returns it, without
-    gradients; see `linear_cross_entropy_backward`. All float64, of the kind of
-    the first shard.
+    gradients; see `linear_cross_entropy_backward` and
+    `sampled_softmax_loss_backward`. All float64, of the kind of the first shard.
+    Where rows have several targets, `target_logit` has shape (N, num_true).
 
 Raises
 ------
 TypeError
     For shards that are none.
 ValueError
-    For no shards, shapes that differ, weights without targets.
+    For no shards, shapes that differ, weights without targets or with several
+    targets for each row.
 IndexError
     For a target that has no weight.
 

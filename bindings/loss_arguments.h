@@ -35,13 +35,13 @@ struct Classes {
 
 // Borrowed; nullptr where not passed.
 struct LossArguments {
-  PyObject* weight;
-  PyObject* ignore_index;
-  PyObject* label_smoothing;
-  PyObject* z_loss;
-  PyObject* softcap;
-  PyObject* reduction;
-  PyObject* grad_out;
+  PyObject* weight = nullptr;
+  PyObject* ignore_index = nullptr;
+  PyObject* label_smoothing = nullptr;
+  PyObject* z_loss = nullptr;
+  PyObject* softcap = nullptr;
+  PyObject* reduction = nullptr;
+  PyObject* grad_out = nullptr;
 };
 
 // `options` shows what the other members hold.

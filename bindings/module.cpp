@@ -21,8 +21,11 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   python::register_cross_entropy(module);
   python::register_linear(module);
   python::register_linear_cross_entropy(module);
+  python::register_gumbel_softmax(module);
   python::register_hierarchical_softmax(module);
   python::register_adaptive_softmax(module);
+  python::register_augment_reduce(module);
+  python::register_partial_fc(module);
   python::register_topk(module);
   python::register_stats(module);
   python::register_sampled_softmax(module);

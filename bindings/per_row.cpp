@@ -44,7 +44,8 @@ void read_integers(PyObject* object, const std::string& name, DType dtype, Opera
     refuse_type(name, type_name(object));
   }
   const DType given = array.view.dtype;
-  if (!is_integer(given)) {
+  const bool empty_list = array.source == Source::converted && array.view.size() == 0;
+  if (!is_integer(given) && !empty_list) {
     const bool scalar = array.view.ndim == 0 && array.source == Source::converted;
     refuse_type(
         name, scalar ? type_name(object) : "an array of " + std::string(fastsoftmax::name(given)));
@@ -121,6 +122,21 @@ void read_seed(PyObject* object, Operand& array, PerRow<std::uint64_t>& seed) {
     return;
   }
   read_per_row(object, "seed", array, seed);
+}
+
+DrawOptions read_draw_options(PyObject* seed, PyObject* position) {
+  const auto single = [](const PerRow<std::uint64_t>& value, const char* name) {
+    if (value.values) throw py::type_error(std::string(name) + " must be an int, not an array");
+    return value.value;
+  };
+  DrawOptions options;
+  Operand array;
+  PerRow<std::uint64_t> number;
+  read_seed(seed, array, number);
+  options.seed = single(number, "seed");
+  read_per_row(position, "position", array, number);
+  options.position = single(number, "position");
+  return options;
 }
 
 void read_row_ids(PyObject* object, Operand& array, std::optional<ConstView>& row_ids) {

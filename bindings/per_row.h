@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "arguments.h"
+#include "fastsoftmax/samplers.hpp"
 #include "fastsoftmax/sampling.hpp"
 
 namespace fastsoftmax::python {
@@ -25,6 +26,9 @@ void read_per_row(PyObject* object, const char* name, Operand& array,
 // None or not passed: a fresh one from the operating system. A numpy.random.Generator is asked for
 // 64 bits. Otherwise as above.
 void read_seed(PyObject* object, Operand& array, PerRow<std::uint64_t>& seed);
+
+// A seed, as above, and a position, both single ones. Throws TypeError for an array.
+DrawOptions read_draw_options(PyObject* seed, PyObject* position);
 
 // Throws TypeError where the elements are not integers, ValueError where one is negative.
 void read_row_ids(PyObject* object, Operand& array, std::optional<ConstView>& row_ids);

@@ -47,7 +47,7 @@ py::object hand_back_output(const Operand& output) {
 
 Request::Request(Op op, const RawArguments& arguments, bool out_may_keep_dims)
     : op_(op), keepdims_(read_flag(arguments.keepdims)) {
-  read_operand(arguments.x, "x", x_);
+  read_operand(arguments.x, arguments.name, x_);
   axes_ = read_axes(arguments.axis, x_.view.ndim);
   read_options(arguments);
   lay_out_result();
@@ -132,20 +132,11 @@ void Request::run() const {
   }
 }
 
-py::object Request::compute() {
-  py::object result;
-  if (!has_output_) {
-    const bool drops = op_ == Op::logsumexp && !keepdims_;
-    result = new_result(x_, result_,
-                        drops ? std::span<const bool>(axes_.reduced) : std::span<const bool>());
-  }
-  if (x_.view.size() < gil_threshold) {
-    run();
-  } else {
-    const py::gil_scoped_release release;
-    run();
-  }
-  return give(result);
+py::object Request::allocate() {
+  if (has_output_) return {};
+  const bool drops = op_ == Op::logsumexp && !keepdims_;
+  return new_result(x_, result_,
+                    drops ? std::span<const bool>(axes_.reduced) : std::span<const bool>());
 }
 
 py::object Request::give(const py::object& result) const {

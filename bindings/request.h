@@ -32,6 +32,7 @@ py::object hand_back_output(const Operand& output);
 
 // Borrowed from the caller; nullptr where not passed.
 struct RawArguments {
+  const char* name = "x";
   PyObject* x = nullptr;
   PyObject* axis = nullptr;
   PyObject* temperature = nullptr;
@@ -60,7 +61,22 @@ class Request {
   const Options& options() const { return options_; }
 
   // Computes into `out` or a new array and returns what the caller gets.
-  py::object compute();
+  py::object compute() {
+    return compute([this] { run(); });
+  }
+  // The same by run().
+  template <typename Run>
+  py::object compute(Run run) {
+    const py::object result = allocate();
+    if (x_.view.size() < gil_threshold) {
+      run();
+    } else {
+      const py::gil_scoped_release release;
+      run();
+    }
+    return give(result);
+  }
+  const Operand& operand() const { return x_; }
 
  private:
   void read_options(const RawArguments& arguments);
@@ -68,6 +84,7 @@ class Request {
   void take_output(PyObject* out, bool may_keep_dims);
   void separate_inputs();
   void run() const;
+  py::object allocate();
   py::object give(const py::object& result) const;
 
   Op op_;

@@ -1,14 +1,16 @@
-"""Train a model of the next word on real text, with one of four output layers.
+"""Train a model of the next word on real text, with one of several output layers.
 
 Data: the prose in Python's standard library (corpus.py; nothing is downloaded). The embeddings of
 the four words before, side by side, go through a hidden layer to a score for each word of the
 vocabulary (Bengio et al., *A Neural Probabilistic Language Model*, 2003): to each by the full
 softmax, whose scores are never formed as a whole, or to some by one of the others of
-output_layers.py. Perplexity on held-out files is compared with that of counting words, and pairs
-of words; then the model writes.
+output_layers.py and sampled_layers.py, of which the latter have a training loss of their own.
+Perplexity on held-out files is compared with that of counting words, and pairs of words; then the
+model writes.
 
 Run:  python examples/language_model.py --plot language_model.png
       python examples/language_model.py --output hierarchical --epochs 8
+      python examples/language_model.py --output sampled
       python examples/language_model.py --compare --plot output_layers.png
 
 Exit status 1 where the perplexity is not a fifth below that of counting words.
@@ -27,9 +29,11 @@ from typing import Any, NamedTuple
 import fastsoftmax as fs
 import numpy as np
 from corpus import END, Corpus
-from output_layers import OUTPUTS, OutputLayer, Parameter
+from output_layers import EXACT, OutputLayer, Parameter
+from sampled_layers import SAMPLED
 
 CONTEXT = 4  # words
+OUTPUTS = EXACT | SAMPLED
 
 
 class Model:
@@ -46,11 +50,13 @@ class Model:
         inputs = self.embedding.value[contexts].reshape(len(contexts), -1)
         return inputs, np.tanh(inputs @ self.hidden.value)
 
-    def step(self, contexts: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-        """Learn from a batch; returns its loss and the seconds spent in the output layer."""
+    def step(
+        self, contexts: np.ndarray, targets: np.ndarray, rows: np.ndarray
+    ) -> tuple[float, float]:
+        """Learn from a batch, the examples `rows`; return loss and seconds in the output layer."""
         inputs, x = self.forward(contexts)
         start = perf_counter()
-        loss, grad_x = self.output.loss(x, targets)
+        loss, grad_x = self.output.loss(x, targets, rows)
         self.output.update()
         seconds = perf_counter() - start
         grad = grad_x * (1 - x * x)
@@ -112,7 +118,7 @@ def train(model: Model, corpus: Corpus, epochs: int, batch: int, seed: int) -> H
         losses = []
         start = perf_counter()
         for rows in (batches[i] for i in part):
-            loss, share = model.step(contexts[rows], targets[rows])
+            loss, share = model.step(contexts[rows], targets[rows], rows)
             losses.append(loss)
             in_output += share
         seconds += perf_counter() - start
@@ -170,13 +176,13 @@ def save_plot(path: Path, draw: Callable[[Any], None]) -> None:
 def print_outputs(histories: dict[str, History]) -> None:
     """Print what layers come to after the same epochs, and after the time that the fastest took."""
     shortest = min(history.reports[-1].seconds for history in histories.values())
-    print(f"output        ms in layer  ms in all  perplexity  after {shortest:.1f} s")
+    print(f"output          ms in layer  ms in all  perplexity  after {shortest:.1f} s")
     for name, (reports, step, output) in histories.items():
         at = np.array([report.seconds for report in reports])
         losses = [report.validation for report in reports]
         then = f"{np.exp(np.interp(shortest, at, losses)):.1f}" if at[0] <= shortest else "-"
         final = np.exp(losses[-1])
-        print(f"{name:12} {output:12.1f} {step:10.1f} {final:11.1f} {then:>12}")
+        print(f"{name:14} {output:12.1f} {step:10.1f} {final:11.1f} {then:>12}")
 
 
 def show_texts(model: Model, corpus: Corpus, seed: int) -> None:

@@ -1,14 +1,15 @@
-"""Output layers over many words for examples/language_model.py; `OUTPUTS` has them by name.
+"""Output layers over many words for examples/language_model.py; `EXACT` has them by name.
 
 All begin with vectors of zeros and biases that give each word its frequency, and learn by Adagrad.
 They differ in what a step costs: the full softmax compares each input with all words, the tree
 with the nodes on the way to the target, two levels with the classes and the words of one of them,
-the adaptive softmax with the frequent words, and seldom with a cluster of others.
+the adaptive softmax with the frequent words, and seldom with a cluster of others. sampled_layers.py
+has those that learn from a few of the words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import fastsoftmax as fs
@@ -44,6 +45,7 @@ class OutputLayer:
     """
 
     parameters: list[Parameter]
+    examples: np.ndarray
 
     def __init__(self, dim: int, counts: np.ndarray, seed: int) -> None:
         raise NotImplementedError
@@ -63,8 +65,14 @@ class OutputLayer:
         """Arrays of the parameters."""
         return [parameter.value for parameter in self.parameters]
 
-    def loss(self, x: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
-        """Mean loss of the rows of `x`, and its gradient with respect to `x`."""
+    def loss(
+        self, x: np.ndarray, targets: np.ndarray, examples: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """Mean loss of the rows of `x`, and its gradient with respect to `x`.
+
+        `examples` are their numbers in the training data, for layers that keep something of each.
+        """
+        self.examples = examples
         loss, grad_x, *self.gradients = self._loss(x, targets)
         return float(loss), grad_x
 
@@ -113,10 +121,16 @@ class Full(OutputLayer):
 
 
 class Hierarchical(OutputLayer):
-    """A Huffman tree: the way to a frequent word is short (Mikolov et al., 2013)."""
+    """A Huffman tree, whose ways to frequent words are short (Mikolov et al., 2013), or another."""
 
-    def __init__(self, dim: int, counts: np.ndarray, seed: int) -> None:  # noqa: ARG002 - no draws
-        tree = fs.Tree.huffman(counts)
+    def __init__(
+        self,
+        dim: int,
+        counts: np.ndarray,
+        seed: int,  # noqa: ARG002 - no draws
+        tree: fs.Tree | None = None,
+    ) -> None:
+        tree = tree or fs.Tree.huffman(counts)
         self.layer = fs.HierarchicalSoftmax(tree)
         nodes, codes, offsets = tree.paths()
         shares = np.repeat(frequency(counts), np.diff(offsets))
@@ -144,10 +158,16 @@ class Hierarchical(OutputLayer):
 
 
 class Classes(OutputLayer):
-    """Two levels: classes of words that are equally frequent, then words (Goodman, 2001)."""
+    """Two levels: classes of words, equally frequent or given, then words (Goodman, 2001)."""
 
-    def __init__(self, dim: int, counts: np.ndarray, seed: int) -> None:  # noqa: ARG002 - no draws
-        self.layer = fs.ClassSoftmax.from_frequencies(counts)
+    def __init__(
+        self,
+        dim: int,
+        counts: np.ndarray,
+        seed: int,  # noqa: ARG002 - no draws
+        layer: fs.ClassSoftmax | None = None,
+    ) -> None:
+        self.layer = layer or fs.ClassSoftmax.from_frequencies(counts)
         shares = frequency(counts)
         of_classes = np.bincount(self.layer.class_of, shares)
         weights = [np.zeros((len(masses), dim)) for masses in (of_classes, shares)]
@@ -180,13 +200,20 @@ class Adaptive(OutputLayer):
     The layer wants words by rank. Those of a cluster have no biases, and begin as equals.
     """
 
-    def __init__(self, dim: int, counts: np.ndarray, seed: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        counts: np.ndarray,
+        seed: int,
+        cutoffs: Sequence[int] = (),
+        div_value: float = 4.0,
+    ) -> None:
         self.words = np.argsort(-counts, kind="stable")
         self.rank = np.argsort(self.words)
         shares = frequency(counts)[self.words]
         # Of good quality; fs.AdaptiveSoftmax.from_counts finds the fastest ones.
-        cutoffs = [len(counts) // 10, len(counts) * 2 // 5]
-        self.layer = fs.AdaptiveSoftmax(cutoffs, head_bias=True)
+        cutoffs = cutoffs or [len(counts) // 10, len(counts) * 2 // 5]
+        self.layer = fs.AdaptiveSoftmax(cutoffs, div_value, head_bias=True)
         first, clusters = self.layer.cutoffs[0], self.layer.n_clusters
         bias = np.append(shares[:first], np.add.reduceat(shares, self.layer.cutoffs))
         head, projections, tails, _ = self.layer.init_weights(dim, len(counts), seed)
@@ -214,7 +241,7 @@ class Adaptive(OutputLayer):
         return ids
 
 
-OUTPUTS: dict[str, type[OutputLayer]] = {
+EXACT: dict[str, type[OutputLayer]] = {
     "full": Full,
     "hierarchical": Hierarchical,
     "class": Classes,

@@ -42,9 +42,10 @@ LinearLayer head_of(const AdaptiveLayer& layer);
 void check_adaptive_output(const View& out, const char* what, DType dtype,
                            std::span<const std::int64_t> shape, const AdaptiveLayer& layer);
 
-// f<float>() or f<double>(), whichever the layer is computed in.
+// f<float>() or f<double>(), whichever the layer is computed in, in the default environment.
 template <class F>
 auto with_arithmetic(const AdaptiveLayer& layer, F f) {
+  const baseline::DefaultFloatEnvironment environment;
   if (adaptive_dtype(layer) == DType::f64) return f.template operator()<double>();
   return f.template operator()<float>();
 }
@@ -91,7 +92,7 @@ class ClusterRows {
   template <class Body>
   void for_each_chunk(Body body);
   void multiply(const Matrix& a, const Matrix& b, const Matrix& out) const {
-    if (out.rows > 0 && out.columns > 0) layer_.matmul.run(layer_.matmul.context, a, b, out);
+    fastsoftmax::multiply<T>(layer_.matmul, a, b, out);
   }
 
   const RowSet& rows_;

@@ -7,8 +7,9 @@
 
 #include "adaptive_softmax.h"
 #include "axis_call.h"
+#include "call_threads.h"
 #include "linear_sweep.h"
-#include "threads.h"
+#include "tasks.h"
 
 namespace fastsoftmax {
 namespace {
@@ -85,21 +86,13 @@ struct Block {
 template <class T, class Cluster>
 void normalize(const Block<T>& block, const LinearSweep<T>& sweep, std::int64_t rows, int threads,
                Cluster cluster) {
-  struct Context {
-    const Block<T>& block;
-    const LinearSweep<T>& sweep;
-    Cluster& cluster;
-  } context{block, sweep, cluster};
-  const auto run = [](void* p, std::int64_t row, int) noexcept {
-    const baseline::DefaultFloatEnvironment environment;
-    const auto& c = *static_cast<Context*>(p);
-    const kernels::RowLoss& loss = c.sweep.loss(row);
-    const double above = c.cluster(row);
-    T* const z = c.block.first + row * c.block.stride;
-    for (std::int64_t i = 0; i < c.block.classes; ++i)
+  for_tasks(rows, threads_for(rows * block.classes, threads), [&](std::int64_t row, int) {
+    const kernels::RowLoss& loss = sweep.loss(row);
+    const double above = cluster(row);
+    T* const z = block.first + row * block.stride;
+    for (std::int64_t i = 0; i < block.classes; ++i)
       z[i] = rounded<T>(log_prob_of(loss, static_cast<double>(z[i])) + above);
-  };
-  parallel_for(rows, tile_threads(rows * block.classes, threads), run, &context);
+  });
 }
 
 template <class T>

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "call_threads.h"
 #include "view_checks.h"
 
 namespace fastsoftmax {
@@ -138,9 +139,7 @@ Problem Call::problem() const {
 void check_options(const Options& options) {
   if (options.algorithm > Algorithm::online_reload) throw InvalidArgument("unknown algorithm");
   if (options.empty > EmptyRow::zero) throw InvalidArgument("unknown value of empty");
-  if (options.max_threads < 0)
-    throw InvalidArgument("max_threads must not be negative, got " +
-                          std::to_string(options.max_threads));
+  check_max_threads(options.max_threads);
 }
 
 Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> axes,

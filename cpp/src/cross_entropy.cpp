@@ -12,6 +12,9 @@
 #include "loss_rows.h"
 #include "view_checks.h"
 
+#define FASTSOFTMAX_ISA baseline
+#include "simd/vec_common.h"
+
 namespace fastsoftmax {
 namespace {
 
@@ -136,6 +139,7 @@ void check_scalar(const View& loss, DType dtype) {
 
 void cross_entropy(const ConstView& logits, const ConstView& targets, int axis,
                    const CrossEntropyOutputs& out, const CrossEntropyOptions& options) {
+  const baseline::DefaultFloatEnvironment environment;
   check_view(targets, "targets");
   check_loss_options(options);
   Options core;

@@ -21,6 +21,25 @@ void check_matrix(const ConstView& view, const char* what) {
 
 }  // namespace
 
+Vocabulary::Vocabulary(std::int64_t start, std::optional<std::int64_t> size, std::int64_t rows)
+    : start_(start), rows_(rows), least_(size ? 0 : start), end_(0) {
+  if (start < 0 || start > INT64_MAX - rows)
+    throw InvalidArgument("vocab_start must not be negative or exceed 64 bits, got " +
+                          std::to_string(start));
+  end_ = size ? *size : start + rows;
+  if (end_ < start + rows)
+    throw InvalidArgument("there are " + std::to_string(rows) + " classes from " +
+                          std::to_string(start) + " on, more than vocab_size " +
+                          std::to_string(*size));
+}
+
+void Vocabulary::refuse(const std::string& what) const {
+  throw InvalidIndex(
+      what + " is out of bounds for " +
+      (size() == 0 ? "no classes"
+                   : "classes " + std::to_string(least_) + " to " + std::to_string(end_ - 1)));
+}
+
 void check_layer(const LinearLayer& layer) {
   check_matrix(layer.x, "x");
   check_matrix(layer.w, "W");

@@ -26,26 +26,18 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // With fewer rows at a time a fourth product costs less than three slow ones.
 constexpr std::int64_t kLeastChunkRows = 48;
 
-void check_options(const LinearCrossEntropyOptions& o, std::int64_t classes) {
+void check_options(const LinearCrossEntropyOptions& o) {
   check_loss_options(o.loss);
   if (!(o.grad_mass_tol >= 0.0 && o.grad_mass_tol <= 1.0))
     throw InvalidArgument("grad_mass_tol must be between 0 and 1, got " +
                           number_text(o.grad_mass_tol));
   if (o.tile_bytes < 0)
     throw InvalidArgument("tile_bytes must not be negative, got " + std::to_string(o.tile_bytes));
-  if (o.vocab_start < 0 || o.vocab_start > INT64_MAX - classes)
-    throw InvalidArgument("vocab_start must not be negative or exceed 64 bits, got " +
-                          std::to_string(o.vocab_start));
   // So that scores stay in the domain of the exponential.
   constexpr double largest_softcap = 65536.0;
   if (o.loss.softcap > largest_softcap)
     throw InvalidArgument("softcap must be at most 65536, got " + number_text(o.loss.softcap));
-  if (!o.vocab_size) return;
-  if (*o.vocab_size < o.vocab_start + classes)
-    throw InvalidArgument("W has " + std::to_string(classes) + " classes from " +
-                          std::to_string(o.vocab_start) + " on, more than vocab_size " +
-                          std::to_string(*o.vocab_size));
-  if (o.loss.label_smoothing > 0.0)
+  if (o.vocab_size && o.loss.label_smoothing > 0.0)
     throw InvalidArgument("label_smoothing must be 0 for a shard of the vocabulary");
 }
 
@@ -56,16 +48,17 @@ template <class T>
 class LinearLoss {
  public:
   LinearLoss(const LinearLayer& layer, const ConstView& targets,
-             const LinearCrossEntropyOutputs& out, const LinearCrossEntropyOptions& options)
+             const LinearCrossEntropyOutputs& out, const LinearCrossEntropyOptions& options,
+             const TargetScores<T>& given)
       : layer_(layer),
         out_(out),
         options_(options),
         scores_(layer, 1.0, options.loss.max_threads),
-        first_class_(options.vocab_start) {
-    check_options(options, scores_.classes());
+        vocabulary_(options.vocab_start, options.vocab_size, scores_.classes()) {
+    terms_.given = given;
+    check_options(options);
     check_softcap(options.loss.softcap, dtype_of_arithmetic<T>);
-    vocabulary_ = options.vocab_size ? *options.vocab_size : first_class_ + scores_.classes();
-    class_weights_ = class_weights_of(options.loss, vocabulary_);
+    class_weights_ = class_weights_of(options.loss, vocabulary_.end());
     read_targets(targets);
     read_upstream();
     check_outputs(targets);
@@ -98,8 +91,9 @@ class LinearLoss {
   }
 
   void backward(const ConstView& max, const ConstView& logsum) {
-    const std::vector<double> maxima = per_row(max, "max");
-    const std::vector<double> sums = per_row(logsum, "logsum");
+    const std::array shape = {scores_.rows()};
+    const std::vector<double> maxima = doubles_of(max, shape, "max");
+    const std::vector<double> sums = doubles_of(logsum, shape, "logsum");
     LinearRows<T> of_rows(scores_, rows_, terms_);
     gradients_.resize(rows_.size());
     double coefficients = 0.0;
@@ -138,25 +132,19 @@ class LinearLoss {
     for (std::int64_t r = 0; r < scores_.rows(); ++r) {
       const std::int64_t target = given[at(r)];
       if (target == options_.loss.ignore_index) continue;
-      const std::int64_t least = options_.vocab_size ? 0 : first_class_;
-      if (target < least || target >= vocabulary_)
-        throw InvalidIndex("target " + std::to_string(target) + " of row " + std::to_string(r) +
-                           " is out of bounds for " +
-                           (vocabulary_ == least ? "no classes"
-                                                 : "classes " + std::to_string(least) + " to " +
-                                                       std::to_string(vocabulary_ - 1)));
+      if (!vocabulary_.has(target))
+        vocabulary_.refuse("target " + std::to_string(target) + " of row " + std::to_string(r));
       const double weight = class_weights_.empty() ? 1.0 : class_weights_[at(target)];
       counted.push_back(weight);
       rows_.push_back(r);
-      const std::int64_t here = target - first_class_;
-      terms_.targets.push_back(here >= 0 && here < scores_.classes() ? here : kNoTarget);
-      weights_.push_back(weights_of_target(options_.loss, weight, vocabulary_ - least));
+      terms_.targets.push_back(vocabulary_.row_of(target));
+      weights_.push_back(weights_of_target(options_.loss, weight, vocabulary_.size()));
     }
     divisor_ = sum_in_order(counted);
     terms_.softcap = options_.loss.softcap;
     if (options_.loss.label_smoothing == 0.0) return;
     terms_.coefficients = class_weights_.empty() ? Coefficients::ones : Coefficients::given;
-    const auto first = class_weights_.begin() + (class_weights_.empty() ? 0 : first_class_);
+    const auto first = class_weights_.begin() + (class_weights_.empty() ? 0 : vocabulary_.start());
     terms_.class_weights.assign(first, class_weights_.end());
   }
 
@@ -193,15 +181,6 @@ class LinearLoss {
     check(out_.grad_bias, "grad_bias", dtype, as_bias);
     if (out_.grad_bias.data != nullptr && !layer_.bias)
       throw InvalidArgument("grad_bias is given for a layer without bias");
-  }
-
-  std::vector<double> per_row(const ConstView& view, const char* what) const {
-    const std::array shape = {scores_.rows()};
-    if (!std::ranges::equal(view.shape, shape))
-      throw InvalidArgument(std::string(what) + " has shape " + shape_text(view.shape) +
-                            ", expected " + shape_text(shape));
-    check_dtype(view, DType::f64, what);
-    return elements_of<double>(view, shape, what);
   }
 
   void sum(LinearRows<T>& of_rows) {
@@ -297,8 +276,7 @@ class LinearLoss {
   const LinearCrossEntropyOutputs& out_;
   const LinearCrossEntropyOptions& options_;
   LinearScores<T> scores_;
-  std::int64_t first_class_;
-  std::int64_t vocabulary_ = 0;  // the last class and one
+  Vocabulary vocabulary_;
   std::vector<double> class_weights_;
   double divisor_ = 1.0;
   RowSet rows_;
@@ -311,19 +289,32 @@ class LinearLoss {
 
 template <class T>
 void linear_loss(const LinearLayer& layer, const ConstView& targets,
-                 const LinearCrossEntropyOutputs& out, const LinearCrossEntropyOptions& options) {
-  LinearLoss<T> loss(layer, targets, out, options);
+                 const LinearCrossEntropyOutputs& out, const LinearCrossEntropyOptions& options,
+                 const TargetScores<T>& given) {
+  LinearLoss<T> loss(layer, targets, out, options, given);
   if (options.vocab_size && (out.loss.data != nullptr || loss.with_gradients()))
     throw InvalidArgument(
         "a shard of the vocabulary has neither loss nor gradients; see merge_shards");
   loss.forward();
 }
-template void linear_loss<float>(const LinearLayer&, const ConstView&,
-                                 const LinearCrossEntropyOutputs&,
-                                 const LinearCrossEntropyOptions&);
-template void linear_loss<double>(const LinearLayer&, const ConstView&,
-                                  const LinearCrossEntropyOutputs&,
-                                  const LinearCrossEntropyOptions&);
+
+template <class T>
+void linear_loss_backward(const LinearLayer& layer, const ConstView& targets, const ConstView& max,
+                          const ConstView& logsum, const LinearCrossEntropyOutputs& out,
+                          const LinearCrossEntropyOptions& options, const TargetScores<T>& given) {
+  LinearLoss<T>(layer, targets, out, options, given).backward(max, logsum);
+}
+
+template void linear_loss(const LinearLayer&, const ConstView&, const LinearCrossEntropyOutputs&,
+                          const LinearCrossEntropyOptions&, const TargetScores<float>&);
+template void linear_loss(const LinearLayer&, const ConstView&, const LinearCrossEntropyOutputs&,
+                          const LinearCrossEntropyOptions&, const TargetScores<double>&);
+template void linear_loss_backward(const LinearLayer&, const ConstView&, const ConstView&,
+                                   const ConstView&, const LinearCrossEntropyOutputs&,
+                                   const LinearCrossEntropyOptions&, const TargetScores<float>&);
+template void linear_loss_backward(const LinearLayer&, const ConstView&, const ConstView&,
+                                   const ConstView&, const LinearCrossEntropyOutputs&,
+                                   const LinearCrossEntropyOptions&, const TargetScores<double>&);
 
 void linear_cross_entropy(const LinearLayer& layer, const ConstView& targets,
                           const LinearCrossEntropyOutputs& out,
@@ -337,8 +328,9 @@ void linear_cross_entropy_backward(const LinearLayer& layer, const ConstView& ta
                                    const LinearCrossEntropyOutputs& out,
                                    const LinearCrossEntropyOptions& options) {
   check_layer(layer);
-  with_arithmetic(
-      layer, [&]<class T>() { LinearLoss<T>(layer, targets, out, options).backward(max, logsum); });
+  with_arithmetic(layer, [&]<class T>() {
+    linear_loss_backward<T>(layer, targets, max, logsum, out, options);
+  });
 }
 
 }  // namespace fastsoftmax

@@ -4,6 +4,8 @@
 #include <iterator>
 #include <numeric>
 
+#include "call_threads.h"
+
 namespace fastsoftmax {
 namespace {
 
@@ -24,18 +26,11 @@ std::int64_t rows_at_once(std::int64_t columns) {
 // body(first, last) for parts of [0, count), on several threads; `elements` each of them costs.
 template <class Body>
 void in_parts(std::int64_t count, std::int64_t elements, int threads, Body body) {
-  struct Context {
-    std::int64_t count, step;
-    Body& body;
-  };
-  const int used = tile_threads(count * elements, threads);
-  Context context{count, (count + used - 1) / used, body};
-  const auto run = [](void* p, std::int64_t task, int) noexcept {
-    const baseline::DefaultFloatEnvironment environment;
-    const auto& c = *static_cast<Context*>(p);
-    c.body(std::min(c.count, task * c.step), std::min(c.count, (task + 1) * c.step));
-  };
-  parallel_for(used, used, run, &context);
+  const int used = threads_for(count * elements, threads);
+  const std::int64_t step = divide_up(count, used);
+  for_tasks(used, used, [&](std::int64_t task, int) {
+    body(std::min(count, task * step), std::min(count, (task + 1) * step));
+  });
 }
 
 template <class T>

@@ -1,19 +1,35 @@
-// linear_cross_entropy in an arithmetic that is given, whatever the types of its inputs.
+// linear_cross_entropy and its backward in an arithmetic that is given, whatever the types of the
+// inputs, and with scores of targets that may be given as well.
 #pragma once
 
 #include "fastsoftmax/linear_cross_entropy.hpp"
+#include "linear_rows.h"
 
 namespace fastsoftmax {
 
 template <class T>
 void linear_loss(const LinearLayer& layer, const ConstView& targets,
-                 const LinearCrossEntropyOutputs& out, const LinearCrossEntropyOptions& options);
+                 const LinearCrossEntropyOutputs& out, const LinearCrossEntropyOptions& options,
+                 const TargetScores<T>& given = {});
+template <class T>
+void linear_loss_backward(const LinearLayer& layer, const ConstView& targets, const ConstView& max,
+                          const ConstView& logsum, const LinearCrossEntropyOutputs& out,
+                          const LinearCrossEntropyOptions& options,
+                          const TargetScores<T>& given = {});
 
-extern template void linear_loss<float>(const LinearLayer&, const ConstView&,
-                                        const LinearCrossEntropyOutputs&,
-                                        const LinearCrossEntropyOptions&);
-extern template void linear_loss<double>(const LinearLayer&, const ConstView&,
-                                         const LinearCrossEntropyOutputs&,
-                                         const LinearCrossEntropyOptions&);
+extern template void linear_loss(const LinearLayer&, const ConstView&,
+                                 const LinearCrossEntropyOutputs&, const LinearCrossEntropyOptions&,
+                                 const TargetScores<float>&);
+extern template void linear_loss(const LinearLayer&, const ConstView&,
+                                 const LinearCrossEntropyOutputs&, const LinearCrossEntropyOptions&,
+                                 const TargetScores<double>&);
+extern template void linear_loss_backward(const LinearLayer&, const ConstView&, const ConstView&,
+                                          const ConstView&, const LinearCrossEntropyOutputs&,
+                                          const LinearCrossEntropyOptions&,
+                                          const TargetScores<float>&);
+extern template void linear_loss_backward(const LinearLayer&, const ConstView&, const ConstView&,
+                                          const ConstView&, const LinearCrossEntropyOutputs&,
+                                          const LinearCrossEntropyOptions&,
+                                          const TargetScores<double>&);
 
 }  // namespace fastsoftmax

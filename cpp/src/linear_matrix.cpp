@@ -116,6 +116,17 @@ Matrix MatrixRows<T>::read(std::span<const std::int64_t> rows) {
 }
 
 template <class T>
+void multiply(const Matmul& matmul, const Matrix& a, const Matrix& b, const Matrix& out) {
+  if (out.rows == 0 || out.columns == 0) return;
+  if (a.columns > 0) return matmul.run(matmul.context, a, b, out);
+  for (std::int64_t r = 0; r < out.rows; ++r)
+    std::fill_n(reinterpret_cast<T*>(static_cast<char*>(out.data) + r * out.row_stride),
+                out.columns, T(0));
+}
+template void multiply<float>(const Matmul&, const Matrix&, const Matrix&, const Matrix&);
+template void multiply<double>(const Matmul&, const Matrix&, const Matrix&, const Matrix&);
+
+template <class T>
 std::vector<T> converted_elements(const ConstView& view, const char* what) {
   check_view(view, what);
   check_data(view, what);

@@ -64,6 +64,10 @@ inline Matrix transposed(const Matrix& m) {
   return {m.data, m.dtype, m.columns, m.rows, m.column_stride, m.row_stride};
 }
 
+// out = a b, without asking the product for what is empty, or for sums without terms.
+template <class T>
+void multiply(const Matmul& matmul, const Matrix& a, const Matrix& b, const Matrix& out);
+
 // Rows of a matrix as rows of type T to fetch. Throws unless the view has two dimensions.
 template <class T>
 Call columns_of_matrix(const ConstView& view, const char* what);

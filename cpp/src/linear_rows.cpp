@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
+#include "call_threads.h"
 #include "dispatch.h"
 #include "rows_job.h"
 
@@ -60,11 +62,29 @@ void LinearRows<T>::set_job(const Strip<T>& strip, StripJob& of) const {
 
 template <class T>
 int LinearRows<T>::threads_for(const Tile<T>& tile) const {
-  return tile_threads(tile.rows * tile.classes, scores_.threads());
+  return fastsoftmax::threads_for(tile.rows * tile.classes, scores_.threads());
+}
+
+template <class T>
+template <class Body>
+void LinearRows<T>::for_each_target(const Tile<T>& tile, Body body) const {
+  for (std::int64_t r = 0; r < tile.rows; ++r) {
+    const std::int64_t target = terms_.targets[at(tile.first_row + r)];
+    if (target >= tile.first_class && target < tile.first_class + tile.classes)
+      body(*tile.at(target, r), rows_[at(tile.first_row + r)]);
+  }
+}
+
+template <class T>
+void LinearRows<T>::put_given_scores(const Tile<T>& tile) const {
+  if (terms_.given.scores == nullptr) return;
+  for_each_target(tile,
+                  [this](T& score, std::int64_t row) { score = terms_.given.scores[at(row)]; });
 }
 
 template <class T>
 void LinearRows<T>::add(const Tile<T>& tile) {
+  put_given_scores(tile);
   for_each_strip(tile, scores_.finish(), threads_for(tile), scores_.strip_buffers(),
                  [this](const Strip<T>& strip, int) { add(strip); });
 }
@@ -79,6 +99,7 @@ void LinearRows<T>::add(const Strip<T>& strip) {
 template <class T>
 template <class Body>
 void LinearRows<T>::for_each_irregular(const Tile<T>& tile, Body body) {
+  put_given_scores(tile);
   for_each_strip<T, Strips::copy>(
       tile, scores_.finish(), threads_for(tile), scores_.strip_buffers(),
       [&](const Strip<T>& strip, int) {
@@ -197,12 +218,17 @@ bool LinearRows<T>::has_target(const Tile<T>& tile) const {
 template <class T>
 void LinearRows<T>::write_gradient(const Tile<T>& tile,
                                    const std::vector<LossGradient>& gradients) {
+  put_given_scores(tile);
   for_each_strip<T, Strips::write>(tile, scores_.finish(), threads_for(tile),
                                    scores_.strip_buffers(), [&](const Strip<T>& strip, int) {
                                      StripJob job;
                                      set_job(strip, job);
                                      kernels_.gradient(job.job, gradients.data() + strip.first_row);
                                    });
+  if (terms_.given.derivatives == nullptr) return;
+  for_each_target(tile, [this](T& derivative, std::int64_t row) {
+    terms_.given.derivatives[at(row)] = std::exchange(derivative, T(0));
+  });
 }
 
 template class LinearRows<float>;

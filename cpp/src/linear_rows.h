@@ -10,6 +10,15 @@
 
 namespace fastsoftmax {
 
+// Scores that stand in for the layer's at the targets, and where the derivatives of losses with
+// respect to them go: gradients of the layer then leave targets out. One of each for each row of x.
+// The bias of a target must be 0.
+template <class T>
+struct TargetScores {
+  const T* scores = nullptr;  // null: those of the layer
+  T* derivatives = nullptr;   // where gradients are wanted
+};
+
 template <class T>
 class LinearRows {
  public:
@@ -20,6 +29,7 @@ class LinearRows {
     std::vector<T> class_weights;
     kernels::Coefficients coefficients = kernels::Coefficients::none;
     double softcap = 0.0;
+    TargetScores<T> given{};
 
     // No targets.
     static Terms of_none(std::int64_t rows) { return {std::vector(at(rows), kNoTarget), {}}; }
@@ -58,7 +68,7 @@ class LinearRows {
               double* masses);
   // Whether a target of the tile's rows is one of its classes.
   bool has_target(const Tile<T>& tile) const;
-  // From scores to their gradients, in place.
+  // From scores to their gradients, in place; 0 at targets whose scores were given.
   void write_gradient(const Tile<T>& tile, const std::vector<kernels::LossGradient>& gradients);
 
  private:
@@ -69,6 +79,11 @@ class LinearRows {
   };
   void set_job(const Strip<T>& strip, StripJob& job) const;
   int threads_for(const Tile<T>& tile) const;
+  // body(score, row of x) for targets that are classes of the tile.
+  template <class Body>
+  void for_each_target(const Tile<T>& tile, Body body) const;
+  // To be called with a tile before its strips are read; twice does no harm.
+  void put_given_scores(const Tile<T>& tile) const;
   // body(strip of one row, its number) for rows that are irregular.
   template <class Body>
   void for_each_irregular(const Tile<T>& tile, Body body);

@@ -19,7 +19,7 @@ using kernels::RowLoss;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct ShardRow {
-  double max, log_sum, target;
+  double max, log_sum;
 };
 
 // A row that is ignored has no maximum, and a logarithm nevertheless.
@@ -32,35 +32,19 @@ bool is_ignored(const ShardRow& row) { return row.max == -kInfinity && row.log_s
 // so that L keeps its relative accuracy where one class dominates. A NaN stays one.
 ShardRow merged(const std::vector<ShardRow>& shards) {
   std::size_t first = 0;
-  ShardRow all{-kInfinity, 0.0, -kInfinity};
   for (std::size_t s = 0; s < shards.size(); ++s) {
-    if (shards[s].max != shards[s].max) return {kNan, kNan, kNan};
+    if (shards[s].max != shards[s].max) return {kNan, kNan};
     if (shards[s].max > shards[first].max) first = s;
-    all.target = std::max(all.target, shards[s].target);
   }
-  all.max = shards[first].max;
-  if (std::isinf(all.max)) {
-    all.log_sum = all.max > 0.0 ? kNan : shards[first].log_sum;
-    return all;
-  }
-  double others = 0.0;
+  const double max = shards[first].max;
   const double log_sum = shards[first].log_sum;
+  if (std::isinf(max)) return {max, max > 0.0 ? kNan : log_sum};
+  double others = 0.0;
   for (std::size_t s = 0; s < shards.size(); ++s) {
     if (s != first && shards[s].max > -kInfinity)
-      others += std::exp((shards[s].max - all.max) + (shards[s].log_sum - log_sum));
+      others += std::exp((shards[s].max - max) + (shards[s].log_sum - log_sum));
   }
-  all.log_sum = log_sum + std::log1p(others);
-  return all;
-}
-
-std::vector<double> read(const ConstView& view, std::span<const std::int64_t> shape,
-                         const char* what) {
-  check_view(view, what);
-  check_dtype(view, DType::f64, what);
-  if (!std::ranges::equal(view.shape, shape))
-    throw InvalidArgument(std::string(what) + " of a shard has shape " + shape_text(view.shape) +
-                          ", expected " + shape_text(shape));
-  return elements_of<double>(view, shape, what);
+  return {max, log_sum + std::log1p(others)};
 }
 
 // Those of targets; 1 without class weights.
@@ -93,11 +77,11 @@ std::vector<double> weights_of(const std::optional<ConstView>& targets,
 }
 
 void check_outputs(const LinearCrossEntropyOutputs& out, std::span<const std::int64_t> shape,
-                   Reduction reduction) {
+                   std::span<const std::int64_t> targets_shape, Reduction reduction) {
   if (out.max.data != nullptr) check_dense(out.max, "max", DType::f64, shape);
   if (out.logsum.data != nullptr) check_dense(out.logsum, "logsum", DType::f64, shape);
   if (out.target_logit.data != nullptr)
-    check_dense(out.target_logit, "target_logit", DType::f64, shape);
+    check_dense(out.target_logit, "target_logit", DType::f64, targets_shape);
   const DType dtype = out.loss.dtype == DType::f32 ? DType::f32 : DType::f64;
   if (out.loss.data != nullptr)
     check_dense(out.loss, "loss", dtype, shape.first(reduction == Reduction::none ? 1 : 0));
@@ -107,6 +91,7 @@ void check_outputs(const LinearCrossEntropyOutputs& out, std::span<const std::in
 
 void merge_shards(std::span<const LinearShard> shards, const std::optional<ConstView>& targets,
                   const LinearCrossEntropyOutputs& out, const CrossEntropyOptions& options) {
+  const baseline::DefaultFloatEnvironment environment;
   if (shards.empty()) throw InvalidArgument("there are no shards to merge");
   check_loss_options(options);
   if (options.label_smoothing > 0.0)
@@ -116,40 +101,53 @@ void merge_shards(std::span<const LinearShard> shards, const std::optional<Const
                           shape_text(shards[0].max.shape));
   const std::int64_t count = shards[0].max.shape[0];
   const std::array shape = {count};
-  check_outputs(out, shape, options.reduction);
+  const std::span<const std::int64_t> targets_shape = shards[0].target_logit.shape;
+  const std::size_t dims = targets_shape.size();
+  if (dims < 1 || dims > 2 || targets_shape[0] != count || (dims == 2 && targets_shape[1] == 0))
+    throw InvalidArgument("target_logit of a shard has shape " + shape_text(targets_shape) +
+                          " for " + std::to_string(count) + " rows; expected (N,) or (N, T)");
+  const auto each = static_cast<std::size_t>(dims == 2 ? targets_shape[1] : 1);
+  if (options.weight && each > 1)
+    throw InvalidArgument("class weights go with one target for each row");
+  check_outputs(out, shape, targets_shape, options.reduction);
   std::vector<std::vector<ShardRow>> parts(static_cast<std::size_t>(count));
+  std::vector<double> scores(parts.size() * each, -kInfinity);  // of targets
   for (const LinearShard& shard : shards) {
-    const std::vector<double> max = read(shard.max, shape, "max");
-    const std::vector<double> log_sum = read(shard.logsum, shape, "logsum");
-    const std::vector<double> target = read(shard.target_logit, shape, "target_logit");
-    for (std::size_t r = 0; r < parts.size(); ++r)
-      parts[r].push_back({max[r], log_sum[r], target[r]});
+    const auto max = doubles_of(shard.max, shape, "max of a shard");
+    const auto log_sum = doubles_of(shard.logsum, shape, "logsum of a shard");
+    const auto target = doubles_of(shard.target_logit, targets_shape, "target_logit of a shard");
+    for (std::size_t r = 0; r < parts.size(); ++r) parts[r].push_back({max[r], log_sum[r]});
+    for (std::size_t i = 0; i < scores.size(); ++i) scores[i] = std::max(scores[i], target[i]);
   }
   std::vector<ShardRow> rows;
   rows.reserve(parts.size());
   for (const std::vector<ShardRow>& part : parts) rows.push_back(merged(part));
   const std::vector<double> weights = weights_of(targets, options, rows);
   std::vector<double> counted;
-  std::vector<double> columns[3];
+  std::vector<double> columns[2];
   std::vector<double> losses;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     const ShardRow& row = rows[r];
     columns[0].push_back(row.max);
     columns[1].push_back(row.log_sum);
-    columns[2].push_back(row.target);
     if (is_ignored(row)) {
       losses.push_back(0.0);
       continue;
     }
+    const auto of_targets = std::span(scores).subspan(r * each, each);
+    if (row.max != row.max) std::ranges::fill(of_targets, kNan);
     counted.push_back(weights[r]);
-    const RowLoss loss{RowLoss::regular, row.max, row.log_sum, row.target - row.max, 0.0, 0.0};
-    losses.push_back(loss_of(weights_of_target(options, weights[r], 1), loss));
+    const LossWeights of_loss = weights_of_target(options, weights[r], 1);
+    double loss = 0.0;
+    for (const double score : of_targets)
+      loss += loss_of(of_loss, {RowLoss::regular, row.max, row.log_sum, score - row.max, 0.0, 0.0});
+    losses.push_back(loss / static_cast<double>(each));
   }
   const double divisor = sum_in_order(counted);
-  const View* const views[] = {&out.max, &out.logsum, &out.target_logit};
-  for (std::size_t i = 0; i < 3; ++i) {
-    if (views[i]->data != nullptr) put_rows(*views[i], 0, columns[i]);
-  }
+  if (out.max.data != nullptr) put_rows(out.max, 0, columns[0]);
+  if (out.logsum.data != nullptr) put_rows(out.logsum, 0, columns[1]);
+  if (out.target_logit.data != nullptr)
+    std::copy(scores.begin(), scores.end(), static_cast<double*>(out.target_logit.data));
   if (out.loss.data != nullptr) put_losses(out.loss, losses, options.reduction, divisor);
 }
 

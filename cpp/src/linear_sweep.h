@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "call_threads.h"
 #include "linear_checks.h"
 #include "linear_rows.h"
 
@@ -65,7 +66,7 @@ class LinearSweep {
     scores_.sweep(rows_, [&](const Tile<T>& tile, const Matrix&) {
       if (gathered != nullptr) gathered->take(tile, scores_.finish());
       for_each_strip(tile, scores_.finish(),
-                     tile_threads(tile.rows * tile.classes, scores_.threads()),
+                     threads_for(tile.rows * tile.classes, scores_.threads()),
                      scores_.strip_buffers(), [&](const Strip<T>& strip, int worker) {
                        totals_.add(strip);
                        take(strip, worker);

@@ -3,15 +3,13 @@
 #include <string>
 #include <utility>
 
-#include "fastsoftmax/runtime.hpp"
+#include "call_threads.h"
 #include "transpose.h"
 #include "view_checks.h"
 
 namespace fastsoftmax {
 namespace {
 
-// Elements from on which another thread pays.
-constexpr std::int64_t kElementsPerThread = 1 << 16;
 // Of weights that are converted to be multiplied.
 constexpr std::int64_t kConvertedBytes = 4 << 20;
 // Lines of a tile that are asked for ahead.
@@ -44,10 +42,6 @@ void finish_scores(const Finish<T>& how, std::int64_t first, std::int64_t count,
 DType linear_dtype(DType x, DType w) noexcept {
   const bool f64 = result_dtype(x) == DType::f64 || result_dtype(w) == DType::f64;
   return f64 ? DType::f64 : DType::f32;
-}
-
-int tile_threads(std::int64_t elements, int most) {
-  return static_cast<int>(std::clamp<std::int64_t>(elements / kElementsPerThread, 1, most));
 }
 
 template <class T>
@@ -125,14 +119,12 @@ LinearScores<T>::LinearScores(const LinearLayer& layer, double temperature, int 
   if (x_.columns() != w_.columns())
     throw InvalidArgument("x of shape " + shape_text(layer.x.shape) + " and W of shape " +
                           shape_text(layer.w.shape) + " differ in their last dimension");
-  if (max_threads < 0)
-    throw InvalidArgument("max_threads must not be negative, got " + std::to_string(max_threads));
+  threads_ = call_threads(max_threads);
   if (!is_valid_temperature(temperature, dtype_of_arithmetic<T>))
     throw InvalidArgument("temperature must be positive and finite, got " +
                           number_text(temperature));
   bias_ = bias_of<T>(layer);
   finish_ = {layer.bias ? bias_.data() : nullptr, static_cast<T>(temperature)};
-  threads_ = std::min(max_threads > 0 ? max_threads : num_threads(), kMaxThreads);
 }
 
 template <class T>

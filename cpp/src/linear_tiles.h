@@ -16,10 +16,7 @@
 
 #include "kernels/kernel_table.h"
 #include "linear_matrix.h"
-#include "threads.h"
-
-#define FASTSOFTMAX_ISA baseline
-#include "simd/vec_common.h"
+#include "tasks.h"
 
 namespace fastsoftmax {
 
@@ -115,9 +112,6 @@ Strip<T> strip_at(const Tile<T>& tile, std::int64_t row, std::int64_t block) {
 template <class T>
 void put_strip(const Strip<T>& strip, const Tile<T>& tile);
 
-// How many threads pay for so many elements.
-int tile_threads(std::int64_t elements, int most);
-
 // write: back to the tile as the body leaves them; read: for a body that only reads, copy: for one
 // that may change them.
 enum class Strips : std::uint8_t { read, write, copy };
@@ -126,26 +120,16 @@ enum class Strips : std::uint8_t { read, write, copy };
 // has room for a strip of each thread. The body must not throw.
 template <class T, Strips S = Strips::read, class Body>
 void for_each_strip(const Tile<T>& tile, const Finish<T>& how, int threads, T* buffers, Body body) {
-  struct Context {
-    const Tile<T>& tile;
-    const Finish<T>& how;
-    T* buffers;
-    Body& body;
-  } context{tile, how, buffers, body};
-  const auto run = [](void* p, std::int64_t task, int worker) noexcept {
-    const baseline::DefaultFloatEnvironment environment;
-    const auto& c = *static_cast<Context*>(p);
-    T* const buffer = c.buffers + worker * kStripRows<T> * kStripStride<T>;
-    const bool in_place = S != Strips::copy && c.tile.by_rows;
-    for (std::int64_t block = 0; block < c.tile.classes; block += kBlock<T>) {
-      Strip<T> strip = strip_at(c.tile, task * kStripRows<T>, block);
-      if (!in_place) strip = strip_of(c.tile, task * kStripRows<T>, block, c.how, buffer);
-      c.body(strip, worker);
-      if (S == Strips::write && !in_place) put_strip(strip, c.tile);
+  const bool in_place = S != Strips::copy && tile.by_rows;
+  for_tasks(divide_up(tile.rows, kStripRows<T>), threads, [&](std::int64_t task, int worker) {
+    T* const buffer = buffers + worker * kStripRows<T> * kStripStride<T>;
+    for (std::int64_t block = 0; block < tile.classes; block += kBlock<T>) {
+      Strip<T> strip = strip_at(tile, task * kStripRows<T>, block);
+      if (!in_place) strip = strip_of(tile, task * kStripRows<T>, block, how, buffer);
+      body(strip, worker);
+      if (S == Strips::write && !in_place) put_strip(strip, tile);
     }
-  };
-  const std::int64_t strips = (tile.rows + kStripRows<T> - 1) / kStripRows<T>;
-  parallel_for(strips, threads, run, &context);
+  });
 }
 
 // The memory of one call. The thread keeps it for the next one, unless it is very large: new pages
@@ -187,7 +171,7 @@ class LinearScores {
   bool w_is_direct() const { return w_.is_direct(); }
 
   void multiply(const Matrix& a, const Matrix& b, const Matrix& out) const {
-    if (out.rows > 0 && out.columns > 0) matmul_.run(matmul_.context, a, b, out);
+    fastsoftmax::multiply<T>(matmul_, a, b, out);
   }
 
   // All scores of some of the rows, complete ones, row after row.
@@ -226,9 +210,10 @@ class LinearScores {
 extern template class LinearScores<float>;
 extern template class LinearScores<double>;
 
-// f<float>() or f<double>(), whichever the layer is computed in.
+// f<float>() or f<double>(), whichever the layer is computed in, in the default environment.
 template <class F>
 auto with_arithmetic(const LinearLayer& layer, F f) {
+  const baseline::DefaultFloatEnvironment environment;
   if (linear_dtype(layer.x.dtype, layer.w.dtype) == DType::f64)
     return f.template operator()<double>();
   return f.template operator()<float>();

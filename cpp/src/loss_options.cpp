@@ -62,16 +62,19 @@ template std::vector<double> elements_of(const ConstView&, std::span<const std::
 template std::vector<std::int64_t> elements_of(const ConstView&, std::span<const std::int64_t>,
                                                const char*);
 
+std::vector<double> doubles_of(const ConstView& view, std::span<const std::int64_t> shape,
+                               const char* what) {
+  check_view(view, what);
+  check_dtype(view, DType::f64, what);
+  if (!std::ranges::equal(view.shape, shape))
+    throw InvalidArgument(std::string(what) + " has shape " + shape_text(view.shape) +
+                          ", expected " + shape_text(shape));
+  return elements_of<double>(view, shape, what);
+}
+
 std::vector<double> class_weights_of(const CrossEntropyOptions& options, std::int64_t classes) {
   if (!options.weight) return {};
-  const ConstView& weight = *options.weight;
-  check_view(weight, "weight");
-  check_dtype(weight, DType::f64, "weight");
-  const std::int64_t expected[] = {classes};
-  if (!std::ranges::equal(weight.shape, expected))
-    throw InvalidArgument("weight has shape " + shape_text(weight.shape) + ", expected " +
-                          shape_text(expected));
-  return elements_of<double>(weight, expected, "weight");
+  return doubles_of(*options.weight, std::array{classes}, "weight");
 }
 
 LossWeights weights_of_target(const CrossEntropyOptions& options, double weight,

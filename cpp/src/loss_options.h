@@ -28,6 +28,10 @@ extern template std::vector<double> elements_of(const ConstView&, std::span<cons
 extern template std::vector<std::int64_t> elements_of(const ConstView&,
                                                       std::span<const std::int64_t>, const char*);
 
+// Those of a view of doubles of this very shape. Throws for other shapes and types.
+std::vector<double> doubles_of(const ConstView& view, std::span<const std::int64_t> shape,
+                               const char* what);
+
 // The weights of the classes; none where they were not given. Throws unless there are `classes`.
 std::vector<double> class_weights_of(const CrossEntropyOptions& options, std::int64_t classes);
 // Of a row whose target has this weight, among so many classes.

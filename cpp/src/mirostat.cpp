@@ -7,6 +7,9 @@
 #include "fastsoftmax/sampling.hpp"
 #include "sampling_call.h"
 
+#define FASTSOFTMAX_ISA baseline
+#include "simd/vec_common.h"
+
 namespace fastsoftmax {
 namespace {
 
@@ -32,6 +35,7 @@ void Mirostat::reset() { mu_.assign(mu_.size(), 2.0 * tau_); }
 
 void Mirostat::sample(const ConstView& x, int axis, const View& indices,
                       const SampleOptions& options) {
+  const baseline::DefaultFloatEnvironment environment;
   const auto ndim = x.shape.size();
   const std::size_t at = axis_of(x, axis);
   std::int64_t rows = 1;

@@ -33,6 +33,7 @@ class RowTiles {
   explicit operator bool() const { return rows_ > 0; }
   std::int64_t rows() const { return rows_; }             // of a tile, at most
   std::int64_t bytes() const { return rows_ * stride_; }  // of a tile
+  std::int64_t stride() const { return stride_; }         // bytes from row to row
 
   // Makes tasks of whole tiles, if there is at least one for each thread.
   void fit_tasks(Plan& plan, std::int64_t rows) const;

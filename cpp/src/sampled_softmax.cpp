@@ -2,156 +2,45 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <limits>
-#include <numeric>
-#include <string>
 #include <vector>
 
-#include "axis_call.h"
-#include "fastsoftmax/runtime.hpp"
-#include "linear_checks.h"
+#include "linear_tiles.h"
 #include "loss_options.h"
 #include "sampled_loss.h"
-#include "threads.h"
-#include "view_checks.h"
+#include "sampled_objectives.h"
 
 namespace fastsoftmax {
 namespace {
 
-std::vector<double> doubles_of(const ConstView& view, const char* what,
-                               std::span<const std::int64_t> shape) {
-  check_view(view, what);
-  check_dtype(view, DType::f64, what);
-  if (!std::ranges::equal(view.shape, shape))
-    throw InvalidArgument(std::string(what) + " has shape " + shape_text(view.shape) +
-                          ", expected " + shape_text(shape));
-  return elements_of<double>(view, shape, what);
-}
-
-std::vector<std::int64_t> ids_of(const ConstView& view, const char* what) {
-  check_view(view, what);
-  check_dtype(view, DType::i64, what);
-  return elements_of<std::int64_t>(view, view.shape, what);
-}
-
-void check_class(std::int64_t id, std::int64_t classes, const std::string& what) {
-  if (id < 0 || id >= classes)
-    throw InvalidIndex(what + " " + std::to_string(id) + " is out of bounds for " +
-                       std::to_string(classes) + " classes");
-}
-
-void set_sample(const ClassSample& sample, bool shifted, std::int64_t classes,
-                SampledProblem& problem) {
-  if (sample.ids.shape.size() != 1)
-    throw InvalidArgument("ids of the sample must have 1 dimension, not shape " +
-                          shape_text(sample.ids.shape));
-  const auto ids = ids_of(sample.ids, "ids of the sample");
-  const auto logs = doubles_of(sample.log_expected_count, "log_expected_count", sample.ids.shape);
-  std::vector<std::size_t> order(ids.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, {}, [&](std::size_t i) { return ids[i]; });
-  problem.sample.reserve(ids.size());
-  if (shifted) problem.sample_shift.reserve(ids.size());
-  for (const std::size_t i : order) {
-    check_class(ids[i], classes, "class of the sample");
-    problem.sample.push_back(static_cast<std::int32_t>(ids[i]));
-    if (!shifted) continue;
-    if (!std::isfinite(logs[i]))
-      throw InvalidArgument("log_expected_count of class " + std::to_string(ids[i]) +
-                            ", which is in the sample, is " + number_text(logs[i]));
-    problem.sample_shift.push_back(logs[i]);
+// `columns` values of each row that takes part; of the others that of rows that are ignored.
+void put_rows_of(const SampledProblem& problem, const std::vector<double>& values,
+                 std::int64_t columns, double ignored, const View& to) {
+  if (to.data == nullptr) return;
+  auto* const data = static_cast<double*>(to.data);
+  std::fill_n(data, to.shape[0] * columns, ignored);
+  const double* from = values.data();
+  for (const std::int64_t row : problem.rows) {
+    std::copy_n(from, columns, data + row * columns);
+    from += columns;
   }
 }
 
-void set_targets(const ConstView& targets, const ClassSample& sample, bool shifted,
-                 std::int64_t classes, std::int64_t ignored, SampledProblem& problem) {
-  const auto ids = ids_of(targets, "targets");
-  std::vector<double> logs;
-  if (shifted) {
-    if (!sample.target_log_expected_count)
-      throw InvalidArgument("log expected counts of the targets are needed, and are not given");
-    logs = doubles_of(*sample.target_log_expected_count, "log expected counts of targets",
-                      targets.shape);
-  }
-  const std::int64_t each = problem.targets_per_row;
-  for (std::int64_t r = 0; r < targets.shape[0]; ++r) {
-    if (each > 0 && ids[static_cast<std::size_t>(r * each)] == ignored) continue;
-    problem.rows.push_back(r);
-    for (std::int64_t i = r * each; i < (r + 1) * each; ++i) {
-      const auto at = static_cast<std::size_t>(i);
-      check_class(ids[at], classes, "target of row " + std::to_string(r) + ",");
-      problem.targets.push_back(static_cast<std::int32_t>(ids[at]));
-      if (!shifted) continue;
-      if (!std::isfinite(logs[at]))
-        throw InvalidArgument("target " + std::to_string(ids[at]) + " of row " + std::to_string(r) +
-                              " has log expected count " + number_text(logs[at]) +
-                              ": the sampler never draws it");
-      problem.target_shift.push_back(logs[at]);
-    }
-  }
-}
-
-void run(SampledKind kind, LogQ logq, const LinearLayer& layer, const ConstView& targets,
-         const ClassSample& sample, const SampledLossOutputs& out,
-         const SampledLossOptions& options) {
-  check_layer(layer);
-  const std::int64_t rows = layer.x.shape[0];
-  const std::int64_t classes = layer.w.shape[0];
-  constexpr auto most = std::int64_t{std::numeric_limits<std::int32_t>::max()};
-  if (std::max(rows, classes) > most)
-    throw InvalidArgument("at most " + std::to_string(most) + " rows and classes are possible");
-  if (layer.matmul.run == nullptr) throw InvalidArgument("matmul is not set");
-  if (layer.x.shape[1] != layer.w.shape[1])
-    throw InvalidArgument("x of shape " + shape_text(layer.x.shape) + " and W of shape " +
-                          shape_text(layer.w.shape) + " differ in their last dimension");
-  check_view(targets, "targets");
-  const std::size_t dims = targets.shape.size();
-  if (dims < 1 || dims > 2 || targets.shape[0] != rows || (dims == 2 && targets.shape[1] == 0))
-    throw InvalidArgument("targets have shape " + shape_text(targets.shape) + " for " +
-                          std::to_string(rows) + " rows; expected (N,) or (N, T)");
-  if (options.max_threads < 0)
-    throw InvalidArgument("max_threads must not be negative, got " +
-                          std::to_string(options.max_threads));
-  if (options.tile_bytes < 0)
-    throw InvalidArgument("tile_bytes must not be negative, got " +
-                          std::to_string(options.tile_bytes));
-  const DType dtype = linear_dtype(layer.x.dtype, layer.w.dtype);
-  const std::array<std::int64_t, 1> of_rows = {rows};
-  const auto loss_shape = std::span(of_rows).first(options.reduction == Reduction::none ? 1 : 0);
-  const auto others = {&targets, &sample.ids, &sample.log_expected_count};
+void put_losses_of(const SampledProblem& problem, const std::vector<double>& losses,
+                   const SampledLossOutputs& out, Reduction reduction) {
   if (out.loss.data != nullptr)
-    check_linear_output(out.loss, "loss", dtype, loss_shape, layer, others);
-  const bool with_x = out.grad_x.data != nullptr;
-  if (with_x) check_linear_output(out.grad_x, "grad_x", dtype, layer.x.shape, layer, others);
-  if (out.grad_bias != nullptr && !layer.bias)
-    throw InvalidArgument("the layer has no bias to have a gradient of");
+    put_losses(out.loss, losses, reduction, static_cast<double>(problem.rows.size()));
+}
 
-  SampledProblem problem{};
-  problem.kind = kind;
-  problem.remove_hits = options.remove_hits;
-  problem.targets_per_row = dims == 2 ? targets.shape[1] : 1;
-  problem.tile_bytes = options.tile_bytes;
-  problem.threads =
-      std::min(options.max_threads > 0 ? options.max_threads : num_threads(), kMaxThreads);
-  set_sample(sample, logq != LogQ::none, classes, problem);
-  set_targets(targets, sample, logq == LogQ::all, classes, options.ignore_index, problem);
-  const auto count = static_cast<double>(problem.rows.size());
-  if (with_x || out.grad_weights != nullptr || out.grad_bias != nullptr) {
-    CrossEntropyOptions as_options;
-    as_options.reduction = options.reduction;
-    as_options.grad_out = options.grad_out;
-    const auto upstream = upstream_of(as_options, of_rows, count);
-    for (const std::int64_t r : problem.rows)
-      problem.upstream.push_back(upstream[upstream.size() == 1 ? 0 : static_cast<std::size_t>(r)]);
-  }
-  const auto found = dtype == DType::f64 ? sampled_loss<double>(layer, problem, out)
-                                         : sampled_loss<float>(layer, problem, out);
-  if (out.loss.data == nullptr) return;
-  std::vector<double> losses(static_cast<std::size_t>(rows), 0.0);
-  for (std::size_t i = 0; i < found.size(); ++i)
-    losses[static_cast<std::size_t>(problem.rows[i])] = found[i];
-  put_losses(out.loss, losses, options.reduction, count);
+void logistic_loss(LogQ logq, const LinearLayer& layer, const ConstView& targets,
+                   const ClassSample& sample, const SampledLossOutputs& out,
+                   const SampledLossOptions& options) {
+  const baseline::DefaultFloatEnvironment environment;
+  const SampledProblem problem =
+      sampled_problem(logq, layer, targets, sample, out, options, Shards::add);
+  const auto losses = with_arithmetic(
+      layer, [&]<class T>() { return sampled_loss<T>(layer, problem, SampledLogistic<T>(), out); });
+  put_losses_of(problem, losses, out, options.reduction);
 }
 
 }  // namespace
@@ -159,16 +48,52 @@ void run(SampledKind kind, LogQ logq, const LinearLayer& layer, const ConstView&
 void sampled_softmax_loss(const LinearLayer& layer, const ConstView& targets,
                           const ClassSample& sample, LogQ logq, const SampledLossOutputs& out,
                           const SampledLossOptions& options) {
-  run(SampledKind::softmax, logq, layer, targets, sample, out, options);
+  const baseline::DefaultFloatEnvironment environment;
+  const SampledProblem problem =
+      sampled_problem(logq, layer, targets, sample, out, options, Shards::merge);
+  if (options.vocab_size && (out.loss.data != nullptr || problem.with_gradients))
+    throw InvalidArgument(
+        "a shard of the vocabulary has neither loss nor gradients; see merge_shards");
+  SampledRows rows(problem.rows.size(), problem.targets_per_row);
+  const auto losses = with_arithmetic(layer, [&]<class T>() {
+    return sampled_loss<T>(layer, problem, SampledSoftmax<T>(rows, problem.places), out);
+  });
+  put_losses_of(problem, losses, out, options.reduction);
+  put_rows_of(problem, rows.max, 1, -std::numeric_limits<double>::infinity(), out.max);
+  put_rows_of(problem, rows.log_sum, 1, 0.0, out.logsum);
+  put_rows_of(problem, rows.target, problem.targets_per_row, 0.0, out.target_logit);
 }
+
+void sampled_softmax_loss_backward(const LinearLayer& layer, const ConstView& targets,
+                                   const ClassSample& sample, LogQ logq, const ConstView& max,
+                                   const ConstView& logsum, const SampledLossOutputs& out,
+                                   const SampledLossOptions& options) {
+  const baseline::DefaultFloatEnvironment environment;
+  const SampledProblem problem =
+      sampled_problem(logq, layer, targets, sample, out, options, Shards::merge);
+  const auto of_rows = [&](const ConstView& view, const char* what) {
+    const auto all = doubles_of(view, std::array{layer.x.shape[0]}, what);
+    std::vector<double> of;
+    of.reserve(problem.rows.size());
+    for (const std::int64_t row : problem.rows) of.push_back(all[static_cast<std::size_t>(row)]);
+    return of;
+  };
+  const auto maxima = of_rows(max, "max");
+  const auto log_sums = of_rows(logsum, "logsum");
+  with_arithmetic(layer, [&]<class T>() {
+    sampled_loss<T>(layer, problem, SampledSoftmaxGradient<T>(maxima, log_sums), out);
+  });
+}
+
 void nce_loss(const LinearLayer& layer, const ConstView& targets, const ClassSample& sample,
               const SampledLossOutputs& out, const SampledLossOptions& options) {
-  run(SampledKind::logistic, LogQ::all, layer, targets, sample, out, options);
+  logistic_loss(LogQ::all, layer, targets, sample, out, options);
 }
+
 void negative_sampling_loss(const LinearLayer& layer, const ConstView& targets,
                             const ClassSample& sample, const SampledLossOutputs& out,
                             const SampledLossOptions& options) {
-  run(SampledKind::logistic, LogQ::none, layer, targets, sample, out, options);
+  logistic_loss(LogQ::none, layer, targets, sample, out, options);
 }
 
 }  // namespace fastsoftmax

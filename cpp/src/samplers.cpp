@@ -13,7 +13,6 @@ namespace fastsoftmax {
 namespace {
 
 constexpr std::size_t kBatch = 512;  // draws at a time
-constexpr std::int64_t kMostClasses = (std::int64_t{1} << 32) - 1;
 
 void check_lengths(std::size_t ids, std::size_t out) {
   if (ids != out)
@@ -44,17 +43,15 @@ void shuffle(std::span<std::int64_t> ids, std::int64_t classes, const DrawOption
 
 Sampler::Sampler(std::int64_t classes, std::int64_t possible)
     : classes_(classes), possible_(possible) {
-  if (classes < 1 || classes > kMostClasses)
-    throw InvalidArgument("the number of classes must be from 1 to 2**32 - 1, got " +
-                          std::to_string(classes));
+  check_class_count(classes);
 }
 
 SampleTimes Sampler::sample(std::span<std::int64_t> ids, std::span<double> log_expected_count,
                             const DrawOptions& options) const {
   check_lengths(ids.size(), log_expected_count.size());
+  const baseline::DefaultFloatEnvironment environment;
   const std::int64_t n = std::ssize(ids);
-  if (options.position >> 32 != 0)
-    throw InvalidArgument("position must be below 2**32, got " + std::to_string(options.position));
+  check_position(options.position);
   if (options.unique && n > possible_)
     throw InvalidArgument("n is " + std::to_string(n) + ", but only " + std::to_string(possible_) +
                           " classes can be drawn without replacement");
@@ -150,6 +147,7 @@ void Sampler::expect(const SampleTimes& times, bool drawn, std::span<double> log
 
 void Sampler::log_expected_count(std::span<const std::int64_t> ids, const SampleTimes& times,
                                  bool drawn, std::span<double> out) const {
+  const baseline::DefaultFloatEnvironment environment;
   log_prob(ids, out);
   expect(times, drawn, out);
 }
@@ -157,6 +155,7 @@ void Sampler::log_expected_count(std::span<const std::int64_t> ids, const Sample
 void Sampler::log_prob(std::span<const std::int64_t> ids, std::span<double> out) const {
   check_lengths(ids.size(), out.size());
   check_ids(ids);
+  const baseline::DefaultFloatEnvironment environment;
   for (std::size_t i = 0; i < ids.size(); ++i) out[i] = log_prob_of(ids[i]);
 }
 
@@ -168,8 +167,10 @@ void Sampler::check_ids(std::span<const std::int64_t> ids) const {
   }
 }
 
-UniformSampler::UniformSampler(std::int64_t classes)
-    : Sampler(classes, classes), log_prob_(-portable::log(static_cast<double>(classes))) {}
+UniformSampler::UniformSampler(std::int64_t classes) : Sampler(classes, classes) {
+  const baseline::DefaultFloatEnvironment environment;
+  log_prob_ = -portable::log(static_cast<double>(classes));
+}
 
 void UniformSampler::draw(const DrawOptions& options, std::int64_t first,
                           std::span<std::int64_t> ids, std::span<double> log_probs) const {
@@ -182,10 +183,11 @@ void UniformSampler::draw(const DrawOptions& options, std::int64_t first,
 
 double UniformSampler::log_prob_of(std::int64_t) const { return log_prob_; }
 
-LogUniformSampler::LogUniformSampler(std::int64_t classes)
-    : Sampler(classes, classes),
-      log_range_(portable::log(static_cast<double>(classes) + 1.0)),
-      log_log_range_(portable::log(log_range_)) {}
+LogUniformSampler::LogUniformSampler(std::int64_t classes) : Sampler(classes, classes) {
+  const baseline::DefaultFloatEnvironment environment;
+  log_range_ = portable::log(static_cast<double>(classes) + 1.0);
+  log_log_range_ = portable::log(log_range_);
+}
 
 void LogUniformSampler::draw(const DrawOptions& options, std::int64_t first,
                              std::span<std::int64_t> ids, std::span<double> log_probs) const {

@@ -1,8 +1,10 @@
 // Random numbers of samplers, and the set of what they have drawn.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "fastsoftmax/samplers.hpp"
@@ -16,7 +18,7 @@ namespace fastsoftmax {
 
 // Streams of one seed and position. Those of fastsoftmax::sample have row ids in this place, whose
 // upper half is small.
-enum class Purpose : std::uint32_t { choice = 0x80000000, arrival, rest };
+enum class Purpose : std::uint32_t { choice = 0x80000000, arrival, rest, negatives };
 
 class DrawStream {
  public:
@@ -54,6 +56,16 @@ class DrawStream {
   kernels::RandomStream stream_;
 };
 
+inline void check_class_count(std::int64_t classes) {
+  if (classes < 1 || classes >> 32 != 0)
+    throw InvalidArgument("the number of classes must be from 1 to 2**32 - 1, got " +
+                          std::to_string(classes));
+}
+inline void check_position(std::uint64_t position) {
+  if (position >> 32 != 0)
+    throw InvalidArgument("position must be below 2**32, got " + std::to_string(position));
+}
+
 // In [0, 1), and in (0, 1).
 inline double unit(std::uint64_t bits) { return static_cast<double>(bits >> 11) * 0x1p-53; }
 inline double open_unit(std::uint64_t bits) {
@@ -82,12 +94,12 @@ inline double elapsed(const DrawOptions& options, std::int64_t first, std::int64
   return time - portable::log(product);
 }
 
-// Classes below 2^32 - 1: a bit for each where that is not much more than there are, else a hash
-// table.
+// Classes below 2^32 - 1: a bit for each where that makes at most `words` words of 64 for each that
+// may be there, else a hash table.
 class DistinctClasses {
  public:
-  DistinctClasses(std::int64_t most, std::int64_t classes) {
-    if (classes / 64 <= most) {
+  DistinctClasses(std::int64_t most, std::int64_t classes, std::int64_t words = 1) {
+    if (classes / 64 / words <= most) {
       bits_.resize(static_cast<std::size_t>(classes / 64 + 1));
       return;
     }
@@ -113,6 +125,27 @@ class DistinctClasses {
   bool contains(std::int64_t id) const {
     if (!bits_.empty()) return (bits_[static_cast<std::size_t>(id >> 6)] >> (id & 63) & 1) != 0;
     return slots_[find(id)] != kNone;
+  }
+
+  // Those that are not there take the place of those that are. Only of a set for `classes`.
+  void complement(std::int64_t classes) {
+    for (std::uint64_t& word : bits_) word = ~word;
+    bits_.back() &= (std::uint64_t{1} << (classes & 63)) - 1;
+  }
+
+  // `count` classes are there.
+  std::vector<std::int64_t> ascending(std::int64_t count) const {
+    std::vector<std::int64_t> ids(static_cast<std::size_t>(count));
+    std::int64_t* to = ids.data();
+    for (std::size_t i = 0; i < bits_.size(); ++i) {
+      for (std::uint64_t word = bits_[i]; word != 0; word &= word - 1)
+        *to++ = static_cast<std::int64_t>(i) * 64 + std::countr_zero(word);
+    }
+    for (const std::uint32_t id : slots_) {
+      if (id != kNone) *to++ = id;
+    }
+    if (!slots_.empty()) std::ranges::sort(ids);
+    return ids;
   }
 
  private:

@@ -17,6 +17,7 @@ std::vector<double> log_probs_of(std::span<const std::int64_t> counts, double po
                                  std::span<const std::int64_t> reserved) {
   if (!(power >= 0.0 && power <= 8.0))
     throw InvalidArgument("power must be from 0 to 8, got " + number_text(power));
+  const baseline::DefaultFloatEnvironment environment;
   std::vector<double> logs(counts.size());
   double largest = kNever;
   for (std::size_t i = 0; i < counts.size(); ++i) {
@@ -58,6 +59,7 @@ UnigramSampler::UnigramSampler(std::vector<double> log_probs)
     : Sampler(std::ssize(log_probs),
               std::ssize(log_probs) - std::count(log_probs.begin(), log_probs.end(), kNever)),
       columns_(static_cast<Column*>(allocate_aligned(log_probs.size() * sizeof(Column)))) {
+  const baseline::DefaultFloatEnvironment environment;
   const double size = static_cast<double>(classes());
   for (std::int64_t i = 0; i < classes(); ++i) {
     const double log_prob = log_probs[static_cast<std::size_t>(i)];

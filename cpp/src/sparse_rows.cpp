@@ -6,11 +6,11 @@
 #include <utility>
 
 #include "axis_call.h"
-#include "fastsoftmax/runtime.hpp"
+#include "call_threads.h"
 #include "gather.h"
 #include "linear_matrix.h"
 #include "loss_options.h"
-#include "threads.h"
+#include "tasks.h"
 #include "view_checks.h"
 
 namespace fastsoftmax {
@@ -113,27 +113,12 @@ void prefetch(const T* row, std::int64_t columns) {
 
 // body(row) for all rows, shared out among threads.
 template <class Body>
-void for_each_row(std::int64_t rows, std::int64_t columns, int max_threads, Body body) {
-  struct Context {
-    Body& body;
-    std::int64_t rows;
-    std::int64_t each;
-  };
-  if (max_threads < 0)
-    throw InvalidArgument("max_threads must not be negative, got " + std::to_string(max_threads));
+void for_each_row(std::int64_t rows, std::int64_t columns, int threads, Body body) {
   const std::int64_t each = std::max<std::int64_t>(kElementsPerTask / columns, 1);
-  const int most = std::min(max_threads > 0 ? max_threads : num_threads(), kMaxThreads);
-  const std::int64_t tasks = divide_up(rows, each);
-  Context context{body, rows, each};
-  parallel_for(
-      tasks, static_cast<int>(std::min<std::int64_t>(tasks, most)),
-      [](void* c, std::int64_t task, int) noexcept {
-        const auto& at = *static_cast<Context*>(c);
-        const std::int64_t first = task * at.each;
-        const std::int64_t last = std::min(first + at.each, at.rows);
-        for (std::int64_t row = first; row < last; ++row) at.body(row);
-      },
-      &context);
+  for_tasks(divide_up(rows, each), threads, [&](std::int64_t task, int) {
+    const std::int64_t last = std::min((task + 1) * each, rows);
+    for (std::int64_t row = task * each; row < last; ++row) body(row);
+  });
 }
 
 // body(start, count) for the pieces of a row.
@@ -145,12 +130,13 @@ void for_each_piece(std::int64_t columns, Body body) {
 
 template <class T>
 void add_as(const View& w, std::span<const std::int64_t> ids, const ConstView& values, double alpha,
-            int max_threads) {
+            int threads) {
   const std::int64_t columns = w.shape[1];
   const Rows<T> to = rows_to_change<T>(w);
   const Rows<T> from = rows_to_read<T>(values);
+  const baseline::DefaultFloatEnvironment environment;
   const T factor = static_cast<T>(alpha);
-  for_each_row(std::ssize(ids), columns, max_threads, [&](std::int64_t i) {
+  for_each_row(std::ssize(ids), columns, threads, [&](std::int64_t i) {
     const std::int64_t id = ids[static_cast<std::size_t>(i)];
     if (to.adjacent() && from.adjacent()) {
       if (i + kRowsAhead < std::ssize(ids))
@@ -198,6 +184,7 @@ void check_rows(std::span<const std::int64_t> ids, const ConstView& values) {
 
 void add_checked(const View& w, std::span<const std::int64_t> ids, const ConstView& values,
                  double alpha, int max_threads) {
+  const int threads = call_threads(max_threads);
   if (!is_floating(w.dtype))
     throw InvalidType("W has dtype " + std::string(name(w.dtype)) + ", expected a floating type");
   const AsMatrix to(as_input(w), "W");
@@ -214,7 +201,7 @@ void add_checked(const View& w, std::span<const std::int64_t> ids, const ConstVi
   if (ids.empty() || to.columns() == 0) return;
   const View matrix{w.data, w.dtype, to.view().shape, to.view().strides, w.byteswapped};
   const auto add = w.dtype == DType::f64 ? add_as<double> : add_as<float>;
-  add(matrix, ids, from.view(), alpha, max_threads);
+  add(matrix, ids, from.view(), alpha, threads);
 }
 
 struct Appearance {
@@ -226,11 +213,11 @@ struct Appearance {
 
 template <class T>
 void sum_as(const ConstView& values, std::span<const Appearance> rows,
-            std::span<const std::size_t> starts, SparseRows& sums, int max_threads) {
+            std::span<const std::size_t> starts, SparseRows& sums, int threads) {
   const std::int64_t columns = sums.columns();
   const Rows<T> from = rows_to_read<T>(values);
   T* const all = static_cast<T*>(sums.values());
-  for_each_row(std::ssize(sums.ids()), columns, max_threads, [&](std::int64_t i) {
+  for_each_row(std::ssize(sums.ids()), columns, threads, [&](std::int64_t i) {
     const auto at = static_cast<std::size_t>(i);
     std::array<T, kPiece> terms;
     for_each_piece(columns, [&](std::int64_t start, std::int64_t count) {
@@ -274,6 +261,7 @@ void add_rows(const View& w, const ConstView& ids, const ConstView& values, doub
 
 SparseRows coalesce_rows(const ConstView& ids, const ConstView& values, std::int64_t num_rows,
                          int max_threads) {
+  const int threads = call_threads(max_threads);
   const std::vector<std::int64_t> given = ids_of(ids);
   const AsMatrix from(values, "values");
   check_rows(given, values);
@@ -295,7 +283,7 @@ SparseRows coalesce_rows(const ConstView& ids, const ConstView& values, std::int
   const bool f64 = result_dtype(values.dtype) == DType::f64;
   SparseRows sums(std::move(unique), from.columns(), f64 ? DType::f64 : DType::f32);
   if (!rows.empty() && from.columns() > 0)
-    (f64 ? sum_as<double> : sum_as<float>)(from.view(), rows, starts, sums, max_threads);
+    (f64 ? sum_as<double> : sum_as<float>)(from.view(), rows, starts, sums, threads);
   return sums;
 }
 

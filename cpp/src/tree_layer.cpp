@@ -5,7 +5,6 @@
 #include <string>
 
 #include "axis_call.h"
-#include "fastsoftmax/runtime.hpp"
 #include "linear_checks.h"
 #include "score_rows.h"
 #include "view_checks.h"
@@ -85,12 +84,6 @@ void check_tree_output(const TreeLayer& layer, const View& out, const char* what
   check_apart(out, what, others);
 }
 
-int tree_threads(int max_threads) {
-  if (max_threads < 0)
-    throw InvalidArgument("max_threads must not be negative, got " + std::to_string(max_threads));
-  return std::min(max_threads > 0 ? max_threads : num_threads(), kMaxThreads);
-}
-
 template <class T>
 TreeSources<T>::TreeSources(const TreeLayer& layer, int max_threads)
     : tree_(*layer.tree),
@@ -101,7 +94,7 @@ TreeSources<T>::TreeSources(const TreeLayer& layer, int max_threads)
       leaf_bias_(bias_of<T>(layer.leaf_bias, "leaf bias", converted_leaf_bias_)),
       all_x_(x_.all(converted_x_)),
       kernels_(layer_kernels<T>()),
-      threads_(tree_threads(max_threads)) {}
+      threads_(call_threads(max_threads)) {}
 
 template <class T>
 std::int64_t TreeSources<T>::buffered_children(Id node) const {

@@ -1,11 +1,11 @@
 // The arrays of a tree's layer, checked, in the arithmetic type.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <vector>
 
+#include "call_threads.h"
 #include "dispatch.h"
 #include "fastsoftmax/hierarchical_softmax.hpp"
 #include "row_source.h"
@@ -20,7 +20,6 @@ void check_tree_layer(const TreeLayer& layer);
 void check_tree_output(const TreeLayer& layer, const View& out, const char* what, DType dtype,
                        std::initializer_list<std::int64_t> shape,
                        std::initializer_list<const ConstView*> others = {});
-int tree_threads(int max_threads);
 
 template <class T>
 class TreeSources {
@@ -36,8 +35,7 @@ class TreeSources {
   int threads() const { return threads_; }
   // As many as so many elements of products pay for.
   int threads_for(std::int64_t elements) const {
-    return static_cast<int>(
-        std::clamp<std::int64_t>(elements / kElementsPerThread, 1, std::int64_t{threads_}));
+    return fastsoftmax::threads_for(elements, threads_);
   }
   const kernels::LayerKernels& kernels() const { return kernels_; }
 
@@ -66,8 +64,6 @@ class TreeSources {
   }
 
  private:
-  static constexpr std::int64_t kElementsPerThread = 1 << 16;
-
   bool is_leaf(Id id) const { return id < tree_.num_leaves(); }
 
   const Tree& tree_;

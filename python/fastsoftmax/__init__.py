@@ -13,6 +13,7 @@ from pathlib import Path
 from . import _core
 from ._adaptive_layout import AdaptiveCost
 from ._adaptive_softmax import AdaptiveSoftmax
+from ._augment_reduce import AugmentReduce
 from ._class_sample import Sample
 from ._class_softmax import ClassSoftmax
 from ._core import (
@@ -21,6 +22,7 @@ from ._core import (
     cross_entropy,
     explain,
     get_num_threads,
+    gumbel_softmax,
     gumbel_topk,
     isa_in_use,
     isas_built,
@@ -47,16 +49,19 @@ from ._core import (
 from ._hierarchical_softmax import HierarchicalSoftmax
 from ._in_batch import InBatchSampler
 from ._mirostat import Mirostat
+from ._partial_fc import partial_fc_loss, partial_fc_loss_backward, partial_fc_sample
 from ._plan import Plan
 from ._results import (
     AdaptiveLoss,
     AdaptiveWeights,
     ClassLoss,
     CrossEntropy,
+    GumbelSoftmax,
     GumbelTopK,
     LinearCrossEntropy,
     LinearGradients,
     LinearTopK,
+    PartialFC,
     Paths,
     SampledLoss,
     SampleResult,
@@ -69,7 +74,12 @@ from ._results import (
     TreeTopK,
     TreeTopKVisited,
 )
-from ._sampled_softmax import nce_loss, negative_sampling_loss, sampled_softmax_loss
+from ._sampled_softmax import (
+    nce_loss,
+    negative_sampling_loss,
+    sampled_softmax_loss,
+    sampled_softmax_loss_backward,
+)
 from ._samplers import (
     LogUniformSampler,
     UniformSampler,
@@ -87,9 +97,11 @@ __all__ = [
     "AdaptiveLoss",
     "AdaptiveSoftmax",
     "AdaptiveWeights",
+    "AugmentReduce",
     "ClassLoss",
     "ClassSoftmax",
     "CrossEntropy",
+    "GumbelSoftmax",
     "GumbelTopK",
     "HierarchicalSoftmax",
     "InBatchSampler",
@@ -98,6 +110,7 @@ __all__ = [
     "LinearTopK",
     "LogUniformSampler",
     "Mirostat",
+    "PartialFC",
     "Paths",
     "Plan",
     "Sample",
@@ -123,6 +136,7 @@ __all__ = [
     "cross_entropy",
     "explain",
     "get_num_threads",
+    "gumbel_softmax",
     "gumbel_topk",
     "include_dir",
     "isa_in_use",
@@ -139,10 +153,14 @@ __all__ = [
     "merge_shards",
     "nce_loss",
     "negative_sampling_loss",
+    "partial_fc_loss",
+    "partial_fc_loss_backward",
+    "partial_fc_sample",
     "register_threadpoolctl",
     "reset_tuning",
     "sample",
     "sampled_softmax_loss",
+    "sampled_softmax_loss_backward",
     "set_num_threads",
     "softmax",
     "softmax_backward",

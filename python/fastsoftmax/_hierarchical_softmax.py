@@ -113,19 +113,6 @@ class HierarchicalSoftmax:
         x: Any,
         node_weights: Any,
         targets: Any,
-        node_bias: Any = None,
-        *,
-        reduction: _Reduction = "mean",
-        ignore_index: SupportsIndex = -100,
-        grad_out: Any = None,
-        need_grad: Literal[False] = False,
-    ) -> Any: ...
-    @overload
-    def loss(
-        self,
-        x: Any,
-        node_weights: Any,
-        targets: Any,
         node_bias: None = None,
         *,
         reduction: _Reduction = "mean",

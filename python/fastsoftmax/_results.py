@@ -53,6 +53,13 @@ class GumbelTopK(NamedTuple):
     indices: Any
 
 
+class GumbelSoftmax(NamedTuple):
+    """The result of `gumbel_softmax` with `return_soft`: one-hot rows, and the soft ones."""
+
+    hard: Any
+    soft: Any
+
+
 class CrossEntropy(NamedTuple):
     """The result of `cross_entropy` with a gradient."""
 
@@ -62,7 +69,10 @@ class CrossEntropy(NamedTuple):
 
 
 class LinearCrossEntropy(NamedTuple):
-    """The result of `linear_cross_entropy` and `merge_shards`; None for what is not there."""
+    """The result of `linear_cross_entropy`, `partial_fc_loss` and `merge_shards`, or a shard.
+
+    None for what is not there.
+    """
 
     loss: Any
     max: Any
@@ -74,7 +84,7 @@ class LinearCrossEntropy(NamedTuple):
 
 
 class LinearGradients(NamedTuple):
-    """The result of `linear_cross_entropy_backward`."""
+    """Gradients alone, as of `linear_cross_entropy_backward`."""
 
     grad_x: Any
     grad_W: Any  # noqa: N815
@@ -87,6 +97,14 @@ class LinearTopK(NamedTuple):
     values: Any
     indices: Any
     logsumexp: Any
+
+
+class PartialFC(NamedTuple):
+    """The result of `partial_fc_sample`: classes, where the targets are, and corrections."""
+
+    ids: Any
+    remapped_targets: Any
+    log_correction: Any
 
 
 class Paths(NamedTuple):

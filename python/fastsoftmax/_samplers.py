@@ -109,7 +109,7 @@ class _ClassSampler:
 
 
 class UniformSampler(_ClassSampler):
-    """Every class with the same probability.
+    """Every class with the same probability; there are no counts to update.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class LogUniformSampler(_ClassSampler):
     """Class i with probability ``log((i + 2) / (i + 1)) / log(V + 1)``.
 
     About Zipf's law, for classes in descending order of frequency; the sampler of TensorFlow's
-    sampled softmax. It needs no memory per class.
+    sampled softmax. It needs no memory per class, and has no counts to update.
 
     Parameters
     ----------

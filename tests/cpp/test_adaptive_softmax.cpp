@@ -11,36 +11,12 @@
 #include <vector>
 
 #include "fastsoftmax/adaptive_softmax.hpp"
-#include "run.h"
+#include "float_environment.h"
+#include "layers.h"
 
 using namespace tests;
 
 namespace {
-
-template <class T>
-void multiply_as(const fs::Matrix& a, const fs::Matrix& b, const fs::Matrix& out) {
-  const auto at = [](const fs::Matrix& m, std::int64_t r, std::int64_t c) -> T& {
-    return *reinterpret_cast<T*>(static_cast<char*>(m.data) + r * m.row_stride +
-                                 c * m.column_stride);
-  };
-  for (std::int64_t r = 0; r < out.rows; ++r) {
-    for (std::int64_t c = 0; c < out.columns; ++c) {
-      double sum = 0;
-      for (std::int64_t i = 0; i < a.columns; ++i)
-        sum += static_cast<double>(at(a, r, i)) * static_cast<double>(at(b, i, c));
-      at(out, r, c) = static_cast<T>(sum);
-    }
-  }
-}
-
-void multiply(void* calls, const fs::Matrix& a, const fs::Matrix& b, const fs::Matrix& out) {
-  CHECK(a.columns == b.rows);
-  if (calls != nullptr) ++*static_cast<int*>(calls);
-  if (out.dtype == fs::DType::f64)
-    multiply_as<double>(a, b, out);
-  else
-    multiply_as<float>(a, b, out);
-}
 
 template <class T>
 std::vector<T> elements(const Array& a) {
@@ -48,13 +24,6 @@ std::vector<T> elements(const Array& a) {
   std::memcpy(values.data(), a.bytes.data(), a.bytes.size());
   return values;
 }
-Array integers(const std::vector<std::int64_t>& values, Shape shape = {}) {
-  if (shape.empty()) shape = {static_cast<std::int64_t>(values.size())};
-  Array a = dense(fs::DType::i64, shape);
-  std::memcpy(a.bytes.data(), values.data(), values.size() * sizeof(std::int64_t));
-  return a;
-}
-
 // Arrays of a layer of three clusters, with views of them.
 template <class T>
 struct Layer {
@@ -276,11 +245,9 @@ TEST_CASE("gradients are those of finite differences") {
   }
 }
 
-TEST_CASE("results do not depend on threads") {
-  const Layer<float> layer(700);
-  const Array targets = integers(some_targets(700, layer.classes));
-  std::vector<Bytes> one;
-  for (const int threads : {1, 2, 5}) {
+TEST_CASE("results depend neither on threads nor on the host's floating-point environment") {
+  const auto run = [&](const Layer<float>& layer, int threads) {
+    const Array targets = integers(some_targets(layer.rows, layer.classes));
     Gradients<float> g(layer);
     fs::AdaptiveOptions options;
     options.max_threads = threads;
@@ -294,9 +261,13 @@ TEST_CASE("results do not depend on threads") {
     fs::adaptive_sample(layer.view(), drawn.out(), {{5, {}}, {}, {}}, threads);
     std::vector<Bytes> all = g.bytes();
     all.insert(all.end(), {logs.bytes, top.bytes, classes.bytes, drawn.bytes});
-    if (one.empty()) one = all;
-    CHECK(all == one);
-  }
+    return all;
+  };
+  const Layer<float> large(700);
+  const std::vector<Bytes> one = run(large, 1);
+  for (const int threads : {2, 5}) CHECK(run(large, threads) == one);
+  const Layer<float> small(20);
+  check_in_each_environment([&] { return run(small, 1); });
 }
 
 TEST_CASE("clusters without rows get zeros, and none of the products") {

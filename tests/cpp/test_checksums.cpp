@@ -8,6 +8,7 @@
 
 #include "fastsoftmax/backward.hpp"
 #include "fastsoftmax/cross_entropy.hpp"
+#include "fastsoftmax/gumbel_softmax.hpp"
 #include "fastsoftmax/sampling.hpp"
 #include "fastsoftmax/stats.hpp"
 #include "fastsoftmax/topk.hpp"
@@ -138,6 +139,31 @@ std::uint64_t checksum(const Selecting& selecting, fs::DType dtype) {
   return hash;
 }
 
+// Soft and hard results of one row.
+std::uint64_t checksum_of_gumbel_softmax(fs::DType dtype) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const Group& group : groups()) {
+    std::size_t turn = static_cast<std::size_t>(dtype) * 7;
+    for (const Length& length : group.lengths) {
+      for (std::size_t i = 0; i < group.patterns_per_length; ++i, ++turn) {
+        const std::size_t n = length.of(dtype);
+        const Array x = dense(dtype, {static_cast<std::int64_t>(n)},
+                              make_row(kPatterns[turn % kPatterns.size()], dtype, n, turn));
+        Array hard = dense(dtype, x.shape);
+        Array soft = dense(dtype, x.shape);
+        const fs::View of_soft = soft.out();
+        fs::GumbelSoftmaxOptions options;
+        options.hard = true;
+        options.random.seed.value = turn;
+        if (i % 2 == 1) options.temperature.value = 0.7;
+        fs::gumbel_softmax(x.view(), 0, hard.out(), options, &of_soft);
+        hash = add_to_hash(add_to_hash(hash, hard.bytes), soft.bytes);
+      }
+    }
+  }
+  return hash;
+}
+
 // Gradients of one row, with the next one as the gradient of the output.
 struct Gradient {
   const char* name;
@@ -226,7 +252,7 @@ std::uint64_t checksum_of_trees(fs::DType dtype, const std::vector<NamedTree>& t
         for (const Bytes* bytes :
              {&result.loss, &result.grad_x, &result.grad_weights, &result.grad_bias})
           hash = add_to_hash(hash, *bytes);
-        hash = add_to_hash(hash, ids_array(result.ids, {std::ssize(result.ids)}).bytes);
+        hash = add_to_hash(hash, integers(result.ids, {std::ssize(result.ids)}).bytes);
         hash = add_to_hash(hash, log_probs(a));
         const Found found = topk_of(a, std::min<std::int64_t>(7, t.tree.num_leaves()), {});
         hash = add_to_hash(add_to_hash(hash, found.values), found.indices);
@@ -261,6 +287,8 @@ void write_table(const char* path) {
     for (const Selecting& selecting : kSelecting)
       write_line(file, selecting.name, dtype, "all", checksum(selecting, dtype));
   }
+  for (const fs::DType dtype : kFloatTypes)
+    write_line(file, "gumbel_softmax", dtype, "all", checksum_of_gumbel_softmax(dtype));
   for (const fs::DType dtype : kFloatTypes) {
     for (const Gradient& gradient : kGradients)
       write_line(file, gradient.name, dtype, "all", checksum(gradient, dtype));
@@ -309,6 +337,10 @@ TEST_SUITE("checksums") {
         INFO(std::string(selecting.name) << " " << fs::name(dtype));
         CHECK(checksum(selecting, dtype) == expected->value);
       }
+      const Checksum* const gumbel = find("gumbel_softmax", dtype, "all");
+      REQUIRE(gumbel != nullptr);
+      INFO("gumbel_softmax " << fs::name(dtype));
+      CHECK(checksum_of_gumbel_softmax(dtype) == gumbel->value);
       for (const Gradient& gradient : kGradients) {
         const Checksum* const expected = find(gradient.name, dtype, "all");
         REQUIRE(expected != nullptr);

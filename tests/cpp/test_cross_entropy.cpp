@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "fastsoftmax/cross_entropy.hpp"
+#include "float_environment.h"
 #include "run.h"
 
 using namespace tests;
@@ -68,11 +69,12 @@ Problem make_problem(fs::DType dtype, std::int64_t rows, std::int64_t n, std::ui
   return p;
 }
 
-Result run(const Problem& p, const Case& how, Layout layout, bool in_place, int threads = 1) {
+Result run(const Problem& p, const Case& how, Layout layout, bool in_place, int threads = 1,
+           fs::Reduction reduction = fs::Reduction::none) {
   Array scores = p.lay_out(p.scores, layout);
   const Array probabilities = p.lay_out(p.probabilities, layout);
   const fs::DType loss_dtype = p.dtype == fs::DType::f64 ? fs::DType::f64 : fs::DType::f32;
-  Array loss = dense(loss_dtype, {p.rows, 1});
+  Array loss = dense(loss_dtype, reduction == fs::Reduction::none ? Shape{p.rows, 1} : Shape{});
   Array logsumexp = dense(loss_dtype, {p.rows, 1});
   Array grad = matrix(p.dtype, p.rows, p.n, layout);
   const Shape rows = {p.rows};
@@ -82,7 +84,7 @@ Result run(const Problem& p, const Case& how, Layout layout, bool in_place, int 
   options.label_smoothing = how.smoothing;
   options.z_loss = how.z_loss;
   options.softcap = how.softcap;
-  options.reduction = fs::Reduction::none;
+  options.reduction = reduction;
   options.max_threads = threads;
   if (how.weighted) options.weight = {p.weights.data(), fs::DType::f64, classes, step};
   const fs::ConstView targets = how.probabilities
@@ -235,6 +237,20 @@ TEST_CASE("cross_entropy: the same bits from any number of threads and with stre
     }
   }
   CHECK(tally.failed() == 0);
+}
+
+TEST_CASE("cross_entropy: the host's floating-point environment does not matter") {
+  for (const fs::DType dtype : kFloatTypes) {
+    const Problem p = make_problem(dtype, 7, 70, 3);
+    for (const Case& how : kLosses) {
+      CAPTURE(name(dtype));
+      CAPTURE(how.name);
+      check_in_each_environment([&] {
+        const Result result = run(p, how, Layout::rows, false, 1, fs::Reduction::mean);
+        return std::vector{result.loss, result.grad, result.logsumexp};
+      });
+    }
+  }
 }
 
 TEST_CASE("cross_entropy: within the bounds of the header") {

@@ -5,6 +5,7 @@
 
 #include "fastsoftmax/backward.hpp"
 #include "fastsoftmax/cross_entropy.hpp"
+#include "fastsoftmax/gumbel_softmax.hpp"
 #include "fastsoftmax/sampling.hpp"
 #include "fastsoftmax/topk.hpp"
 #include "run.h"
@@ -248,6 +249,35 @@ TEST_CASE("guard pages: selection and sampling") {
   CHECK(tally.checked() > 4 * 2 * 300);
 }
 
+TEST_CASE("guard pages: gumbel_softmax") {
+  const Memory memory;
+  Tally tally;
+  for (const fs::DType dtype : kFloatTypes) {
+    const auto block = static_cast<std::int64_t>(block_of(dtype));
+    for (std::int64_t n = 1; n <= block + 20; n += n < 140 ? 1 : n < block - 3 ? 37 : 1) {
+      const Bytes row = make_row(kPatterns[0], dtype, static_cast<std::size_t>(n), 1);
+      const std::array shape = {n};
+      const std::array<std::int64_t, 1> strides = {fs::itemsize(dtype)};
+      for (const bool at_end : {false, true}) {
+        unsigned char* const p = at_end ? memory.x.last(row.size()) : memory.x.first(row.size());
+        unsigned char* const y = at_end ? memory.y.last(row.size()) : memory.y.first(row.size());
+        std::copy(row.begin(), row.end(), p);
+        for (const bool hard : {false, true}) {
+          fs::GumbelSoftmaxOptions options;
+          options.hard = hard;
+          fs::gumbel_softmax({p, dtype, shape, strides}, 0, {y, dtype, shape, strides}, options);
+          double sum = 0.0;
+          for (std::int64_t i = 0; i < n; ++i)
+            sum += static_cast<double>(get(dtype, y + i * fs::itemsize(dtype)));
+          tally.expect(std::fabs(sum - 1.0) < 0.05, [] { return "sum"; });
+        }
+      }
+    }
+  }
+  CHECK(tally.checked() > 4 * 4 * 140);
+  CHECK(tally.failed() == 0);
+}
+
 TEST_CASE("guard pages: layers of trees") {
   const Fenced of_x{32768};
   const Fenced of_nodes{32768};
@@ -285,7 +315,7 @@ TEST_CASE("guard pages: layers of trees") {
                  [] { return "nothing was written"; });
     const Array loss = dense(a.dtype(), {19});
     const Array grad = dense(a.dtype(), a.x.shape);
-    const Array targets = ids_array(random_leaves(tree, 19, 1), {19});
+    const Array targets = integers(random_leaves(tree, 19, 1), {19});
     fs::SparseRows weights;
     const fs::View grad_x = place(of_grad, grad);
     fs::hierarchical_loss(layer, targets.view(), {place(of_out, loss), grad_x, &weights},

@@ -13,7 +13,8 @@
 #include "fastsoftmax/linear.hpp"
 #include "fastsoftmax/linear_cross_entropy.hpp"
 #include "fastsoftmax/topk.hpp"
-#include "run.h"
+#include "float_environment.h"
+#include "layers.h"
 #ifdef FASTSOFTMAX_TEST_BLAS
 #include "fastsoftmax/blas.hpp"
 #endif
@@ -22,49 +23,9 @@ using namespace tests;
 
 namespace {
 
-template <class T>
-void multiply_as(const fs::Matrix& a, const fs::Matrix& b, const fs::Matrix& out) {
-  const auto at = [](const fs::Matrix& m, std::int64_t r, std::int64_t c) -> T& {
-    return *reinterpret_cast<T*>(static_cast<char*>(m.data) + r * m.row_stride +
-                                 c * m.column_stride);
-  };
-  for (std::int64_t r = 0; r < out.rows; ++r) {
-    for (std::int64_t c = 0; c < out.columns; ++c) {
-      double sum = 0;
-      for (std::int64_t i = 0; i < a.columns; ++i)
-        sum += static_cast<double>(at(a, r, i)) * static_cast<double>(at(b, i, c));
-      at(out, r, c) = static_cast<T>(sum);
-    }
-  }
-}
-
-// Checks what is promised of its operands, too.
-void multiply(void*, const fs::Matrix& a, const fs::Matrix& b, const fs::Matrix& out) {
-  const std::int64_t item = fs::itemsize(out.dtype);
-  for (const fs::Matrix* m : {&a, &b, &out}) {
-    CHECK(m->dtype == out.dtype);
-    const bool by_rows = m->column_stride == item && m->row_stride >= m->columns * item;
-    const bool by_columns = m->row_stride == item && m->column_stride >= m->rows * item;
-    CHECK((by_rows || by_columns));
-  }
-  CHECK(out.column_stride == item);
-  CHECK(a.rows == out.rows);
-  CHECK(a.columns == b.rows);
-  CHECK(b.columns == out.columns);
-  if (out.dtype == fs::DType::f64)
-    multiply_as<double>(a, b, out);
-  else
-    multiply_as<float>(a, b, out);
-}
-
 Array doubles(const Shape& shape, const std::vector<double>& values) {
   Array a = dense(fs::DType::f64, shape);
   std::memcpy(a.bytes.data(), values.data(), values.size() * sizeof(double));
-  return a;
-}
-Array integers(const std::vector<std::int64_t>& values) {
-  Array a = dense(fs::DType::i64, {static_cast<std::int64_t>(values.size())});
-  std::memcpy(a.bytes.data(), values.data(), values.size() * sizeof(std::int64_t));
   return a;
 }
 Array floats(fs::DType dtype, const Shape& shape, const std::vector<double>& values) {
@@ -232,6 +193,22 @@ TEST_CASE("results do not depend on threads") {
     CHECK(g.w.bytes == one->w.bytes);
     CHECK(g.bias.bytes == one->bias.bytes);
   }
+}
+
+TEST_CASE("the host's floating-point environment does not matter") {
+  const Problem p(fs::DType::f32, 30, 1500, 4);
+  const Array targets = integers(some_targets(p));
+  check_in_each_environment([&] {
+    Gradients g(p);
+    fs::LinearCrossEntropyOptions options;
+    options.loss.label_smoothing = 0.1;
+    options.loss.z_loss = 1e-3;
+    fs::linear_cross_entropy(p.layer(), targets.view(), g.all(), options);
+    Array sums = dense(p.dtype, {p.rows});
+    fs::linear_logsumexp(p.layer(), sums.out(), {.temperature = 0.7});
+    return std::vector{g.loss.bytes, g.logsum.bytes, g.x.bytes,
+                       g.w.bytes,    g.bias.bytes,   sums.bytes};
+  });
 }
 
 TEST_CASE("shards merge into the whole") {

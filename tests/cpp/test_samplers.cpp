@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "float_environment.h"
 #include "portable_math.h"
 
 namespace fs = fastsoftmax;
@@ -106,6 +107,31 @@ TEST_CASE("the same bits everywhere") {
   CHECK(checksum(drawn_from(uniform, 99999, {true, 1, 2})) == 0xbfa4694a9a7141d7u);
   CHECK(checksum(drawn_from(fs::LogUniformSampler(1000), 999, {true, 1, 2})) ==
         0x62639cb89b2728b8u);
+}
+
+TEST_CASE("the host's floating-point environment does not matter to samplers") {
+  const std::vector<std::int64_t> counts = zipf_counts(3000);
+  tests::check_in_each_environment([&] {
+    const fs::UniformSampler uniform(3000);
+    const fs::LogUniformSampler log_uniform(3000);
+    const fs::UnigramSampler unigram(counts, 0.6);
+    std::vector<std::uint64_t> sums;
+    for (const fs::Sampler* const sampler :
+         {static_cast<const fs::Sampler*>(&uniform), static_cast<const fs::Sampler*>(&log_uniform),
+          static_cast<const fs::Sampler*>(&unigram)}) {
+      for (const std::size_t n : {500, 2500}) {  // some, and all classes that there are
+        for (const bool unique : {false, true}) {
+          Drawn drawn = drawn_from(*sampler, n, {unique, 3, 4});
+          sums.push_back(checksum(drawn));
+          sampler->log_expected_count(drawn.ids, drawn.times, false, drawn.expected);
+          sums.push_back(checksum(drawn));
+          sampler->log_prob(drawn.ids, drawn.expected);
+          sums.push_back(checksum(drawn));
+        }
+      }
+    }
+    return sums;
+  });
 }
 
 TEST_CASE("what has no probability is never drawn") {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "float_environment.h"
 #include "run.h"
 
 #define FASTSOFTMAX_ISA scalar_kernels
@@ -305,6 +306,11 @@ TEST_CASE("sampling: Mirostat keeps the surprise near its aim") {
   CHECK(surprise / static_cast<double>(steps) == doctest::Approx(4.0).epsilon(0.02));
   mirostat.reset();
   CHECK(mirostat.mu()[0] == 8.0);
+  check_in_each_environment([&] {
+    fs::Mirostat fresh(4.0, 0.1);
+    for (int step = 0; step < 3; ++step) fresh.sample(x.view(), 1, indices.out());
+    return fresh.mu()[0];
+  });
   CHECK_THROWS_AS(fs::Mirostat(0.0, 0.1), fs::InvalidArgument);
   CHECK_THROWS_AS(fs::Mirostat(1.0, kInfinity), fs::InvalidArgument);
   fs::Mirostat two(4.0, 0.2, 2);

@@ -8,7 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "run.h"
+#include "float_environment.h"
+#include "layers.h"
 
 using namespace tests;
 
@@ -156,6 +157,24 @@ TEST_CASE("sums of integers and of 16-bit numbers") {
   CHECK(floats.dtype() == fs::DType::f32);
   CHECK(static_cast<const float*>(floats.values())[0] == 2.0f);
   CHECK(static_cast<const float*>(floats.values())[1] == 2.0f);
+}
+
+TEST_CASE("the host's floating-point environment does not matter to sums of rows") {
+  const Ids ids = {2, 0, 2, 1, 2};
+  for (const fs::DType dtype : kFloatTypes) {
+    CAPTURE(name(dtype));
+    Random random(1);
+    const Array values = random_array(random, dtype, {5, 40}, 1e-3);
+    const Array before = random_array(random, dtype, {4, 40});
+    check_in_each_environment([&] {
+      const fs::SparseRows sums = fs::coalesce_rows(view_of(ids, {5}), values.view(), 3);
+      Array w = before;
+      sums.add_to(w.out(), 0.1);
+      Bytes results = bytes_of(sums);
+      results.insert(results.end(), w.bytes.begin(), w.bytes.end());
+      return results;
+    });
+  }
 }
 
 TEST_CASE("rows that own their memory") {

@@ -217,7 +217,7 @@ TEST_CASE("ids, options and outputs that are wrong are refused before anything i
   const auto losses = [&](const Numbers& targets, const fs::View& to, const fs::View& grad_x,
                           const fs::TreeLossOptions& options =
                               with_reduction(fs::Reduction::none)) {
-    const Array wanted = ids_array(targets, {std::ssize(targets)});
+    const Array wanted = integers(targets, {std::ssize(targets)});
     return refusal_of(
         [&] { fs::hierarchical_loss(a.layer(), wanted.view(), {to, grad_x}, options); });
   };
@@ -233,7 +233,7 @@ TEST_CASE("ids, options and outputs that are wrong are refused before anything i
   CHECK(has(losses({0, 0, 0}, part, out.grad_x.out()), "grad_x overlaps another array"));
   LayerArrays own = a;
   CHECK(has(refusal_of([&] {
-              const Array wanted = ids_array({0, 1, 2}, {3});
+              const Array wanted = integers({0, 1, 2}, {3});
               fs::hierarchical_loss(own.layer(), wanted.view(), {loss, own.x.out()},
                                     with_reduction(fs::Reduction::none));
             }),
@@ -270,11 +270,11 @@ TEST_CASE("ids, options and outputs that are wrong are refused before anything i
   const auto log_prob = [&](const Array& ids, const fs::View& to) {
     return refusal_of([&] { fs::hierarchical_log_prob(a.layer(), ids.view(), to); });
   };
-  CHECK(log_prob(ids_array({0, 1, 2}, {3}), loss).empty());
-  CHECK(has(log_prob(ids_array({0, 1}, {2}), loss), "ids have shape (2,) for 3 rows"));
-  CHECK(has(log_prob(ids_array({0, 1, 2}, {3, 1, 1}), loss), "expected (N,) or (N, M)"));
-  CHECK(has(log_prob(ids_array({0, 1, 2}, {3, 1}), loss), "out has shape (3,), expected (3, 1)"));
-  CHECK(has(log_prob(ids_array({0, 1, -100}, {3}), loss), "id -100 of row 2"));
+  CHECK(log_prob(integers({0, 1, 2}, {3}), loss).empty());
+  CHECK(has(log_prob(integers({0, 1}, {2}), loss), "ids have shape (2,) for 3 rows"));
+  CHECK(has(log_prob(integers({0, 1, 2}, {3, 1, 1}), loss), "expected (N,) or (N, M)"));
+  CHECK(has(log_prob(integers({0, 1, 2}, {3, 1}), loss), "out has shape (3,), expected (3, 1)"));
+  CHECK(has(log_prob(integers({0, 1, -100}, {3}), loss), "id -100 of row 2"));
   CHECK(has(refusal_of([&] { fs::hierarchical_sample(a.layer(), 1, 1, values); }),
             "out has dtype float32, expected int64"));
 }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "fastsoftmax/hierarchical_softmax.hpp"
-#include "run.h"
+#include "layers.h"
 #include "trees.h"
 
 namespace tests {
@@ -76,14 +76,6 @@ struct LayerArrays {
   fs::DType dtype() const { return fs::tree_dtype(layer()); }
 };
 
-inline Array random_array(Random& random, fs::DType dtype, const Shape& shape, double scale) {
-  Array array = dense(dtype, shape);
-  std::vector<double> values(array.bytes.size() / item_bytes(dtype));
-  for (double& v : values) v = scale * random.normal();
-  array.bytes = encode(dtype, values);
-  return array;
-}
-
 inline LayerArrays random_layer(const Tree& tree, fs::DType dtype, std::int64_t rows,
                                 std::int64_t columns, bool bias, std::uint64_t seed = 1) {
   Random random(seed);
@@ -100,12 +92,6 @@ inline LayerArrays random_layer(const Tree& tree, fs::DType dtype, std::int64_t 
   return a;
 }
 
-inline Array ids_array(const Numbers& ids, const Shape& shape) {
-  Array array = dense(fs::DType::i64, shape);
-  if (!ids.empty()) std::memcpy(array.bytes.data(), ids.data(), ids.size() * sizeof ids[0]);
-  return array;
-}
-
 inline Numbers random_leaves(const Tree& tree, std::int64_t count, std::uint64_t seed) {
   Random random(seed);
   Numbers leaves(at(count));
@@ -120,13 +106,6 @@ struct LossResult {
   bool operator==(const LossResult&) const = default;
 };
 
-inline Bytes bytes_of(const fs::SparseRows& rows) {
-  const auto* const values = static_cast<const unsigned char*>(rows.values());
-  const auto size =
-      rows.ids().size() * static_cast<std::size_t>(rows.columns()) * item_bytes(rows.dtype());
-  return size == 0 ? Bytes() : Bytes(values, values + size);
-}
-
 inline fs::TreeLossOptions with_reduction(fs::Reduction reduction, int threads = 1) {
   fs::TreeLossOptions options;
   options.reduction = reduction;
@@ -137,7 +116,7 @@ inline fs::TreeLossOptions with_reduction(fs::Reduction reduction, int threads =
 inline LossResult loss_of(const LayerArrays& a, const Numbers& targets,
                           const fs::TreeLossOptions& options) {
   const std::int64_t rows = a.x.shape[0];
-  const Array wanted = ids_array(targets, {rows});
+  const Array wanted = integers(targets, {rows});
   const bool each = options.reduction == fs::Reduction::none;
   Array loss = dense(a.dtype(), each ? Shape{rows} : Shape{});
   Array grad_x = dense(a.dtype(), a.x.shape);
@@ -159,7 +138,7 @@ inline Bytes log_probs(const LayerArrays& a, int threads = 1) {
 inline Bytes log_probs_of(const LayerArrays& a, const Numbers& ids, int threads = 1) {
   const std::int64_t rows = a.x.shape[0];
   const Array wanted =
-      ids_array(ids, {rows, rows == 0 ? 0 : static_cast<std::int64_t>(ids.size()) / rows});
+      integers(ids, {rows, rows == 0 ? 0 : static_cast<std::int64_t>(ids.size()) / rows});
   Array out = dense(a.dtype(), wanted.shape);
   fs::hierarchical_log_prob(a.layer(), wanted.view(), out.out(), threads);
   return out.bytes;

@@ -9,11 +9,15 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import fastsoftmax as fs
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"
+EXACT = ("full", "hierarchical", "class", "adaptive")
+SAMPLED = ("sampled", "nce", "partial_fc", "augment_reduce")
+OUTPUTS = EXACT + SAMPLED
 
 
 def run(*command, **options):
@@ -132,7 +136,7 @@ def test_language_model_learns(tmp_path):
     assert os.listdir(tmp_path) == ["curve.png"]
 
 
-@pytest.mark.parametrize("output", ["hierarchical", "class", "adaptive"])
+@pytest.mark.parametrize("output", OUTPUTS[1:])
 def test_language_model_with_other_outputs(output, tmp_path):
     text = language_model("--output", output, folder=tmp_path)
     assert f"\noutput: {output}\n" in text
@@ -146,9 +150,9 @@ def test_language_model_with_other_outputs(output, tmp_path):
 def test_language_model_compares_outputs(tmp_path):
     pytest.importorskip("matplotlib")
     text = language_model("--compare", "--plot", "outputs.png", folder=tmp_path)
-    table = text[text.index("output        ms") :]
+    table = text[text.index("output          ms") :]
     rows = re.findall(r"^(\w+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+|-)$", table, re.MULTILINE)
-    assert [row[0] for row in rows] == ["full", "hierarchical", "class", "adaptive"]
+    assert [row[0] for row in rows] == list(OUTPUTS)
     curves = text.split("\noutput: ")[1:]
     for name, in_layer, in_all, perplexity, then in rows:
         assert 0 < float(in_layer) < float(in_all)
@@ -160,14 +164,14 @@ def test_language_model_compares_outputs(tmp_path):
     assert os.listdir(tmp_path) == ["outputs.png"]
 
 
-@pytest.mark.parametrize("output", ["full", "hierarchical", "class", "adaptive"])
+@pytest.mark.parametrize("output", EXACT)
 def test_output_layers_begin_with_frequencies_and_learn(output, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     layers = import_module("output_layers")
     rng = np.random.default_rng(1)
     counts = np.append([0, 3], rng.permutation(1000 // np.arange(1, 199)))
-    layer = layers.OUTPUTS[output](8, counts, seed=2)
+    layer = layers.EXACT[output](8, counts, seed=2)
     x = rng.normal(size=(5, 8)).astype(np.float32)
     p = np.exp([layer.log_prob(x, np.full(5, word)) for word in range(200)])
     expected = layers.frequency(counts)
@@ -177,18 +181,19 @@ def test_output_layers_begin_with_frequencies_and_learn(output, monkeypatch):
             expected[layer.words[start:end]] = expected[layer.words[start:end]].mean()
     np.testing.assert_allclose(p, np.tile(expected[:, None], 5), rtol=1e-5)
 
-    targets = np.array([0, 1, 2, 2, 199])
+    targets, rows = np.array([0, 1, 2, 2, 199]), np.arange(5)
     losses = []
     for _ in range(30):
-        loss, _ = layer.loss(x, targets)
+        loss, _ = layer.loss(x, targets, rows)
         assert loss == pytest.approx(-layer.log_prob(x, targets).mean(), rel=1e-6)
         layer.update()
         losses.append(loss)
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 0.7 * losses[0]
     step = np.float32(1e-2) * rng.normal(size=x.shape).astype(np.float32)
-    slope = layer.loss(x + step, targets)[0] - layer.loss(x - step, targets)[0]
-    assert slope / 2 == pytest.approx(float((layer.loss(x, targets)[1] * step).sum()), rel=0.02)
+    slope = layer.loss(x + step, targets, rows)[0] - layer.loss(x - step, targets, rows)[0]
+    gradient = layer.loss(x, targets, rows)[1]
+    assert slope / 2 == pytest.approx(float((gradient * step).sum()), rel=0.02)
 
     many = np.tile(x[2], (4000, 1))
     drawn = layer.sample(many, seed=5, position=3)
@@ -197,6 +202,31 @@ def test_output_layers_begin_with_frequencies_and_learn(output, monkeypatch):
     p **= 1 / 0.8 if output == "full" else 1
     p[1] = 0  # UNKNOWN is not drawn
     np.testing.assert_allclose(np.bincount(drawn, minlength=200) / 4000, p / p.sum(), atol=0.03)
+
+
+@pytest.mark.parametrize("output", SAMPLED)
+def test_layers_learn_from_samples(output, monkeypatch):
+    """More with each batch, and what the full softmax over the same numbers of it would."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    layers, sampled = import_module("output_layers"), import_module("sampled_layers")
+    monkeypatch.setattr(sampled, "WORDS", 50)
+    rng = np.random.default_rng(1)
+    counts = np.append([0, 3], rng.permutation(1000 // np.arange(1, 199)))
+    words = rng.choice(200, 2000, p=layers.frequency(counts))
+    vectors = rng.normal(size=(200, 8)).astype(np.float32)
+    full, layer = (kind(8, counts, 2) for kind in (layers.Full, sampled.SAMPLED[output]))
+    log_p = {full: [], layer: []}
+    for rows in np.split(np.concatenate([rng.permutation(2000) for _ in range(5)]), 100):
+        x, targets = vectors[words[rows]], words[rows]
+        for each, values in log_p.items():
+            each.loss(x, targets, rows)
+            each.update()
+            values.append(each.log_prob(x, targets).mean())
+    begun, ended = log_p[layer][0], np.mean(log_p[layer][-10:])
+    best = np.mean(log_p[full][-10:])
+    assert begun < best - 1
+    assert abs(ended - best) < 0.2 * (best - begun)
 
 
 def test_language_model_fails_where_it_learns_too_little(tmp_path):
@@ -209,6 +239,14 @@ def test_language_model_fails_where_it_learns_too_little(tmp_path):
     done = run(sys.executable, "-B", "-c", script, cwd=tmp_path)
     assert done.returncode == 1
     assert "learned too little" in done.stderr
+
+
+def test_tree_of_halves_is_about_as_deep_as_the_best(tmp_path):
+    done = run(sys.executable, ROOT / "examples" / "tree_of_halves.py", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    best = fs.Tree.huffman(100_000 // np.arange(1, 1001)).depth(np.arange(1000))
+    least = np.average(best, weights=100_000 // np.arange(1, 1001))
+    assert least <= float(done.stdout.split()[-1]) < least + 1
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/large_vocabulary.md"])

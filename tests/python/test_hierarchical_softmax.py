@@ -260,3 +260,12 @@ def test_random_trees(seed):
     targets = rng.integers(0, tree.num_leaves, rows)
     check_loss(tree, x, w, b, targets, 1e-11 if dtype == np.float64 else 3e-5)
     same_as_sorted(fs.HierarchicalSoftmax(tree), x, w, b, int(rng.integers(0, tree.num_leaves + 1)))
+
+
+def test_empty_lists_are_integers():
+    layer = fs.HierarchicalSoftmax(fs.Tree.huffman([5, 3, 2]))
+    x, weights = np.ones((0, 4)), np.ones((2, 4))
+    assert np.isnan(layer.loss(x, weights, []))
+    assert layer.log_prob(x, weights, []).shape == (0,)
+    with pytest.raises(TypeError, match="float64"):
+        layer.log_prob(x, weights, np.empty(0))

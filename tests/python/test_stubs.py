@@ -59,6 +59,10 @@ SIGNATURES = {
         "typical_p=None, top_n_sigma=None, where=None, seed=None, position=0, row_ids=None, "
         "return_logprobs=False, top_logprobs=0)"
     ),
+    "gumbel_softmax": (
+        "(logits, temperature, *, hard=False, seed=None, axis=-1, position=0, row_ids=None, "
+        "where=None, empty='nan', out=None, dtype=None, return_soft=False)"
+    ),
     "gumbel_topk": (
         "(logits, k, axis=-1, *, temperature=1.0, where=None, seed=None, position=0, row_ids=None)"
     ),
@@ -77,6 +81,8 @@ def test_functions_accept_the_parameters_of_their_signatures(name):
     defaults = {p.name: p.default for p in inspect.signature(function).parameters.values()}
     if "k" in defaults:
         defaults["k"] = 1
+    if "temperature" in defaults:
+        defaults["temperature"] = 1.0
     if "y" in defaults:
         defaults["y"] = [1.0]
     if "targets" in defaults:
@@ -168,6 +174,8 @@ q: NDArray[np.float16] = fs.log_softmax_backward([1.0], [0.0], out=half)
 r: fs.Tree = fs.Tree.from_parents([2, 2, -1], binary=True)
 s: int = fs.Tree.huffman(whole).depth(1)
 t: NDArray[np.int64] = r.depth(whole)
+u: NDArray[np.float16] = fs.gumbel_softmax(half, 0.5, hard=True, seed=1)
+v: fs.GumbelSoftmax = fs.gumbel_softmax([1.0], [0.5], hard=True, return_soft=True)
 with fs.threads(2):
     pass
 """
@@ -195,12 +203,14 @@ fs.softmax_backward([1.0])
 fs.log_softmax_backward([1.0], [0.0], where=[True])
 fs.Tree.balanced("3")
 fs.Tree.from_parents([-1], None, True)
+fs.gumbel_softmax([1.0])
+fs.gumbel_softmax([1.0], 0.5, True)
 """
 
 
 def test_a_type_checker_accepts_good_calls_and_refuses_bad_ones(tmp_path):
     api = pytest.importorskip("mypy.api")
-    for name, text, wrong in (("use.py", USE, []), ("misuse.py", MISUSE, list(range(4, 25)))):
+    for name, text, wrong in (("use.py", USE, []), ("misuse.py", MISUSE, list(range(4, 27)))):
         path = tmp_path / name
         path.write_text(text)
         cache = str(tmp_path / "cache")

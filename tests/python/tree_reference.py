@@ -77,9 +77,9 @@ class Reference:
         for id_ in np.argsort(self.codes, kind="stable"):
             if self.parents[id_] >= 0:
                 children.setdefault(int(self.parents[id_]), []).append(int(id_))
-        todo = [root]
-        while todo:
-            node = todo.pop()
+        pending = [root]
+        while pending:
+            node = pending.pop()
             below = children.get(node, [])
             if not below:
                 continue
@@ -93,7 +93,7 @@ class Reference:
                 steps = list(torch.log_softmax(z[:, below], 1).T)
             for child, step in zip(below, steps, strict=True):
                 of[child] = of[node] + step
-                todo.append(child)
+                pending.append(child)
         return torch.stack([of[leaf] for leaf in range(leaves)], 1)
 
     def loss(self, x, w, b, targets, reduction, ignore_index=-100, grad_out=1.0):

@@ -25,7 +25,7 @@
 namespace fastsoftmax {
 
 // f32 or f64, aligned, in native byte order. As BLAS wants it: one of the strides is the size of an
-// element, the other one positive where there is something.
+// element, the other one positive.
 struct Matrix {
   void* data = nullptr;
   DType dtype = DType::f32;
@@ -35,9 +35,10 @@ struct Matrix {
   std::int64_t column_stride = 0;
 };
 
-// Sets `out` to the product a b; a and b are only read, and none of the three overlap. Elements of
-// `out` are next to each other along its rows. It is called on the thread that called the library,
-// and may throw: the exception passes through, and results are then incomplete.
+// Sets `out` to the product a b; a and b are only read, none of the three is empty, and none
+// overlap. Elements of `out` are next to each other along its rows. It is called on the thread that
+// called the library, in the default floating-point environment, and may throw: the exception
+// passes through, and results are then incomplete.
 struct Matmul {
   void (*run)(void* context, const Matrix& a, const Matrix& b, const Matrix& out) = nullptr;
   void* context = nullptr;

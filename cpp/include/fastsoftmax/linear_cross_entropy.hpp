@@ -47,7 +47,7 @@ struct LinearCrossEntropyOutputs {
   View loss;          // (N,) or, with a reduction, no axes
   View max;           // f64 (N,): M
   View logsum;        // f64 (N,): log of the sum of e^(z - M)
-  View target_logit;  // f64 (N,): z_t; -inf where t is another process's class
+  View target_logit;  // f64 (N,): z_t; -inf where t is another process's class; see merge_shards
   View grad_x;        // (N, D)
   View grad_w;        // (V, D)
   View grad_bias;     // (V,), where the layer has a bias
@@ -73,16 +73,18 @@ void linear_cross_entropy_backward(const LinearLayer& layer, const ConstView& ta
                                    const LinearCrossEntropyOutputs& out,
                                    const LinearCrossEntropyOptions& options = {});
 
-// What one shard knows of all rows: f64 (N,).
+// What one shard knows of all rows: f64 (N,), target_logit of several targets (N, T).
 struct LinearShard {
   ConstView max;
   ConstView logsum;
   ConstView target_logit;
 };
 
-// Joins shards in their order: the results of linear_cross_entropy over the whole vocabulary, of
-// out's max, logsum, target_logit and loss (f32 or f64). `targets` are needed only with class
-// weights. Of the options weight, z_loss and reduction count.
+// Joins shards in their order: the results of linear_cross_entropy, or of sampled_softmax_loss
+// (sampled_softmax.hpp), over the whole vocabulary, of out's max, logsum, target_logit (of the
+// shape that the shards' have) and loss (f32 or f64). The loss of several targets is the mean of
+// theirs. `targets` are needed only with class weights, which go with one target for each row. Of
+// the options weight, z_loss and reduction count.
 void merge_shards(std::span<const LinearShard> shards, const std::optional<ConstView>& targets,
                   const LinearCrossEntropyOutputs& out, const CrossEntropyOptions& options = {});
 

@@ -19,6 +19,17 @@
 // are formed by the product (linear.hpp), and gradients are those of the rows of w that took part:
 // nothing is as large as w.
 //
+// A vocabulary may be split over processes. Every term belongs to a class, and so to one part: a
+// hit lies where its target does. The logistic losses are sums of terms, so those of the parts add
+// up, as do all gradients with respect to x. Of the sampled softmax, with (M_i, L_i) over the terms
+// of part i,
+//
+//   M = max_i M_i,   L = log sum_i e^(M_i - M + L_i),   loss = mean_t (L - (z'_t - M))
+//   d loss / d z'_c = e^(z'_c - M - L) - (the share of c among the targets)
+//
+// so that (M_i, L_i) and the targets' scores are all that is exchanged (merge_shards), and each
+// part forms its gradients from M and L. Samplers give all processes the same sample for one seed.
+//
 // Error: given the scores, that of cross_entropy.hpp; terms of the logistic losses are within 4 u
 // of themselves and added in double. Types and threads: as in linear.hpp; the bits of scores and
 // gradients are those of the product.
@@ -54,19 +65,31 @@ struct SampledLossOptions {
   std::optional<ConstView> grad_out;  // as in CrossEntropyOptions
   int max_threads = 0;                // 0: num_threads(); threads of the product are its own
   std::int64_t tile_bytes = std::int64_t{32} << 20;
+  // w holds the classes from vocab_start on. With vocab_size, the number of classes that all
+  // processes have, targets and sample may be classes of others; see below.
+  std::int64_t vocab_start = 0;
+  std::optional<std::int64_t> vocab_size;
 };
 
-// Null: not wanted. Dense in C order, in native byte order, of linear_dtype, apart from all other
-// arrays.
+// Null: not wanted. Dense in C order, in native byte order, apart from all other arrays; loss and
+// gradients of linear_dtype.
 struct SampledLossOutputs {
   View loss;                           // (N,), or with a reduction no axes
   View grad_x;                         // (N, D)
   SparseRows* grad_weights = nullptr;  // rows of w in the sample or among the targets
   SparseRows* grad_bias = nullptr;     // the same, one column
+  // Of the sampled softmax, f64. With M the largest score of the row's targets and sample:
+  View max{};           // (N,): M
+  View logsum{};        // (N,): log of the sum of e^(z' - M)
+  View target_logit{};  // of the shape of the targets: z'; -inf for another process's class
 };
 
-// targets: i64 (N,) or (N, T). Rows whose first target is ignore_index have loss and gradient 0;
-// the mean over no rows is NaN.
+// targets: i64 (N,) or (N, T). Rows whose first target is ignore_index have loss and gradient 0
+// (max -inf, logsum and target_logit 0); the mean over no rows is NaN.
+//
+// With options.vocab_size w is one of several parts of the vocabulary, and all processes pass the
+// same x, targets and sample. Of sampled_softmax_loss this gives max, logsum and target_logit only,
+// for merge_shards; losses and gradients of the others are those of the part's terms.
 //
 // Throws InvalidArgument (or a class derived from it; InvalidIndex for a class that the layer does
 // not have), for LogQ::all also where a target has log expected count -inf; UnsupportedIsa,
@@ -74,6 +97,11 @@ struct SampledLossOutputs {
 void sampled_softmax_loss(const LinearLayer& layer, const ConstView& targets,
                           const ClassSample& sample, LogQ logq, const SampledLossOutputs& out,
                           const SampledLossOptions& options = {});
+// The gradients alone, from max and logsum as sampled_softmax_loss or merge_shards gave them.
+void sampled_softmax_loss_backward(const LinearLayer& layer, const ConstView& targets,
+                                   const ClassSample& sample, LogQ logq, const ConstView& max,
+                                   const ConstView& logsum, const SampledLossOutputs& out,
+                                   const SampledLossOptions& options = {});
 void nce_loss(const LinearLayer& layer, const ConstView& targets, const ClassSample& sample,
               const SampledLossOutputs& out, const SampledLossOptions& options = {});
 void negative_sampling_loss(const LinearLayer& layer, const ConstView& targets,

@@ -1,4 +1,5 @@
 // Compiles the kernels of output layers for the instruction set that FASTSOFTMAX_ISA names.
+#include "kernels/log_normal_cdf.h"
 #include "kernels/log_sigmoid.h"
 #include "kernels/weighted_rows.h"
 
@@ -8,7 +9,7 @@ namespace {
 
 template <class A>
 constexpr kernels::LayerKernels kLayers = {Products<A>::entry, WeightedRows<A>::entry,
-                                           log_sigmoid<A>, descend<A>};
+                                           log_sigmoid<A>, descend<A>, log_normal_cdf<A>};
 constexpr kernels::LayerTable kLayerTable = {kLayers<F32>, kLayers<F64>};
 
 }  // namespace

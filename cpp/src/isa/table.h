@@ -2,6 +2,7 @@
 #include "kernels/backward.h"
 #include "kernels/columns.h"
 #include "kernels/gumbel.h"
+#include "kernels/gumbel_softmax.h"
 #include "kernels/loss_columns.h"
 #include "kernels/stats.h"
 #include "kernels/topk.h"
@@ -63,6 +64,7 @@ constexpr kernels::KernelTable kTable = {
     stats_entry<GatheredRows<F32>>,
     stats_entry<GatheredRows<F64>>,
     for_rows<SampleTable, SampleKernels>(),
+    for_rows<GumbelSoftmaxEntries, GumbelSoftmaxKernels>(),
     for_rows<BackwardEntries, BackwardKernels>(),
     for_rows<LossEntries, LossKernels>(),
     LossColumnsEntries<DirectRows<F32, float>>::table(),

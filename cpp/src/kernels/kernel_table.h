@@ -343,6 +343,23 @@ struct GumbelJob {
   BlockSum* sums;
 };
 
+// Rows that Gumbel noise is added to. Terms are kept in `scratch`, or in y where y is not x and
+// holds arithmetic elements; `op`, `algorithm`, `stream` and `interleave` are not used.
+struct LargestScore {
+  double score;  // NaN where the row holds one; -inf: nothing is above it
+  std::int64_t index;
+};
+struct GumbelSoftmaxJob : RowsJob {
+  const RandomStream* random;  // for each row
+  LargestScore* largest;       // for each row, or null
+};
+struct GumbelSoftmaxKernels {
+  void (*softmax)(const GumbelSoftmaxJob& job);
+  void (*largest)(const GumbelSoftmaxJob& job);  // nothing else: y, store, scratch are not used
+  // Rows of zeros with a one at the largest score; NaN as softmax has it.
+  void (*one_hot)(const RowsJob& job, const LargestScore* largest);
+};
+
 struct SampleKernels {
   // list_length: the row's length if filters other than top_k may be on, else the largest k.
   std::size_t (*workspace_bytes)(std::int64_t length, std::int64_t k, std::int64_t list_length);
@@ -381,6 +398,7 @@ struct KernelTable {
   void (*stats_gathered_f32)(const StatsJob& job);
   void (*stats_gathered_f64)(const StatsJob& job);
   ForRows<SampleKernels> sample;
+  ForRows<GumbelSoftmaxKernels> gumbel_softmax;
   ForRows<BackwardKernels> backward;
   ForRows<LossKernels> loss;
   LossColumnsKernels loss_columns_f32;

@@ -64,10 +64,12 @@ struct DescentJob {
 struct LayerKernels {
   void (*products)(const ProductsJob& job);
   void (*weighted_rows)(const WeightedRowsJob& job);
-  // log_p[i] = log sigma(s[i]); slope[i] = sigma(-s[i]), its derivative, where not null. Either may
-  // be s.
+  // log_p[i] = log sigma(s[i]); slope[i] = sigma(-s[i]), its derivative; those that are not null.
+  // Either may be s.
   void (*log_sigmoid)(const void* s, std::int64_t count, void* log_p, void* slope);
   void (*descend)(const DescentJob& job);
+  // log_p[i] = log Phi(x[i]); slope[i] = phi(x[i]) / Phi(x[i]), its derivative; likewise.
+  void (*log_normal_cdf)(const void* x, std::int64_t count, void* log_p, void* slope);
 };
 struct LayerTable {
   LayerKernels f32, f64;

@@ -71,7 +71,7 @@ void log_sigmoid(const void* scores, std::int64_t count, void* log_p, void* slop
     const auto take = [&](auto part) __attribute__((always_inline)) {
       const auto z = load<A>(s + i, part, A::set1(0));
       const LogSigmoid<A> of(z);
-      store<A>(log + i, canonical<A>(of.log(z)), part);
+      if (log != nullptr) store<A>(log + i, canonical<A>(of.log(z)), part);
       if (slope != nullptr) store<A>(slope + i, canonical<A>(of.slope(z)), part);
     };
     if (i + A::width <= count)

@@ -11,22 +11,24 @@ namespace {
 
 using kernels::RandomStream;
 
+constexpr std::uint32_t kPhiloxMultipliers[2] = {0xD2511F53, 0xCD9E8D57};
+constexpr std::uint32_t kPhiloxWeyl[2] = {0x9E3779B9, 0xBB67AE85};
+
 struct Philox {
   std::uint32_t word[4];  // the counter, and what becomes of it
 
   void encrypt(const std::uint32_t (&key)[2]) {
-    constexpr std::uint64_t multiplier[2] = {0xD2511F53, 0xCD9E8D57};
     std::uint32_t k0 = key[0];
     std::uint32_t k1 = key[1];
     for (int round = 0; round < 10; ++round) {
-      const std::uint64_t p = multiplier[0] * word[0];
-      const std::uint64_t q = multiplier[1] * word[2];
+      const std::uint64_t p = std::uint64_t{kPhiloxMultipliers[0]} * word[0];
+      const std::uint64_t q = std::uint64_t{kPhiloxMultipliers[1]} * word[2];
       word[0] = static_cast<std::uint32_t>(q >> 32) ^ word[1] ^ k0;
       word[2] = static_cast<std::uint32_t>(p >> 32) ^ word[3] ^ k1;
       word[1] = static_cast<std::uint32_t>(q);
       word[3] = static_cast<std::uint32_t>(p);
-      k0 += 0x9E3779B9;
-      k1 += 0xBB67AE85;
+      k0 += kPhiloxWeyl[0];
+      k1 += kPhiloxWeyl[1];
     }
   }
   std::uint64_t half(int which) const {

@@ -115,6 +115,18 @@ struct F32 : F32Contract {
     const reg clamped = max(set1(-127.0f), d);
     return mul(v, exponent_field(add(clamped, set1(127.0f + 0x1.8p23f))));
   }
+  static reg numbers(const std::uint32_t* p, std::uint32_t flip) {
+    return _mm256_cvtepi32_ps(
+        _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+                         _mm256_set1_epi32(static_cast<std::int32_t>(flip))));
+  }
+  static reg significand(reg v, reg& k) {
+    const __m256i up = _mm256_add_epi32(_mm256_castps_si256(v),
+                                        _mm256_set1_epi32(0x3f800000 - kLeastSignificand32));
+    k = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32(up, 23), _mm256_set1_epi32(127)));
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_and_si256(up, _mm256_set1_epi32(0x007fffff)),
+                                                _mm256_set1_epi32(kLeastSignificand32)));
+  }
   static reg sums(const reg* r) {
     reg four[4];
     FASTSOFTMAX_UNROLL
@@ -284,6 +296,21 @@ struct F64 : F64Contract {
     const reg clamped = max(set1(-1023.0), d);
     return mul(v, exponent_field(add(clamped, set1(1023.0 + 0x1.8p52))));
   }
+  static reg numbers(const std::uint32_t* p, std::uint32_t flip) {
+    return _mm256_cvtepi32_pd(_mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)),
+                                            _mm_set1_epi32(static_cast<std::int32_t>(flip))));
+  }
+  static reg significand(reg v, reg& k) {
+    const __m256i up = _mm256_add_epi64(
+        _mm256_castpd_si256(v), _mm256_set1_epi64x(0x3ff0000000000000 - kLeastSignificand64));
+    // The exponent field becomes the fraction of a number from 2^52 on.
+    const __m256i field =
+        _mm256_or_si256(_mm256_srli_epi64(up, 52), _mm256_set1_epi64x(0x4330000000000000));
+    k = sub(_mm256_castsi256_pd(field), set1(0x1p52 + 1023.0));
+    return _mm256_castsi256_pd(
+        _mm256_add_epi64(_mm256_and_si256(up, _mm256_set1_epi64x(0x000fffffffffffff)),
+                         _mm256_set1_epi64x(kLeastSignificand64)));
+  }
   static reg sums(const reg* r) {
     const auto two = [r](int i) {
       const reg a = add(r[2 * i], r[2 * i + 1]);
@@ -315,6 +342,28 @@ struct F64 : F64Contract {
     return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(t), 52));
   }
   static reg bits(std::int64_t v) { return _mm256_castsi256_pd(_mm256_set1_epi64x(v)); }
+};
+
+struct Words {
+  using reg = __m256i;
+  static constexpr int width = 8;
+
+  static reg set1(std::uint32_t v) { return _mm256_set1_epi32(static_cast<std::int32_t>(v)); }
+  static reg load(const std::uint32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static void store(std::uint32_t* p, reg v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
+  }
+  static reg add(reg a, reg b) { return _mm256_add_epi32(a, b); }
+  static reg exclusive_or(reg a, reg b) { return _mm256_xor_si256(a, b); }
+  static reg half(reg v) { return _mm256_srli_epi32(v, 1); }
+  static void multiply(reg a, reg b, reg& high, reg& low) {
+    const __m256i even = _mm256_mul_epu32(a, b);
+    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(b, 32));
+    high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+    low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
+  }
 };
 
 inline void stream_fence() { _mm_sfence(); }

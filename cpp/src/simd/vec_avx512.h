@@ -121,6 +121,17 @@ struct F32 : F32Contract {
   static reg whole(reg t) { return _mm512_and_ps(t, bits(~15)); }
   static reg fraction(reg t) { return _mm512_or_ps(_mm512_and_ps(t, bits(15)), bits(127 << 4)); }
   static reg scale_down(reg v, reg d) { return _mm512_scalef_ps(v, d); }
+  static reg numbers(const std::uint32_t* p, std::uint32_t flip) {
+    return _mm512_cvtepi32_ps(_mm512_xor_si512(_mm512_loadu_si512(p),
+                                               _mm512_set1_epi32(static_cast<std::int32_t>(flip))));
+  }
+  static reg significand(reg v, reg& k) {
+    const __m512i up = _mm512_add_epi32(_mm512_castps_si512(v),
+                                        _mm512_set1_epi32(0x3f800000 - kLeastSignificand32));
+    k = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_srli_epi32(up, 23), _mm512_set1_epi32(127)));
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_and_si512(up, _mm512_set1_epi32(0x007fffff)),
+                                                _mm512_set1_epi32(kLeastSignificand32)));
+  }
   static reg sums(const reg* r) {
     reg four[4];
     FASTSOFTMAX_UNROLL
@@ -273,6 +284,19 @@ struct F64 : F64Contract {
   static reg whole(reg t) { return _mm512_and_pd(t, bits(~15)); }
   static reg fraction(reg t) { return _mm512_or_pd(_mm512_and_pd(t, bits(15)), bits(1023 << 4)); }
   static reg scale_down(reg v, reg d) { return _mm512_scalef_pd(v, d); }
+  static reg numbers(const std::uint32_t* p, std::uint32_t flip) {
+    return _mm512_cvtepi32_pd(
+        _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+                         _mm256_set1_epi32(static_cast<std::int32_t>(flip))));
+  }
+  static reg significand(reg v, reg& k) {
+    const __m512i up = _mm512_add_epi64(
+        _mm512_castpd_si512(v), _mm512_set1_epi64(0x3ff0000000000000 - kLeastSignificand64));
+    k = _mm512_cvtepi64_pd(_mm512_sub_epi64(_mm512_srli_epi64(up, 52), _mm512_set1_epi64(1023)));
+    return _mm512_castsi512_pd(
+        _mm512_add_epi64(_mm512_and_si512(up, _mm512_set1_epi64(0x000fffffffffffff)),
+                         _mm512_set1_epi64(kLeastSignificand64)));
+  }
   static reg sums(const reg* r) {
     reg two[2];
     FASTSOFTMAX_UNROLL
@@ -301,6 +325,24 @@ struct F64 : F64Contract {
     return add(_mm512_shuffle_f64x2(a, b, 0x44), _mm512_shuffle_f64x2(a, b, 0xee));
   }
   static reg bits(std::int64_t v) { return _mm512_castsi512_pd(_mm512_set1_epi64(v)); }
+};
+
+struct Words {
+  using reg = __m512i;
+  static constexpr int width = 16;
+
+  static reg set1(std::uint32_t v) { return _mm512_set1_epi32(static_cast<std::int32_t>(v)); }
+  static reg load(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
+  static void store(std::uint32_t* p, reg v) { _mm512_storeu_si512(p, v); }
+  static reg add(reg a, reg b) { return _mm512_add_epi32(a, b); }
+  static reg exclusive_or(reg a, reg b) { return _mm512_xor_si512(a, b); }
+  static reg half(reg v) { return _mm512_srli_epi32(v, 1); }
+  static void multiply(reg a, reg b, reg& high, reg& low) {
+    const __m512i even = _mm512_mul_epu32(a, b);
+    const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32));
+    high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+    low = _mm512_mask_shuffle_epi32(even, 0xaaaa, odd, _MM_PERM_CCAA);
+  }
 };
 
 inline void stream_fence() { _mm_sfence(); }

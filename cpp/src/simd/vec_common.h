@@ -71,6 +71,10 @@ alignas(64) constexpr double kPowerErrors64[16] = {0.0,
                                                    0x1.4a385a63d07a7p-56,
                                                    -0x1.ff7128fd391fp-55};
 
+// The bits of a number just below the square root of 1/2.
+constexpr std::uint32_t kLeastSignificand32 = 0x3f3504f3;
+constexpr std::uint64_t kLeastSignificand64 = 0x3fe6a09e00000000;
+
 FASTSOFTMAX_HD inline std::uint32_t bits_of(float v) {
   std::uint32_t u;
   __builtin_memcpy(&u, &v, sizeof u);

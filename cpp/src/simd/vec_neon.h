@@ -101,6 +101,16 @@ struct F32 : F32Contract {
     const reg t = add(max(set1(-127.0f), d), set1(127.0f + 0x1.8p23f));
     return mul(v, vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23)));
   }
+  static reg numbers(const std::uint32_t* p, std::uint32_t flip) {
+    return vcvtq_f32_u32(veorq_u32(vld1q_u32(p), vdupq_n_u32(flip)));
+  }
+  static reg significand(reg v, reg& k) {
+    const uint32x4_t up =
+        vaddq_u32(vreinterpretq_u32_f32(v), vdupq_n_u32(0x3f800000 - kLeastSignificand32));
+    k = sub(vcvtq_f32_u32(vshrq_n_u32(up, 23)), set1(127.0f));
+    return vreinterpretq_f32_u32(
+        vaddq_u32(vandq_u32(up, vdupq_n_u32(0x007fffff)), vdupq_n_u32(kLeastSignificand32)));
+  }
   static reg sums(const reg* r) {
     reg four[4];
     for (int i = 0; i < 4; ++i, r += 4) four[i] = add(add(r[0], r[2]), add(r[1], r[3]));
@@ -254,6 +264,16 @@ struct F64 : F64Contract {
     const reg t = add(max(set1(-1023.0), d), set1(1023.0 + 0x1.8p52));
     return mul(v, vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t), 52)));
   }
+  static reg numbers(const std::uint32_t* p, std::uint32_t flip) {
+    return vcvtq_f64_u64(vmovl_u32(veor_u32(vld1_u32(p), vdup_n_u32(flip))));
+  }
+  static reg significand(reg v, reg& k) {
+    const uint64x2_t up =
+        vaddq_u64(vreinterpretq_u64_f64(v), vdupq_n_u64(0x3ff0000000000000 - kLeastSignificand64));
+    k = sub(vcvtq_f64_u64(vshrq_n_u64(up, 52)), set1(1023.0));
+    return vreinterpretq_f64_u64(vaddq_u64(vandq_u64(up, vdupq_n_u64(0x000fffffffffffff)),
+                                           vdupq_n_u64(kLeastSignificand64)));
+  }
   static reg sums(const reg* r) {
     const reg a = add(add(r[0], r[2]), add(r[1], r[3]));
     const reg b = add(add(r[4], r[6]), add(r[5], r[7]));
@@ -273,6 +293,24 @@ struct F64 : F64Contract {
  private:
   static unsigned bits_of_mask(uint64x2_t mask) {
     return static_cast<unsigned>((vgetq_lane_u64(mask, 0) & 1) | (vgetq_lane_u64(mask, 1) & 2));
+  }
+};
+
+struct Words {
+  using reg = uint32x4_t;
+  static constexpr int width = 4;
+
+  static reg set1(std::uint32_t v) { return vdupq_n_u32(v); }
+  static reg load(const std::uint32_t* p) { return vld1q_u32(p); }
+  static void store(std::uint32_t* p, reg v) { vst1q_u32(p, v); }
+  static reg add(reg a, reg b) { return vaddq_u32(a, b); }
+  static reg exclusive_or(reg a, reg b) { return veorq_u32(a, b); }
+  static reg half(reg v) { return vshrq_n_u32(v, 1); }
+  static void multiply(reg a, reg b, reg& high, reg& low) {
+    const uint32x4_t first = vreinterpretq_u32_u64(vmull_u32(vget_low_u32(a), vget_low_u32(b)));
+    const uint32x4_t last = vreinterpretq_u32_u64(vmull_high_u32(a, b));
+    low = vuzp1q_u32(first, last);
+    high = vuzp2q_u32(first, last);
   }
 };
 

@@ -35,6 +35,12 @@
 //   split(hi, lo, ..)   `width` positive normal numbers hi + lo as (m_hi + m_lo) * 2^q,
 //                       1 <= m_hi + m_lo < 2, each part rounded to T; NaN where hi is NaN
 //   summed_at_once      how many registers of lanes a sum keeps at a time, with as many for errors
+//   numbers(p, flip)    p[i] ^ flip, integers below 2^31, rounded to nearest
+//   significand(v, k)   v, positive and normal, is the result times 2^k; the result is at least
+//                       kLeastSignificand and below twice that
+//   Words               registers of 32-bit integers, as many as F32 has elements; multiply gives
+//   the
+//                       high and the low words of products, half the integers shifted right by 1
 #pragma once
 
 #define FASTSOFTMAX_UNROLL _Pragma("GCC unroll 1")
@@ -122,6 +128,14 @@ struct F32 : Scalar<F32Contract> {
     const reg field = (d > -127.0f ? d : -127.0f) + (127.0f + 0x1.8p23f);
     return v * float_of(bits_of(field) << 23);
   }
+  static reg numbers(const std::uint32_t* p, std::uint32_t flip) {
+    return static_cast<float>(static_cast<std::int32_t>(*p ^ flip));
+  }
+  static reg significand(reg v, reg& k) {
+    const std::uint32_t up = bits_of(v) + (0x3f800000 - kLeastSignificand32);
+    k = static_cast<float>(static_cast<std::int32_t>(up >> 23) - 127);
+    return float_of((up & 0x007fffff) + kLeastSignificand32);
+  }
   struct Wide {
     double lane[join_lanes];
   };
@@ -186,6 +200,31 @@ struct F64 : Scalar<F64Contract> {
   static reg scale_down(reg v, reg d) {
     const reg field = (d > -1023.0 ? d : -1023.0) + (1023.0 + 0x1.8p52);
     return v * double_of(bits_of(field) << 52);
+  }
+  static reg numbers(const std::uint32_t* p, std::uint32_t flip) {
+    return static_cast<double>(*p ^ flip);
+  }
+  static reg significand(reg v, reg& k) {
+    const std::uint64_t up = bits_of(v) + (0x3ff0000000000000 - kLeastSignificand64);
+    k = static_cast<double>(static_cast<std::int32_t>(up >> 52) - 1023);
+    return double_of((up & 0x000fffffffffffff) + kLeastSignificand64);
+  }
+};
+
+struct Words {
+  using reg = std::uint32_t;
+  static constexpr int width = 1;
+
+  static reg set1(std::uint32_t v) { return v; }
+  static reg load(const std::uint32_t* p) { return *p; }
+  static void store(std::uint32_t* p, reg v) { *p = v; }
+  static reg add(reg a, reg b) { return a + b; }
+  static reg exclusive_or(reg a, reg b) { return a ^ b; }
+  static reg half(reg v) { return v >> 1; }
+  static void multiply(reg a, reg b, reg& high, reg& low) {
+    const std::uint64_t product = std::uint64_t{a} * b;
+    high = static_cast<std::uint32_t>(product >> 32);
+    low = static_cast<std::uint32_t>(product);
   }
 };
 
