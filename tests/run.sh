@@ -191,7 +191,7 @@ test_cuda() (
   cmake -S . -B build/cuda -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_COMPILER="$nvcc" \
     -DCMAKE_CUDA_FLAGS=-Xptxas=-v -DFASTSOFTMAX_CUDA=ON -DFASTSOFTMAX_CUDA_ARCHITECTURES=90 \
     -DFASTSOFTMAX_WERROR=ON -DFASTSOFTMAX_BUILD_TESTS=OFF
-  cmake --build build/cuda --parallel 2 --target fastsoftmax_cuda >build/cuda/log ||
+  cmake --build build/cuda --parallel 2 --target fastsoftmax_cuda >build/cuda/log 2>&1 ||
     { cat build/cuda/log && return 1; }
   python tests/gpu/check_kernels.py build/cuda/log
   export FASTSOFTMAX_CUDA_LIBRARY="$PWD/build/cuda/cpp/libfastsoftmax_cuda.so"

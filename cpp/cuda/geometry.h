@@ -25,6 +25,9 @@ FASTSOFTMAX_HD constexpr int desk_bytes(int groups) {
   return (bytes + 15) / 16 * 16;
 }
 
+// Shared memory that kernels have besides, of a limit that counts both: the tables of powers.
+inline constexpr int kStaticSharedBytes = 512;
+
 // Gathered rows: groups at most, and shared memory behind the desk for a block of each.
 inline constexpr int kGatheringGroups = 8;
 inline constexpr int kBlockBytes = kernels::kBlockF32 * static_cast<int>(sizeof(float));

@@ -96,7 +96,7 @@ Plan make_plan(const RowsCall& call, const Device& device) {
     return in_parts(work, device, blocks, threads);
   if (blocks <= groups) return of_path(Path::register_rows, threads, work.rows, desk);
   const std::int64_t kept = work.length * (work.f64 ? 8 : 4);
-  if (desk + kept <= device.shared_per_block)
+  if (desk + kept + kStaticSharedBytes <= device.shared_per_block)
     return of_path(Path::shared_rows, threads, work.rows, desk + static_cast<int>(kept));
   const std::int64_t at_once = std::min<std::int64_t>(work.rows, 2 * std::int64_t{device.sms});
   if (at_once * work.row_bytes <= device.l2_bytes / 2)
