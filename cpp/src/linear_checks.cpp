@@ -22,7 +22,7 @@ void check_matrix(const ConstView& view, const char* what) {
 }  // namespace
 
 Vocabulary::Vocabulary(std::int64_t start, std::optional<std::int64_t> size, std::int64_t rows)
-    : start_(start), rows_(rows), least_(size ? 0 : start), end_(0) {
+    : start_(start), rows_(rows), least_(size ? 0 : start) {
   if (start < 0 || start > INT64_MAX - rows)
     throw InvalidArgument("vocab_start must not be negative or exceed 64 bits, got " +
                           std::to_string(start));
@@ -30,7 +30,7 @@ Vocabulary::Vocabulary(std::int64_t start, std::optional<std::int64_t> size, std
   if (end_ < start + rows)
     throw InvalidArgument("there are " + std::to_string(rows) + " classes from " +
                           std::to_string(start) + " on, more than vocab_size " +
-                          std::to_string(*size));
+                          std::to_string(end_));
 }
 
 void Vocabulary::refuse(const std::string& what) const {

@@ -33,7 +33,8 @@ class Vocabulary {
   [[noreturn]] void refuse(const std::string& what) const;
 
  private:
-  std::int64_t start_, rows_, least_, end_;
+  std::int64_t start_, rows_, least_;
+  std::int64_t end_ = 0;
 };
 
 // Throws unless x and w are matrices.
