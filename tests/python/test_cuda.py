@@ -12,7 +12,8 @@ from pathlib import Path
 import fastsoftmax as fs
 import numpy as np
 import pytest
-from fastsoftmax import _core, _cuda
+from fastsoftmax import _core
+from fastsoftmax._cuda import _arrays
 
 ROOT = Path(__file__).parents[2]
 OPS = ["softmax", "log_softmax", "logsumexp"]
@@ -175,8 +176,8 @@ x = np.zeros((2, 3), np.float32)
 y = np.empty_like(x)
 gpu, out = Interface(x), Interface(y)
 for error, pattern, call in [
-    (TypeError, "where is not on a GPU, but x is", lambda: fs.softmax(gpu, where=x > 0, out=out)),
-    (TypeError, "out is not on a GPU, but x is", lambda: fs.softmax(gpu, out=y)),
+    (TypeError, "where is not on a GPU, but", lambda: fs.softmax(gpu, where=x > 0, out=out)),
+    (TypeError, "out is not on a GPU, but", lambda: fs.softmax(gpu, out=y)),
     (TypeError, "temperature must be a number", lambda: fs.softmax(gpu, temperature=x, out=out)),
     (TypeError, "cannot be allocated here; pass out=", lambda: fs.softmax(gpu)),
     (TypeError, "dtype must be that of x, float32", lambda: fs.softmax(gpu, dtype="f8", out=out)),
@@ -238,8 +239,9 @@ def test_a_library_that_is_not_ours(monkeypatch):
 
 def test_results_keep_the_order_of_axes(monkeypatch):
     class Torch:
+        float32 = "float32"
+
         class Tensor:
-            dtype = "float32"
             device = "cuda:0"
 
         @staticmethod
@@ -253,9 +255,9 @@ def test_results_keep_the_order_of_axes(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "torch", Torch)
     for x in (np.zeros((2, 3, 4)), np.zeros((4, 3, 2)).T, np.zeros((3, 2, 4)).swapaxes(0, 1)):
-        where = _cuda.DeviceArray(0, "float32", x.shape, x.strides, 0, None, None)
-        result = _cuda._empty(Torch.Tensor(), where, x.shape, [0, 1, 2])
+        where = _arrays.DeviceArray(0, "float32", x.shape, x.strides, 0, None, None)
+        result = _arrays._empty(Torch.Tensor(), where, "float32", x.shape, [0, 1, 2])
         assert result.shape == x.shape
         assert np.argsort(result.strides).tolist() == np.argsort(x.strides).tolist()
-        reduced = _cuda._empty(Torch.Tensor(), where, (x.shape[0], x.shape[2]), [0, 2])
+        reduced = _arrays._empty(Torch.Tensor(), where, "float32", (x.shape[0], x.shape[2]), [0, 2])
         assert reduced.shape == (x.shape[0], x.shape[2])
