@@ -42,6 +42,7 @@ cudaError_t describe(int device, Device& described) {
                                    cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   if (error == cudaSuccess) error = cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, device);
   described.l2_bytes = l2;
+  if (error == cudaSuccess) error = architecture_of_kernels(described.architecture);
   return error;
 }
 

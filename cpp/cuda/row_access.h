@@ -79,7 +79,7 @@ struct Row {
   FASTSOFTMAX_HD void read(std::int64_t at, int inside, T* v) const {
     const T none = -infinity<T>();
     if (L == Layout::rows && aligned_x && inside >= per_thread) {
-      const Packed pack = *reinterpret_cast<const Packed*>(x + at * sizeof(In));
+      const Packed pack = *packed(at);
       FASTSOFTMAX_UNROLL
       for (int c = 0; c < per_thread; ++c) v[c] = A::load(&pack.v[c]);
     } else {
@@ -94,6 +94,25 @@ struct Row {
       FASTSOFTMAX_UNROLL
       for (int c = 0; c < per_thread; ++c) v[c] = A::sub(v[c], shift);
     }
+  }
+
+  // The same elements as they are stored. Layout::rows.
+  FASTSOFTMAX_HD Packed stored(std::int64_t at, int inside) const {
+    if (aligned_x && inside >= per_thread) return *packed(at);
+    Packed pack{};
+    FASTSOFTMAX_UNROLL
+    for (int c = 0; c < per_thread; ++c) {
+      if (c < inside) pack.v[c] = reinterpret_cast<const In*>(x)[at + c];
+    }
+    return pack;
+  }
+
+  // The row with elements in another place, aligned, from which on they are counted.
+  FASTSOFTMAX_HD Row copied_to(const char* place) const {
+    Row row = *this;
+    row.x = place;
+    row.aligned_x = true;
+    return row;
   }
 
   FASTSOFTMAX_HD void write(std::int64_t at, int inside, const T* v) const {
@@ -114,6 +133,9 @@ struct Row {
   FASTSOFTMAX_HD void put(T value) const { A::store(reinterpret_cast<In*>(y), value); }
 
  private:
+  FASTSOFTMAX_HD const Packed* packed(std::int64_t at) const {
+    return reinterpret_cast<const Packed*>(x + at * static_cast<std::int64_t>(sizeof(In)));
+  }
   FASTSOFTMAX_HD T element(std::int64_t i) const {
     if constexpr (L == Layout::rows) return A::load(reinterpret_cast<const In*>(x) + i);
     Offsets at;

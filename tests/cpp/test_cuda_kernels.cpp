@@ -35,6 +35,18 @@ std::int64_t blocks_of(const cuda::RowsCall& call) {
   return (call.length + block - 1) / block;
 }
 
+int block_bytes(const cuda::RowsCall& call) {
+  return static_cast<int>(block_of(call.dtype) * item_bytes(call.dtype));
+}
+
+// Whether bulk copies can fetch its rows.
+bool aligned(const cuda::RowsCall& call) {
+  const auto bytes = call.length * static_cast<std::int64_t>(item_bytes(call.dtype));
+  bool is = reinterpret_cast<std::uintptr_t>(call.x) % 16 == 0 && bytes % 16 == 0;
+  for (int d = 0; d < call.outer.count; ++d) is = is && call.outer.axis[d].x % 16 == 0;
+  return is;
+}
+
 // A plan for every path that can do the call, thread blocks kept small.
 std::vector<cuda::Plan> plans_of(const cuda::RowsCall& call) {
   using cuda::Path;
@@ -43,6 +55,7 @@ std::vector<cuda::Plan> plans_of(const cuda::RowsCall& call) {
     cuda::Plan plan{};
     plan.path = path;
     plan.direct = call.layout == cuda::Layout::rows;
+    plan.cluster = 1;
     plan.threads = groups * cuda::kGroup;
     plan.blocks = blocks;
     plan.shared_bytes = shared_bytes;
@@ -64,11 +77,28 @@ std::vector<cuda::Plan> plans_of(const cuda::RowsCall& call) {
     for (const int steps : {1, 4, 16})
       if (call.length <= steps * lanes) add(Path::short_rows, 2, 2, 0)->steps = steps;
   }
+  // Rows of this crew, with so many slots more than it needs.
+  const auto add_crew = [&](Path path, int groups, int cluster, int ahead) {
+    const std::int64_t rounds = (blocks + groups * cluster - 1) / (groups * cluster);
+    cuda::Plan* const plan =
+        add(path, groups, std::int64_t{2} * cluster, cuda::desk_bytes(groups * cluster));
+    plan->cluster = cluster;
+    plan->in_registers = path != Path::shared_rows && rounds <= 1;
+    plan->bulk = ahead > 0 && aligned(call);
+    plan->slots = plan->in_registers ? plan->bulk ? ahead : 0 : static_cast<int>(rounds) + ahead;
+    plan->shared_bytes += plan->slots * groups * cuda::slot_bytes(block_bytes(call));
+  };
   for (const int groups : {2, 4}) {
     const int desk = cuda::desk_bytes(groups);
-    const auto row = static_cast<int>(call.length) * (call.dtype == fs::DType::f64 ? 8 : 4);
-    if (blocks <= groups) add(Path::register_rows, groups, 2, desk);
-    add(Path::shared_rows, groups, 2, desk + row);
+    const int ahead = groups / 2;
+    if (blocks <= groups) {
+      add_crew(Path::register_rows, groups, 1, 0);
+      add_crew(Path::register_rows, groups, 1, ahead);
+    }
+    add_crew(Path::shared_rows, groups, 1, 0);
+    add_crew(Path::shared_rows, groups, 1, ahead);
+    add_crew(Path::cluster_rows, 2, groups, 0);
+    add_crew(Path::cluster_rows, 2, groups, ahead);
     add(Path::reread_rows, groups, 2, desk);
     cuda::Plan* const parts = add(Path::parts, groups, 1, desk);
     parts->part_blocks = groups == 2 ? 1 : 3;
@@ -87,7 +117,8 @@ struct Case {
 std::string case_name(const Case& c, const cuda::Plan& plan) {
   return describe(c.op, c.dtype, fs::Algorithm::automatic) + " n " + std::to_string(c.n) + " " +
          name(c.layout) + ", " + cuda::name(plan.path) + " of " + std::to_string(plan.threads) +
-         " threads";
+         " threads, clusters of " + std::to_string(plan.cluster) + ", " + std::to_string(plan.slots) +
+         (plan.bulk ? " bulk slots" : " slots");
 }
 
 Array result_for(const Case& c, std::int64_t rows, std::int64_t columns = 0) {
@@ -248,7 +279,7 @@ TEST_CASE("planned calls, misaligned rows") {
   Random random(3);
   Tally tally;
   constexpr cuda::Device devices[] = {
-      {132, 227 * 1024, 50 << 20}, {2, 48 * 1024, 1 << 20}, {1, 16 * 1024, 1 << 14}};
+      {132, 227 * 1024, 50 << 20, 90}, {2, 48 * 1024, 1 << 20, 75}, {1, 16 * 1024, 1 << 14, 120}};
   for_each_op([&](fs::DType dtype, fs::Op op) {
     const auto block = static_cast<std::int64_t>(block_of(dtype));
     for (const std::int64_t n : {std::int64_t{5}, block, 3 * block - 1, 7 * block + 11}) {
@@ -314,7 +345,7 @@ TEST_CASE("arrays of many dimensions") {
         apply(op, in.view(), expected.out(), axes, {});
         const cuda::RowsCall call =
             cuda::rows_call(fs::make_call(op, in.view(), out.out(), axes, {}));
-        const cuda::Plan plan = cuda::make_plan(call, {4, 48 * 1024, 1 << 20});
+        const cuda::Plan plan = cuda::make_plan(call, {4, 48 * 1024, 1 << 20, 90});
         EmulatedLauncher launcher{&random};
         launch(plan, call, launcher);
         tally.same(dtype, to_dense(expected), to_dense(out),
