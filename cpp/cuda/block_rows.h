@@ -42,9 +42,7 @@ struct BlockRows {
     std::int32_t exponent = 0;
     const bool once = InRegisters || (Log && call.op == RowOp::logsumexp);
     // A row that has been shifted is read from device memory once more.
-    const auto in_slots = [&] {
-      return L == Layout::rows && slots.there() && row.shift == T(0);
-    };
+    const auto in_slots = [&] { return L == Layout::rows && slots.there() && row.shift == T(0); };
     decide<A, Log, steps>(crew, call, row, [&](std::int64_t start, int count) {
       if constexpr (L == Layout::gathered) {
         T* const through = reinterpret_cast<T*>(crew.behind_desk()) + crew.group() * A::block;

@@ -1,7 +1,7 @@
 // The threads that have a row for themselves, a thread block or a cluster of them, and how they
-// come to its sum: in rounds, every group sums one block at a time and leaves the sum on the desk of
-// every thread block, which is its shared memory; there one thread joins them in the order of the
-// blocks.
+// come to its sum: in rounds, every group sums one block at a time and leaves the sum on the desk
+// of every thread block, which is its shared memory; there one thread joins them in the order of
+// the blocks.
 #pragma once
 
 #include "cuda/outcome.h"
@@ -76,8 +76,8 @@ FASTSOFTMAX_HD inline void for_each_own_block(const Crew& crew, std::int64_t len
   }
 }
 
-// sum_of(start, count) for the same blocks, and for the first thread joined(sums, count) of all blocks in
-// order, some at a time. There is a barrier in every row, also in those without elements.
+// sum_of(start, count) for the same blocks, and for the first thread joined(sums, count) of all
+// blocks in order, some at a time. There is a barrier in every row, also in those without elements.
 template <class A, class Crew, class SumOf, class Joined>
 FASTSOFTMAX_HD inline void for_each_sum(Crew& crew, std::int64_t length, SumOf&& sum_of,
                                         Joined&& joined) {
@@ -107,8 +107,8 @@ FASTSOFTMAX_HD inline double max_or_nan(Crew& crew, std::int64_t length, const R
       crew, length,
       [&](std::int64_t start, int count) {
         BlockSum sum{};
-        sum.max = static_cast<double>(
-            group_max(crew, thread_max_of<Steps>(row, start, count, crew.s())));
+        sum.max =
+            static_cast<double>(group_max(crew, thread_max_of<Steps>(row, start, count, crew.s())));
         return sum;
       },
       [&](const BlockSum* sums, int there) {

@@ -9,6 +9,12 @@ namespace fastsoftmax::cuda {
 inline constexpr int kGroup = 16;
 
 inline constexpr int kShortRowThreads = 256;
+// Thread blocks of them that a multiprocessor has room for, by the elements of a lane: the fewer a
+// thread has, the more threads have to load at a time.
+FASTSOFTMAX_HD constexpr int short_row_blocks(int steps) {
+  return steps == 1 ? 3 : steps == 4 ? 2 : 1;
+}
+
 inline constexpr int kColumns = 16;  // of a thread block
 inline constexpr int kColumnThreads = kColumns * kGroup;
 inline constexpr int kColumnSharedBytes = kColumnThreads * static_cast<int>(sizeof(double));
@@ -16,8 +22,8 @@ inline constexpr int kColumnSharedBytes = kColumnThreads * static_cast<int>(size
 // Threads of a block that has a row for itself: registers hold a tile for each.
 FASTSOFTMAX_HD constexpr int max_row_threads(bool f64) { return f64 ? 256 : 384; }
 
-// Dynamic shared memory of a thread block on rows of its own or of its cluster's: first the outcome,
-// a total, and two sums of blocks for each group of the cluster;
+// Dynamic shared memory of a thread block on rows of its own or of its cluster's: first the
+// outcome, a total, and two sums of blocks for each group of the cluster;
 inline constexpr int kTotalBytes = 72;
 FASTSOFTMAX_HD constexpr int desk_bytes(int groups) {
   const int bytes = static_cast<int>(sizeof(RowOutcome)) + kTotalBytes +

@@ -92,6 +92,13 @@ int cluster_for(const Work& work, const Device& device, std::int64_t blocks) {
   return cluster;
 }
 
+// How many turns a thread block takes, so that it loads for one while it works on another. There
+// are several waves of thread blocks, so that all end at about the same time however many are
+// resident.
+std::int64_t turns_each(std::int64_t turns, std::int64_t at_once) {
+  return std::clamp<std::int64_t>(turns / (4 * std::max<std::int64_t>(at_once, 1)), 1, 16);
+}
+
 // Shared memory for each of so many thread blocks on a multiprocessor.
 std::int64_t shared_for_each(const Device& device, int resident) {
   return (device.shared_per_block + kReservedSharedBytes) / resident - kReservedSharedBytes -
@@ -102,20 +109,18 @@ std::int64_t shared_for_each(const Device& device, int resident) {
 void fetch_ahead(Plan& plan, const Work& work, const Device& device, int most) {
   if (device.architecture < 90 || !work.aligned) return;
   const int resident = std::max(max_row_threads(work.f64) / plan.threads, 1);
-  const std::int64_t rows_at_once =
-      std::max<std::int64_t>(std::int64_t{resident} * device.sms / plan.cluster, 1);
-  // In several waves, so that all ends at about the same time however many are really resident.
-  const std::int64_t rows_each = std::min<std::int64_t>(work.rows / (4 * rows_at_once), 16);
-  if (rows_each < 2 && plan.in_registers) return;
+  const std::int64_t each =
+      turns_each(work.rows, std::int64_t{resident} * device.sms / plan.cluster);
+  if (each == 1 && plan.in_registers) return;
   const int groups = plan.threads / kGroup;
   const std::int64_t left = shared_for_each(device, resident) - plan.shared_bytes;
-  const std::int64_t more = std::clamp<std::int64_t>(left / slot_of_groups(work, groups), 0,
-                                                     most - plan.slots);
+  const std::int64_t more =
+      std::clamp<std::int64_t>(left / slot_of_groups(work, groups), 0, most - plan.slots);
   plan.slots += static_cast<int>(more);
   plan.shared_bytes += static_cast<int>(more * slot_of_groups(work, groups));
   plan.bulk = plan.slots > 0;
-  if (plan.bulk && rows_each > 1)
-    plan.blocks = std::min(ceil_div(work.rows, rows_each), kMaxBlocks / kMaxCluster) * plan.cluster;
+  if (!plan.bulk) return;
+  plan.blocks = std::min(ceil_div(work.rows, each), kMaxBlocks / kMaxCluster) * plan.cluster;
 }
 
 // Rows of more than one block.
@@ -166,8 +171,11 @@ Plan make_plan(const RowsCall& call, const Device& device) {
   const std::int64_t blocks = ceil_div(work.length, block_of(work.f64));
   if (work.layout == Layout::rows && blocks <= 1) {
     constexpr int rows = kShortRowThreads / kGroup;
-    Plan plan = of_path(Path::short_rows, kShortRowThreads, ceil_div(work.rows, rows), 0);
-    plan.steps = work.length <= lanes ? 1 : work.length <= 4 * lanes ? 4 : 16;
+    const int steps = work.length <= lanes ? 1 : work.length <= 4 * lanes ? 4 : 16;
+    const std::int64_t turns = ceil_div(work.rows, rows);
+    const std::int64_t each = turns_each(turns, std::int64_t{short_row_blocks(steps)} * device.sms);
+    Plan plan = of_path(Path::short_rows, kShortRowThreads, ceil_div(turns, each), 0);
+    plan.steps = steps;
     return plan;
   }
 

@@ -1,5 +1,5 @@
-// Bulk copies (cuda/bulk_copy.h) on a CPU. A copy happens when it is first waited for; until then its
-// destination holds something else, so that a kernel that reads too early does not pass.
+// Bulk copies (cuda/bulk_copy.h) on a CPU. A copy happens when it is first waited for; until then
+// its destination holds something else, so that a kernel that reads too early does not pass.
 #pragma once
 
 #include <cstdint>

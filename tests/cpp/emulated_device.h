@@ -1,6 +1,6 @@
 // Clusters of thread blocks of the CUDA kernels on a CPU: every thread is a context of its own that
-// runs to the next barrier, exchange or wait for a copy. The threads take turns in an order that the
-// launcher chooses, so that a kernel whose result depends on that order does not pass.
+// runs to the next barrier, exchange or wait for a copy. The threads take turns in an order that
+// the launcher chooses, so that a kernel whose result depends on that order does not pass.
 #pragma once
 
 #include <ucontext.h>
@@ -257,10 +257,10 @@ struct EmulatedLauncher {
         const int rank = index / threads;
         char* const shared =
             reinterpret_cast<char*>(memory.data() + of_block * static_cast<std::size_t>(rank));
-        Kernel::run(EmulatedTeam{&emulated, &copies, index % threads, threads, rank, cluster,
-                                 first + rank, blocks, shared,
-                                 static_cast<std::int64_t>(of_block * sizeof(Aligned))},
-                    call);
+        Kernel::run(
+            EmulatedTeam{&emulated, &copies, index % threads, threads, rank, cluster, first + rank,
+                         blocks, shared, static_cast<std::int64_t>(of_block * sizeof(Aligned))},
+            call);
       });
       copies.end();
     }

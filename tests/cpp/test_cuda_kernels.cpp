@@ -117,8 +117,8 @@ struct Case {
 std::string case_name(const Case& c, const cuda::Plan& plan) {
   return describe(c.op, c.dtype, fs::Algorithm::automatic) + " n " + std::to_string(c.n) + " " +
          name(c.layout) + ", " + cuda::name(plan.path) + " of " + std::to_string(plan.threads) +
-         " threads, clusters of " + std::to_string(plan.cluster) + ", " + std::to_string(plan.slots) +
-         (plan.bulk ? " bulk slots" : " slots");
+         " threads, clusters of " + std::to_string(plan.cluster) + ", " +
+         std::to_string(plan.slots) + (plan.bulk ? " bulk slots" : " slots");
 }
 
 Array result_for(const Case& c, std::int64_t rows, std::int64_t columns = 0) {
@@ -192,6 +192,61 @@ TEST_CASE("rows of every length and kind have the bits of the library on every p
   });
   CHECK(tally.failed() == 0);
   CHECK(tally.checked() > 1000);
+}
+
+// Whatever the size of the cluster, the number of slots and of rows that a crew takes; rows outside
+// the domain among them.
+TEST_CASE("rows of clusters, in slots") {
+  Random random(6);
+  Tally tally;
+  std::int64_t bulk = 0;
+  for_each_op([&](fs::DType dtype, fs::Op op) {
+    const auto block = static_cast<std::int64_t>(block_of(dtype));
+    for (const int cluster : {2, 4, 8}) {
+      const std::int64_t places = 2 * cluster;
+      const std::int64_t length = places * block;
+      for (const std::int64_t n : {length - block, length - 8, length, length + 8,
+                                   2 * length - block + 3, 3 * length + 24}) {
+        if (dtype != fs::DType::f32 && random.chance(0.7)) continue;
+        constexpr std::int64_t rows = 4;
+        Bytes x = random_rows(random, dtype, rows, static_cast<std::size_t>(n));
+        const Pattern& pattern = kPatterns[static_cast<std::size_t>(
+            random.below(static_cast<std::int64_t>(std::size(kPatterns))))];
+        const Bytes one = make_row(pattern, dtype, static_cast<std::size_t>(n), random.bits());
+        std::copy(one.begin(), one.end(), x.begin() + random.below(rows) * std::ssize(one));
+        Array in = matrix(dtype, rows, n, Layout::rows);
+        from_dense(in, x);
+        const Case c{op, dtype, n, Layout::rows};
+        Array out = result_for(c, rows);
+        const std::array axes = {1};
+        const cuda::RowsCall call =
+            cuda::rows_call(fs::make_call(op, in.view(), out.out(), axes, {}));
+        const Bytes expected = run_matrix(op, dtype, n, x, Layout::rows, {});
+        const std::int64_t rounds = (n + length - 1) / length;
+        for (const int slots : {0, 1, 2}) {
+          cuda::Plan plan{};
+          plan.path = cuda::Path::cluster_rows;
+          plan.direct = true;
+          plan.threads = 2 * cuda::kGroup;
+          plan.cluster = cluster;
+          plan.blocks = random.chance(0.5) ? cluster : 3 * cluster;
+          plan.in_registers = rounds == 1 && random.chance(0.7);
+          plan.bulk = slots > 0 && aligned(call);
+          plan.slots =
+              plan.in_registers ? plan.bulk ? slots : 0 : static_cast<int>(rounds) + slots - 1;
+          if (!plan.in_registers && slots == 0) plan.slots = 0;
+          plan.shared_bytes =
+              cuda::desk_bytes(2 * cluster) + 2 * plan.slots * cuda::slot_bytes(block_bytes(call));
+          bulk += plan.bulk ? 1 : 0;
+          EmulatedLauncher launcher{random.chance(0.7) ? &random : nullptr};
+          launch(plan, call, launcher);
+          tally.same(dtype, expected, to_dense(out), [&] { return case_name(c, plan); });
+        }
+      }
+    }
+  });
+  CHECK(tally.failed() == 0);
+  CHECK(bulk > 50);
 }
 
 TEST_CASE("every kind of row, masked and with a temperature") {
