@@ -80,13 +80,14 @@ Plan in_parts(const Work& work, const Device& device, std::int64_t blocks, int t
   return plan;
 }
 
-// Thread blocks of a cluster: as many as keep a row in registers, and more where there are too few
-// rows to keep the device busy.
+// Thread blocks of a cluster: as many as keep a row in half of the registers, so that another one
+// works while this one waits for its sums, and more where there are too few rows to keep the device
+// busy.
 int cluster_for(const Work& work, const Device& device, std::int64_t blocks) {
   const int most = device.architecture >= 90 ? kMaxCluster : 1;
   const int groups = max_row_threads(work.f64) / kGroup;
   int cluster = 1;
-  while (cluster < most && blocks > cluster * groups) cluster *= 2;
+  while (cluster < most && 2 * blocks > cluster * groups) cluster *= 2;
   while (cluster < most && 2 * cluster * work.rows <= device.sms && blocks >= 8 * cluster)
     cluster *= 2;
   return cluster;

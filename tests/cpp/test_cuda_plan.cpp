@@ -70,19 +70,19 @@ TEST_CASE("rows by size: registers, those of a cluster, shared memory of a clust
     return plan.in_registers ? plan.cluster : 0;
   };
   CHECK(path(fs::DType::f32, 1025) == Path::register_rows);
-  CHECK(path(fs::DType::f32, 24 * 1024) == Path::register_rows);
-  CHECK(path(fs::DType::f32, 24 * 1024 + 1) == Path::cluster_rows);
-  CHECK(cluster(fs::DType::f32, 24 * 1024 + 1) == 2);
-  CHECK(cluster(fs::DType::f16, 48 * 1024) == 2);
-  CHECK(cluster(fs::DType::f32, 48 * 1024 + 1) == 4);
-  CHECK(cluster(fs::DType::f32, 96 * 1024 + 1) == 8);
+  CHECK(path(fs::DType::f32, 12 * 1024) == Path::register_rows);
+  CHECK(path(fs::DType::f32, 12 * 1024 + 1) == Path::cluster_rows);
+  CHECK(cluster(fs::DType::f32, 12 * 1024 + 1) == 2);
+  CHECK(cluster(fs::DType::f16, 24 * 1024) == 2);
+  CHECK(cluster(fs::DType::f32, 24 * 1024 + 1) == 4);
+  CHECK(cluster(fs::DType::f32, 48 * 1024 + 1) == 8);
   CHECK(cluster(fs::DType::f32, 192 * 1024) == 8);
   CHECK(cluster(fs::DType::f32, 192 * 1024 + 1) == 0);
   CHECK(path(fs::DType::f32, 256 * 1024) == Path::cluster_rows);
   CHECK(path(fs::DType::bf16, 512 * 1024) == Path::cluster_rows);
   CHECK(path(fs::DType::f32, 512 * 1024) == Path::parts);
-  CHECK(path(fs::DType::f64, 16 * 512) == Path::register_rows);
-  CHECK(cluster(fs::DType::f64, 16 * 512 + 1) == 2);
+  CHECK(path(fs::DType::f64, 8 * 512) == Path::register_rows);
+  CHECK(cluster(fs::DType::f64, 8 * 512 + 1) == 2);
   CHECK(cluster(fs::DType::f64, 8 * 16 * 512) == 8);
   CHECK(path(fs::DType::f64, 1 << 18) == Path::parts);
 }
@@ -142,9 +142,15 @@ TEST_CASE("logsumexp reads a row once, however long") {
 
 TEST_CASE("a thread block has a group for each block of a row in registers") {
   for (std::int64_t blocks = 2; blocks <= 24; ++blocks) {
-    const Plan plan = plan_of(fs::DType::f32, 8192, blocks * 1024);
+    const Plan plan = plan_of(fs::DType::f32, 8192, blocks * 1024, kA100);
     CHECK(plan.threads / fs::cuda::kGroup >= blocks);
     CHECK(plan.threads / fs::cuda::kGroup <= blocks + 1);
+  }
+  for (std::int64_t blocks = 13; blocks <= 192; ++blocks) {
+    const Plan plan = plan_of(fs::DType::f32, 8192, blocks * 1024);
+    const std::int64_t groups = plan.threads / fs::cuda::kGroup * plan.cluster;
+    CHECK(groups >= blocks);
+    CHECK(groups < blocks + 2 * plan.cluster);
   }
 }
 
