@@ -67,9 +67,7 @@ def test_many_rows(dtype, op):
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize(
-    "n", [8, 64, 200, 2048, 8192, 16384, 40_000, 65536, 131_072, 300_000]
-)
+@pytest.mark.parametrize("n", [8, 64, 200, 2048, 8192, 16384, 40_000, 65536, 131_072, 300_000])
 def test_rows_fetched_ahead(n, dtype, op):
     """Enough rows that thread blocks and clusters take several each; one outside the domain."""
     x = random((30_000_000 // n, n), dtype)
