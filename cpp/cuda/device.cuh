@@ -35,6 +35,9 @@ inline int told(cudaError_t error) {
   return static_cast<int>(error);
 }
 
+// The compute capability that the kernels of this device were compiled for: what they may do.
+cudaError_t architecture_of_kernels(int& architecture);
+
 inline cudaError_t describe(int device, Device& described) {
   int l2 = 0;
   cudaError_t error =
@@ -44,6 +47,7 @@ inline cudaError_t describe(int device, Device& described) {
                                    cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   if (error == cudaSuccess) error = cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, device);
   described.l2_bytes = l2;
+  if (error == cudaSuccess) error = architecture_of_kernels(described.architecture);
   return error;
 }
 

@@ -9,6 +9,12 @@ namespace fastsoftmax::cuda {
 inline constexpr int kGroup = 16;
 
 inline constexpr int kShortRowThreads = 256;
+// Thread blocks of them that a multiprocessor has room for, by the elements of a lane: the fewer a
+// thread has, the more threads have to load at a time.
+FASTSOFTMAX_HD constexpr int short_row_blocks(int steps) {
+  return steps == 1 ? 3 : steps == 4 ? 2 : 1;
+}
+
 inline constexpr int kColumns = 16;  // of a thread block
 inline constexpr int kColumnThreads = kColumns * kGroup;
 inline constexpr int kColumnSharedBytes = kColumnThreads * static_cast<int>(sizeof(double));
@@ -16,17 +22,25 @@ inline constexpr int kColumnSharedBytes = kColumnThreads * static_cast<int>(size
 // Threads of a block that has a row for itself: registers hold a tile for each.
 FASTSOFTMAX_HD constexpr int max_row_threads(bool f64) { return f64 ? 256 : 384; }
 
-// Dynamic shared memory of a thread block that has a row for itself, ahead of a row that it keeps
-// there: the outcome, a total, and two sums of blocks for each group.
+// Dynamic shared memory of a thread block on rows of its own or of its cluster's: first the
+// outcome, a total, and two sums of blocks for each group of the cluster;
 inline constexpr int kTotalBytes = 72;
 FASTSOFTMAX_HD constexpr int desk_bytes(int groups) {
   const int bytes = static_cast<int>(sizeof(RowOutcome)) + kTotalBytes +
                     2 * groups * static_cast<int>(sizeof(kernels::BlockSum));
   return (bytes + 15) / 16 * 16;
 }
+// then slots, each a block and a barrier.
+FASTSOFTMAX_HD constexpr int slot_bytes(int block_bytes) { return block_bytes + 16; }
+
+// Thread blocks of a cluster at most, on devices of compute capability 9.0 and newer.
+inline constexpr int kMaxCluster = 8;
+static_assert(kMaxCluster <= kGroup);
 
 // Shared memory that kernels have besides, of a limit that counts both: the tables of powers.
 inline constexpr int kStaticSharedBytes = 512;
+// What a device takes for itself of every thread block, on top of that limit.
+inline constexpr int kReservedSharedBytes = 1024;
 
 // Gathered rows: groups at most, and shared memory behind the desk for a block of each.
 inline constexpr int kGatheringGroups = 8;

@@ -48,11 +48,22 @@ FASTSOFTMAX_HD inline void for_each_start(std::int64_t length, Body&& body) {
   }
 }
 
-// Kept: rows have no more than one block, which stays in registers. `writes` is false for threads
-// that only keep others company.
+// What a thread has of a row that is not longer than a block, as it is stored.
+template <class Row, int Steps>
+struct StoredTile {
+  typename Row::Packed pack[Steps];
+
+  FASTSOFTMAX_HD void load(const Row& row, int count, int s) {
+    for_each_pack<typename Row::A, Steps>(
+        s, count, [&](int k, int at, int inside) { pack[k] = row.stored(at, inside); });
+  }
+};
+
+// Kept: rows have no more than one block, which is in `stored` and stays in registers. `writes` is
+// false for threads that only keep others company.
 template <bool Log, int Steps, bool Kept, class Group, class Row>
 FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, Row& row,
-                                   bool writes) {
+                                   const StoredTile<Row, Steps>& stored, bool writes) {
   using A = typename Row::A;
   using T = typename A::T;
   const int s = group.s();
@@ -61,7 +72,11 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
     BlockSum sum{};
     RowTotal<Log> total;
     for_each_start<A>(call.length, [&](std::int64_t start, int count) {
-      load_tile(row, start, count, s, z);
+      if constexpr (Kept)
+        for_each_pack<A, Steps>(
+            s, count, [&](int k, int, int inside) { row.score(stored.pack[k], inside, z.v[k]); });
+      else
+        load_tile(row, start, count, s, z);
       sum = sum_tile<A, Log>(group, z, count);
       total.join(sum);
     });
@@ -113,8 +128,10 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
 template <class A, class In, bool Log, int Steps>
 struct ShortRows {
   static constexpr int max_threads = kShortRowThreads;
-  // Of a multiprocessor: the fewer elements a thread has, the more threads have to load at a time.
-  static constexpr int min_blocks = Steps == 1 ? (Log ? 3 : 4) : Steps == 4 ? 2 : 1;
+  using RowOf = Row<A, In, Layout::rows>;
+  static constexpr int min_blocks = short_row_blocks(Steps);
+  // Rows that are loaded before the one ahead of them is summed.
+  static constexpr int ahead = Steps == 1 ? (Log ? 2 : 3) : Steps == 4 && !Log ? 1 : 0;
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {
@@ -123,9 +140,20 @@ struct ShortRows {
     const RowGroup<Team> group{&team};
     const std::int64_t groups = team.threads() / kGroup;
     const std::int64_t first = team.block() * groups + team.thread() / kGroup;
-    for (std::int64_t r = first; r < call.rows; r += team.blocks() * groups) {
-      Row<A, In, Layout::rows> row(call, offsets_of(call.outer, r));
-      run_row<Log, Steps, true>(group, call, row, true);
+    const std::int64_t stride = team.blocks() * groups;
+    const auto load = [&](std::int64_t r, StoredTile<RowOf, Steps>& tile) {
+      if (r >= call.rows) return;
+      tile.load(RowOf(call, offsets_of(call.outer, r)), static_cast<int>(call.length), group.s());
+    };
+    StoredTile<RowOf, Steps> coming[ahead + 1];
+    FASTSOFTMAX_UNROLL
+    for (int i = 0; i < ahead; ++i) load(first + i * stride, coming[i]);
+    for (std::int64_t r = first; r < call.rows; r += stride) {
+      load(r + ahead * stride, coming[ahead]);
+      RowOf row(call, offsets_of(call.outer, r));
+      run_row<Log, Steps, true>(group, call, row, coming[0], true);
+      FASTSOFTMAX_UNROLL
+      for (int i = 0; i < ahead; ++i) coming[i] = coming[i + 1];
     }
   }
 };
@@ -152,7 +180,7 @@ struct Columns {
         at.where += column * call.inner.where;
       }
       Row<A, In, Layout::columns> row(call, at);
-      run_row<Log, kernels::kTermsPerLane, false>(group, call, row, there);
+      run_row<Log, kernels::kTermsPerLane, false>(group, call, row, {}, there);
     }
   }
 };

@@ -51,6 +51,7 @@ struct Device {
   int sms;
   int shared_per_block;  // bytes of shared memory that a thread block may have
   std::int64_t l2_bytes;
+  int architecture;  // compute capability that the kernels were compiled for, such as 90
 };
 
 // Errors are codes of the CUDA runtime; 0 is success. Streams are cudaStream_t.

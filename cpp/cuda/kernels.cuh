@@ -35,7 +35,8 @@ struct StreamLauncher {
   cudaError_t error = cudaSuccess;  // of the first launch that failed; none follows it
 
   template <class Kernel>
-  void launch(std::int64_t blocks, int threads, int shared_bytes, Parameters call) {
+  void launch(std::int64_t blocks, int threads, int shared_bytes, Parameters call,
+              int cluster = 1) {
     if (error != cudaSuccess) return;
     constexpr int without_asking = 48 * 1024;
     const auto* const entry = reinterpret_cast<const void*>(enter<Kernel>);
@@ -44,10 +45,20 @@ struct StreamLauncher {
           cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
       if (error != cudaSuccess) return;
     }
+    cudaLaunchAttribute shape{};
+    shape.id = cudaLaunchAttributeClusterDimension;
+    shape.val.clusterDim.x = static_cast<unsigned>(cluster);
+    shape.val.clusterDim.y = 1;
+    shape.val.clusterDim.z = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(blocks));
+    config.blockDim = dim3(static_cast<unsigned>(threads));
+    config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
+    config.stream = stream;
+    config.attrs = &shape;
+    config.numAttrs = cluster > 1 ? 1 : 0;
     void* arguments[] = {&call};
-    error = cudaLaunchKernel(entry, dim3(static_cast<unsigned>(blocks)),
-                             dim3(static_cast<unsigned>(threads)), arguments,
-                             static_cast<std::size_t>(shared_bytes), stream);
+    error = cudaLaunchKernelExC(&config, entry, arguments);
   }
 };
 

@@ -1,8 +1,9 @@
 // Which kernels a plan stands for. A launcher has
-//   launch<Kernel>(blocks, threads, shared bytes, parameters)
+//   launch<Kernel>(blocks, threads, shared bytes, parameters, thread blocks of a cluster = 1)
 // and the tests have one that runs thread blocks on a CPU.
 #pragma once
 
+#include "cuda/block_rows.h"
 #include "cuda/group_rows.h"
 #include "cuda/plan.h"
 #include "cuda/row_parts.h"
@@ -36,20 +37,23 @@ void launch_plan(const Plan& plan, const RowsCall& rows, void* workspace, Launch
   Parameters call{};
   static_cast<RowsCall&>(call) = rows;
   const auto one = [&](auto kernel) {
-    launcher.template launch<decltype(kernel)>(plan.blocks, plan.threads, plan.shared_bytes, call);
+    launcher.template launch<decltype(kernel)>(plan.blocks, plan.threads, plan.shared_bytes, call,
+                                               plan.cluster);
   };
-  call.keep = plan.path == Path::shared_rows;
+  call.slots = plan.slots;
+  call.bulk = plan.bulk;
   switch (plan.path) {
     case Path::short_rows:
       if (plan.steps == 1) return one(ShortRows<A, In, Log, 1>{});
       if (plan.steps == 4) return one(ShortRows<A, In, Log, 4>{});
       return one(ShortRows<A, In, Log, 16>{});
     case Path::register_rows:
-      return one(BlockRows<A, In, Log, Layout::rows, true>{});
+    case Path::cluster_rows:
     case Path::shared_rows:
     case Path::reread_rows:
-      if (plan.direct) return one(BlockRows<A, In, Log, Layout::rows, false>{});
-      return one(BlockRows<A, In, Log, Layout::gathered, false>{});
+      if (!plan.direct) return one(BlockRows<A, In, Log, Layout::gathered, false>{});
+      if (plan.in_registers) return one(BlockRows<A, In, Log, Layout::rows, true>{});
+      return one(BlockRows<A, In, Log, Layout::rows, false>{});
     case Path::parts:
       return launch_parts<A, In, Log>(plan, call, workspace, launcher);
     case Path::columns:

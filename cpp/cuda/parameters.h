@@ -14,7 +14,8 @@ struct RowOutcome {
 };
 
 struct Parameters : RowsCall {
-  bool keep;  // rows in shared memory until their sums are known
+  int slots;  // of a group: blocks that it has in shared memory
+  bool bulk;  // they are copied there ahead of time
   // Rows in parts: how many blocks a thread block takes; which row is the first; sums of the blocks
   // of `rows` rows from there on, and what becomes of those rows. Null for any others.
   std::int64_t part_blocks;

@@ -13,7 +13,10 @@ struct Work {
   std::int64_t rows;
   std::int64_t length;
   std::int64_t columns;
+  int item_bytes;
   std::int64_t row_bytes;
+  bool has_output;  // as long as the row, which is read for it once more
+  bool aligned;     // rows begin and end at multiples of 16 bytes
 };
 
 Work work_of(const RowsCall& call) {
@@ -23,20 +26,32 @@ Work work_of(const RowsCall& call) {
   work.rows = call.rows;
   work.length = call.length;
   work.columns = call.inner.size;
-  work.row_bytes = call.length * (work.f64 ? 8 : call.dtype == DType::f32 ? 4 : 2);
+  work.item_bytes = work.f64 ? 8 : call.dtype == DType::f32 ? 4 : 2;
+  work.row_bytes = call.length * work.item_bytes;
+  work.has_output = call.op != kernels::RowOp::logsumexp;
+  work.aligned = reinterpret_cast<std::uintptr_t>(call.x) % 16 == 0 && work.row_bytes % 16 == 0;
+  for (int d = 0; d < call.outer.count; ++d) {
+    const Axis& axis = call.outer.axis[d];
+    if (axis.size > 1 && axis.x % 16 != 0) work.aligned = false;
+  }
   return work;
 }
 
 int block_of(bool f64) { return f64 ? kernels::kBlockF64 : kernels::kBlockF32; }
 
 // Thread blocks walk on through rows where there are more than this.
-constexpr std::int64_t kMaxBlocks = INT32_MAX;
+constexpr std::int64_t kMaxBlocks = INT32_MAX / kMaxCluster * kMaxCluster;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Groups for a row of so many blocks, in whole warps.
 int groups_for(std::int64_t blocks, int most) {
   return static_cast<int>(std::clamp<std::int64_t>((blocks + 1) / 2 * 2, 2, most));
+}
+
+// Shared memory for a slot of every group.
+std::int64_t slot_of_groups(const Work& work, int groups) {
+  return std::int64_t{groups} * slot_bytes(block_of(work.f64) * work.item_bytes);
 }
 
 Plan of_path(Path path, int threads, std::int64_t blocks, int shared_bytes) {
@@ -46,6 +61,7 @@ Plan of_path(Path path, int threads, std::int64_t blocks, int shared_bytes) {
   plan.threads = threads;
   plan.blocks = std::clamp<std::int64_t>(blocks, 1, kMaxBlocks);
   plan.shared_bytes = shared_bytes;
+  plan.cluster = 1;
   return plan;
 }
 
@@ -64,6 +80,86 @@ Plan in_parts(const Work& work, const Device& device, std::int64_t blocks, int t
   return plan;
 }
 
+// Thread blocks of a cluster: as many as keep a row in half of the registers, so that another one
+// works while this one waits for its sums, and more where there are too few rows to keep the device
+// busy.
+int cluster_for(const Work& work, const Device& device, std::int64_t blocks) {
+  const int most = device.architecture >= 90 ? kMaxCluster : 1;
+  const int groups = max_row_threads(work.f64) / kGroup;
+  int cluster = 1;
+  while (cluster < most && 2 * blocks > cluster * groups) cluster *= 2;
+  while (cluster < most && 2 * cluster * work.rows <= device.sms && blocks >= 8 * cluster)
+    cluster *= 2;
+  return cluster;
+}
+
+// How many turns a thread block takes, so that it loads for one while it works on another. There
+// are several waves of thread blocks, so that all end at about the same time however many are
+// resident.
+std::int64_t turns_each(std::int64_t turns, std::int64_t at_once) {
+  return std::clamp<std::int64_t>(turns / (4 * std::max<std::int64_t>(at_once, 1)), 1, 16);
+}
+
+// Shared memory for each of so many thread blocks on a multiprocessor.
+std::int64_t shared_for_each(const Device& device, int resident) {
+  return (device.shared_per_block + kReservedSharedBytes) / resident - kReservedSharedBytes -
+         kStaticSharedBytes;
+}
+
+// Has slots filled ahead of time, up to so many, and thread blocks go from row to row.
+void fetch_ahead(Plan& plan, const Work& work, const Device& device, int most) {
+  if (device.architecture < 90 || !work.aligned) return;
+  const int resident = std::max(max_row_threads(work.f64) / plan.threads, 1);
+  const std::int64_t each =
+      turns_each(work.rows, std::int64_t{resident} * device.sms / plan.cluster);
+  if (each == 1 && plan.in_registers) return;
+  const int groups = plan.threads / kGroup;
+  const std::int64_t left = shared_for_each(device, resident) - plan.shared_bytes;
+  const std::int64_t more =
+      std::clamp<std::int64_t>(left / slot_of_groups(work, groups), 0, most - plan.slots);
+  plan.slots += static_cast<int>(more);
+  plan.shared_bytes += static_cast<int>(more * slot_of_groups(work, groups));
+  plan.bulk = plan.slots > 0;
+  if (!plan.bulk) return;
+  plan.blocks = std::min(ceil_div(work.rows, each), kMaxBlocks / kMaxCluster) * plan.cluster;
+}
+
+// Rows of more than one block.
+Plan of_long_rows(const Work& work, const Device& device, std::int64_t blocks) {
+  const int most = max_row_threads(work.f64) / kGroup;
+  const int cluster = cluster_for(work, device, blocks);
+  const std::int64_t share = ceil_div(blocks, cluster);  // of a thread block
+  const std::int64_t rounds = ceil_div(share, most);
+  const int groups = groups_for(ceil_div(share, rounds), most);
+  Plan plan = of_path(cluster > 1 ? Path::cluster_rows : Path::register_rows, groups * kGroup,
+                      work.rows * cluster, desk_bytes(groups * cluster));
+  plan.cluster = cluster;
+  plan.in_registers = rounds == 1;
+  if (plan.in_registers) {
+    fetch_ahead(plan, work, device, 2);
+    return plan;
+  }
+
+  const bool too_few = 2 * cluster * work.rows <= device.sms && share >= 4 * groups;
+  const std::int64_t kept = rounds * slot_of_groups(work, groups);
+  if (work.has_output && !too_few &&
+      plan.shared_bytes + kept + kStaticSharedBytes <= device.shared_per_block) {
+    if (cluster == 1) plan.path = Path::shared_rows;
+    plan.slots = static_cast<int>(rounds);
+    plan.shared_bytes += static_cast<int>(kept);
+    fetch_ahead(plan, work, device, 2 * plan.slots);
+    return plan;
+  }
+
+  const std::int64_t at_once = std::min<std::int64_t>(work.rows, 2 * std::int64_t{device.sms});
+  const bool cached = at_once * work.row_bytes <= device.l2_bytes / 2;
+  if (2 * work.rows <= device.sms || (work.has_output && !cached))
+    return in_parts(work, device, blocks, most * kGroup);
+  plan = of_path(Path::reread_rows, most * kGroup, work.rows, desk_bytes(most));
+  if (!work.has_output) fetch_ahead(plan, work, device, 2);
+  return plan;
+}
+
 }  // namespace
 
 Plan make_plan(const RowsCall& call, const Device& device) {
@@ -76,8 +172,11 @@ Plan make_plan(const RowsCall& call, const Device& device) {
   const std::int64_t blocks = ceil_div(work.length, block_of(work.f64));
   if (work.layout == Layout::rows && blocks <= 1) {
     constexpr int rows = kShortRowThreads / kGroup;
-    Plan plan = of_path(Path::short_rows, kShortRowThreads, ceil_div(work.rows, rows), 0);
-    plan.steps = work.length <= lanes ? 1 : work.length <= 4 * lanes ? 4 : 16;
+    const int steps = work.length <= lanes ? 1 : work.length <= 4 * lanes ? 4 : 16;
+    const std::int64_t turns = ceil_div(work.rows, rows);
+    const std::int64_t each = turns_each(turns, std::int64_t{short_row_blocks(steps)} * device.sms);
+    Plan plan = of_path(Path::short_rows, kShortRowThreads, ceil_div(turns, each), 0);
+    plan.steps = steps;
     return plan;
   }
 
@@ -88,20 +187,7 @@ Plan make_plan(const RowsCall& call, const Device& device) {
     plan.direct = false;
     return plan;
   }
-  const int groups = groups_for(blocks, max_row_threads(work.f64) / kGroup);
-  const int threads = groups * kGroup;
-  const int desk = desk_bytes(groups);
-  // Too few rows for a thread block each to keep the device busy.
-  if (2 * work.rows <= device.sms && blocks >= 4 * groups)
-    return in_parts(work, device, blocks, threads);
-  if (blocks <= groups) return of_path(Path::register_rows, threads, work.rows, desk);
-  const std::int64_t kept = work.length * (work.f64 ? 8 : 4);
-  if (desk + kept + kStaticSharedBytes <= device.shared_per_block)
-    return of_path(Path::shared_rows, threads, work.rows, desk + static_cast<int>(kept));
-  const std::int64_t at_once = std::min<std::int64_t>(work.rows, 2 * std::int64_t{device.sms});
-  if (at_once * work.row_bytes <= device.l2_bytes / 2)
-    return of_path(Path::reread_rows, threads, work.rows, desk);
-  return in_parts(work, device, blocks, threads);
+  return of_long_rows(work, device, blocks);
 }
 
 std::int64_t workspace_bytes(const RowsCall& call, const Plan& plan) {
@@ -118,6 +204,8 @@ const char* name(Path path) noexcept {
       return "short_rows";
     case Path::register_rows:
       return "register_rows";
+    case Path::cluster_rows:
+      return "cluster_rows";
     case Path::shared_rows:
       return "shared_rows";
     case Path::reread_rows:

@@ -77,23 +77,40 @@ struct Row {
 
   // The scores of per_thread elements from `at` on; -inf in place of all but the first `inside`.
   FASTSOFTMAX_HD void read(std::int64_t at, int inside, T* v) const {
-    const T none = -infinity<T>();
     if (L == Layout::rows && aligned_x && inside >= per_thread) {
-      const Packed pack = *reinterpret_cast<const Packed*>(x + at * sizeof(In));
+      const Packed pack = *packed(at);
       FASTSOFTMAX_UNROLL
       for (int c = 0; c < per_thread; ++c) v[c] = A::load(&pack.v[c]);
     } else {
       FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) v[c] = c < inside ? element(at + c) : none;
+      for (int c = 0; c < per_thread; ++c) v[c] = c < inside ? element(at + c) : -infinity<T>();
     }
-    if (temperature != T(1)) {
-      FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) v[c] = A::div(v[c], temperature);
+    adjust(v);
+  }
+  // Likewise of elements that stored() got.
+  FASTSOFTMAX_HD void score(const Packed& pack, int inside, T* v) const {
+    FASTSOFTMAX_UNROLL
+    for (int c = 0; c < per_thread; ++c) v[c] = c < inside ? A::load(&pack.v[c]) : -infinity<T>();
+    adjust(v);
+  }
+
+  // The same elements as they are stored; what is not inside means nothing. Layout::rows.
+  FASTSOFTMAX_HD Packed stored(std::int64_t at, int inside) const {
+    if (aligned_x && inside >= per_thread) return *packed(at);
+    Packed pack{};
+    FASTSOFTMAX_UNROLL
+    for (int c = 0; c < per_thread; ++c) {
+      if (c < inside) pack.v[c] = reinterpret_cast<const In*>(x)[at + c];
     }
-    if (shift != T(0)) {
-      FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) v[c] = A::sub(v[c], shift);
-    }
+    return pack;
+  }
+
+  // The row with elements in another place, aligned, from which on they are counted.
+  FASTSOFTMAX_HD Row copied_to(const char* place) const {
+    Row row = *this;
+    row.x = place;
+    row.aligned_x = true;
+    return row;
   }
 
   FASTSOFTMAX_HD void write(std::int64_t at, int inside, const T* v) const {
@@ -114,6 +131,19 @@ struct Row {
   FASTSOFTMAX_HD void put(T value) const { A::store(reinterpret_cast<In*>(y), value); }
 
  private:
+  FASTSOFTMAX_HD const Packed* packed(std::int64_t at) const {
+    return reinterpret_cast<const Packed*>(x + at * static_cast<std::int64_t>(sizeof(In)));
+  }
+  FASTSOFTMAX_HD void adjust(T* v) const {
+    if (temperature != T(1)) {
+      FASTSOFTMAX_UNROLL
+      for (int c = 0; c < per_thread; ++c) v[c] = A::div(v[c], temperature);
+    }
+    if (shift != T(0)) {
+      FASTSOFTMAX_UNROLL
+      for (int c = 0; c < per_thread; ++c) v[c] = A::sub(v[c], shift);
+    }
+  }
   FASTSOFTMAX_HD T element(std::int64_t i) const {
     if constexpr (L == Layout::rows) return A::load(reinterpret_cast<const In*>(x) + i);
     Offsets at;

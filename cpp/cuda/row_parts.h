@@ -2,7 +2,7 @@
 // order; the output. BlockRows then does rows outside the domain, as a rule none.
 #pragma once
 
-#include "cuda/block_rows.h"
+#include "cuda/crew.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -33,7 +33,7 @@ struct SumParts {
   FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    const Crew<Team> crew{&team};
+    const Crew<Team, false> crew{&team};
     const std::int64_t blocks = blocks_of<A>(call.length);
     for_part<A, In>(
         crew, call,
@@ -55,12 +55,11 @@ struct JoinParts {
   FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    const Crew<Team> crew{&team};
+    Crew<Team, false> crew{&team};
     const std::int64_t r = team.block();
     const BlockSum* const sums = call.sums + r * blocks_of<A>(call.length);
-    sum_row<A, Log>(crew, call.length, [&](int turn, std::int64_t start, int) {
-      if (crew.s() == 0) crew.sums(turn)[crew.group()] = sums[start / A::block];
-    });
+    sum_row<A, Log>(crew, call.length,
+                    [&](std::int64_t start, int) { return sums[start / A::block]; });
     if (crew.first())
       call.outcomes[r] = outcome_of<A>(call, crew.template total<Log>(), typename A::T(0));
   }
@@ -77,7 +76,7 @@ struct WriteParts {
     using T = typename A::T;
     A::load_tables(team.thread());
     team.sync();
-    const Crew<Team> crew{&team};
+    const Crew<Team, false> crew{&team};
     for_part<A, In>(
         crew, call,
         [&](std::int64_t r, const auto& row, std::int64_t start, int count, std::int64_t b) {

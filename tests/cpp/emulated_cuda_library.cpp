@@ -12,7 +12,7 @@
 namespace fastsoftmax::cuda {
 namespace {
 
-constexpr Device kDevice{4, 64 * 1024, 1 << 20};
+constexpr Device kDevice{4, 64 * 1024, 1 << 20, 90};
 
 void launch_emulated(const Plan& plan, const RowsCall& call, void* workspace) {
   tests::EmulatedLauncher launcher;

@@ -35,6 +35,18 @@ std::int64_t blocks_of(const cuda::RowsCall& call) {
   return (call.length + block - 1) / block;
 }
 
+int block_bytes(const cuda::RowsCall& call) {
+  return static_cast<int>(block_of(call.dtype) * item_bytes(call.dtype));
+}
+
+// Whether bulk copies can fetch its rows.
+bool aligned(const cuda::RowsCall& call) {
+  const auto bytes = call.length * static_cast<std::int64_t>(item_bytes(call.dtype));
+  bool is = reinterpret_cast<std::uintptr_t>(call.x) % 16 == 0 && bytes % 16 == 0;
+  for (int d = 0; d < call.outer.count; ++d) is = is && call.outer.axis[d].x % 16 == 0;
+  return is;
+}
+
 // A plan for every path that can do the call, thread blocks kept small.
 std::vector<cuda::Plan> plans_of(const cuda::RowsCall& call) {
   using cuda::Path;
@@ -43,6 +55,7 @@ std::vector<cuda::Plan> plans_of(const cuda::RowsCall& call) {
     cuda::Plan plan{};
     plan.path = path;
     plan.direct = call.layout == cuda::Layout::rows;
+    plan.cluster = 1;
     plan.threads = groups * cuda::kGroup;
     plan.blocks = blocks;
     plan.shared_bytes = shared_bytes;
@@ -64,11 +77,28 @@ std::vector<cuda::Plan> plans_of(const cuda::RowsCall& call) {
     for (const int steps : {1, 4, 16})
       if (call.length <= steps * lanes) add(Path::short_rows, 2, 2, 0)->steps = steps;
   }
+  // Rows of this crew, with so many slots more than it needs.
+  const auto add_crew = [&](Path path, int groups, int cluster, int ahead) {
+    const std::int64_t rounds = (blocks + groups * cluster - 1) / (groups * cluster);
+    cuda::Plan* const plan =
+        add(path, groups, std::int64_t{2} * cluster, cuda::desk_bytes(groups * cluster));
+    plan->cluster = cluster;
+    plan->in_registers = path != Path::shared_rows && rounds <= 1;
+    plan->bulk = ahead > 0 && aligned(call);
+    plan->slots = plan->in_registers ? plan->bulk ? ahead : 0 : static_cast<int>(rounds) + ahead;
+    plan->shared_bytes += plan->slots * groups * cuda::slot_bytes(block_bytes(call));
+  };
   for (const int groups : {2, 4}) {
     const int desk = cuda::desk_bytes(groups);
-    const auto row = static_cast<int>(call.length) * (call.dtype == fs::DType::f64 ? 8 : 4);
-    if (blocks <= groups) add(Path::register_rows, groups, 2, desk);
-    add(Path::shared_rows, groups, 2, desk + row);
+    const int ahead = groups / 2;
+    if (blocks <= groups) {
+      add_crew(Path::register_rows, groups, 1, 0);
+      add_crew(Path::register_rows, groups, 1, ahead);
+    }
+    add_crew(Path::shared_rows, groups, 1, 0);
+    add_crew(Path::shared_rows, groups, 1, ahead);
+    add_crew(Path::cluster_rows, 2, groups, 0);
+    add_crew(Path::cluster_rows, 2, groups, ahead);
     add(Path::reread_rows, groups, 2, desk);
     cuda::Plan* const parts = add(Path::parts, groups, 1, desk);
     parts->part_blocks = groups == 2 ? 1 : 3;
@@ -87,7 +117,8 @@ struct Case {
 std::string case_name(const Case& c, const cuda::Plan& plan) {
   return describe(c.op, c.dtype, fs::Algorithm::automatic) + " n " + std::to_string(c.n) + " " +
          name(c.layout) + ", " + cuda::name(plan.path) + " of " + std::to_string(plan.threads) +
-         " threads";
+         " threads, clusters of " + std::to_string(plan.cluster) + ", " +
+         std::to_string(plan.slots) + (plan.bulk ? " bulk slots" : " slots");
 }
 
 Array result_for(const Case& c, std::int64_t rows, std::int64_t columns = 0) {
@@ -161,6 +192,61 @@ TEST_CASE("rows of every length and kind have the bits of the library on every p
   });
   CHECK(tally.failed() == 0);
   CHECK(tally.checked() > 1000);
+}
+
+// Whatever the size of the cluster, the number of slots and of rows that a crew takes; rows outside
+// the domain among them.
+TEST_CASE("rows of clusters, in slots") {
+  Random random(6);
+  Tally tally;
+  std::int64_t bulk = 0;
+  for_each_op([&](fs::DType dtype, fs::Op op) {
+    const auto block = static_cast<std::int64_t>(block_of(dtype));
+    for (const int cluster : {2, 4, 8}) {
+      const std::int64_t places = 2 * cluster;
+      const std::int64_t length = places * block;
+      for (const std::int64_t n : {length - block, length - 8, length, length + 8,
+                                   2 * length - block + 3, 3 * length + 24}) {
+        if (dtype != fs::DType::f32 && random.chance(0.7)) continue;
+        constexpr std::int64_t rows = 4;
+        Bytes x = random_rows(random, dtype, rows, static_cast<std::size_t>(n));
+        const Pattern& pattern = kPatterns[static_cast<std::size_t>(
+            random.below(static_cast<std::int64_t>(std::size(kPatterns))))];
+        const Bytes one = make_row(pattern, dtype, static_cast<std::size_t>(n), random.bits());
+        std::copy(one.begin(), one.end(), x.begin() + random.below(rows) * std::ssize(one));
+        Array in = matrix(dtype, rows, n, Layout::rows);
+        from_dense(in, x);
+        const Case c{op, dtype, n, Layout::rows};
+        Array out = result_for(c, rows);
+        const std::array axes = {1};
+        const cuda::RowsCall call =
+            cuda::rows_call(fs::make_call(op, in.view(), out.out(), axes, {}));
+        const Bytes expected = run_matrix(op, dtype, n, x, Layout::rows, {});
+        const std::int64_t rounds = (n + length - 1) / length;
+        for (const int slots : {0, 1, 2}) {
+          cuda::Plan plan{};
+          plan.path = cuda::Path::cluster_rows;
+          plan.direct = true;
+          plan.threads = 2 * cuda::kGroup;
+          plan.cluster = cluster;
+          plan.blocks = random.chance(0.5) ? cluster : 3 * cluster;
+          plan.in_registers = rounds == 1 && random.chance(0.7);
+          plan.bulk = slots > 0 && aligned(call);
+          plan.slots =
+              plan.in_registers ? plan.bulk ? slots : 0 : static_cast<int>(rounds) + slots - 1;
+          if (!plan.in_registers && slots == 0) plan.slots = 0;
+          plan.shared_bytes =
+              cuda::desk_bytes(2 * cluster) + 2 * plan.slots * cuda::slot_bytes(block_bytes(call));
+          bulk += plan.bulk ? 1 : 0;
+          EmulatedLauncher launcher{random.chance(0.7) ? &random : nullptr};
+          launch(plan, call, launcher);
+          tally.same(dtype, expected, to_dense(out), [&] { return case_name(c, plan); });
+        }
+      }
+    }
+  });
+  CHECK(tally.failed() == 0);
+  CHECK(bulk > 50);
 }
 
 TEST_CASE("every kind of row, masked and with a temperature") {
@@ -248,7 +334,7 @@ TEST_CASE("planned calls, misaligned rows") {
   Random random(3);
   Tally tally;
   constexpr cuda::Device devices[] = {
-      {132, 227 * 1024, 50 << 20}, {2, 48 * 1024, 1 << 20}, {1, 16 * 1024, 1 << 14}};
+      {132, 227 * 1024, 50 << 20, 90}, {2, 48 * 1024, 1 << 20, 75}, {1, 16 * 1024, 1 << 14, 120}};
   for_each_op([&](fs::DType dtype, fs::Op op) {
     const auto block = static_cast<std::int64_t>(block_of(dtype));
     for (const std::int64_t n : {std::int64_t{5}, block, 3 * block - 1, 7 * block + 11}) {
@@ -314,7 +400,7 @@ TEST_CASE("arrays of many dimensions") {
         apply(op, in.view(), expected.out(), axes, {});
         const cuda::RowsCall call =
             cuda::rows_call(fs::make_call(op, in.view(), out.out(), axes, {}));
-        const cuda::Plan plan = cuda::make_plan(call, {4, 48 * 1024, 1 << 20});
+        const cuda::Plan plan = cuda::make_plan(call, {4, 48 * 1024, 1 << 20, 90});
         EmulatedLauncher launcher{&random};
         launch(plan, call, launcher);
         tally.same(dtype, to_dense(expected), to_dense(out),

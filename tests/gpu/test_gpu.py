@@ -19,11 +19,12 @@ pytestmark = [
 
 OPS = ["softmax", "log_softmax", "logsumexp"]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-# Around lanes, blocks, rows in registers, rows in shared memory, rows in parts; twice as many for
-# f32 as for f64.
+# Around lanes, blocks, rows in registers, of clusters, in shared memory, in parts; twice as many or
+# more for f32 as for f64.
 LENGTHS = [1, 2, 31, 33, 63, 64, 65, 127, 129, 255, 256, 257, 511, 513, 1000, 1023, 1024, 1025]
 LENGTHS += [2048, 2049, 4095, 8191, 8192, 8193, 16383, 24576, 24577, 28000, 50000, 58113, 65537]
-LENGTHS += [131072, 262145, 1 << 20, (1 << 22) + 5]
+LENGTHS += [4096, 12288, 12296, 16384, 32769, 49152, 49153, 98304, 98312, 131072, 196608, 196616]
+LENGTHS += [262145, 393216, 393224, 819200, 819208, 1 << 20, (1 << 22) + 5]
 
 
 def bits(x):
@@ -62,6 +63,18 @@ def test_rows_of_every_length(n, dtype, op):
 def test_many_rows(dtype, op):
     check(op, random((300_000, 17), dtype))
     check(op, random((5000, 1500), dtype))
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("n", [8, 64, 200, 2048, 8192, 16384, 40_000, 65536, 131_072, 300_000])
+def test_rows_fetched_ahead(n, dtype, op):
+    """Enough rows that thread blocks and clusters take several each; one outside the domain."""
+    x = random((30_000_000 // n, n), dtype)
+    x[7] *= 1e6
+    check(op, x)
+    # Rows that begin at multiples of 16 bytes, but end anywhere.
+    check(op, x[:, : n - 1], on_gpu=x.cuda()[:, : n - 1])
 
 
 @pytest.mark.parametrize("op", OPS)
