@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/geometry.h"
+#include "cuda/plan_arithmetic.h"
 
 namespace fastsoftmax::cuda {
 namespace {
@@ -25,43 +26,6 @@ Work work_of(const RowsCall& call) {
   work.columns = call.inner.size;
   work.row_bytes = call.length * (work.f64 ? 8 : call.dtype == DType::f32 ? 4 : 2);
   return work;
-}
-
-int block_of(bool f64) { return f64 ? kernels::kBlockF64 : kernels::kBlockF32; }
-
-// Thread blocks walk on through rows where there are more than this.
-constexpr std::int64_t kMaxBlocks = INT32_MAX;
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-// Groups for a row of so many blocks, in whole warps.
-int groups_for(std::int64_t blocks, int most) {
-  return static_cast<int>(std::clamp<std::int64_t>((blocks + 1) / 2 * 2, 2, most));
-}
-
-Plan of_path(Path path, int threads, std::int64_t blocks, int shared_bytes) {
-  Plan plan{};
-  plan.path = path;
-  plan.direct = true;
-  plan.threads = threads;
-  plan.blocks = std::clamp<std::int64_t>(blocks, 1, kMaxBlocks);
-  plan.shared_bytes = shared_bytes;
-  return plan;
-}
-
-Plan in_parts(const Work& work, const Device& device, std::int64_t blocks, int threads) {
-  const int groups = threads / kGroup;
-  // Enough rows to fill the device, and no more than stay in half of L2 until they are written.
-  const std::int64_t cached = std::max<std::int64_t>(device.l2_bytes / 2 / work.row_bytes, 1);
-  const std::int64_t rows = std::min(cached, work.rows);
-  const std::int64_t wanted = ceil_div(std::int64_t{4} * device.sms, rows);
-  const std::int64_t rounds = std::max<std::int64_t>(blocks / groups / wanted, 1);
-  Plan plan = of_path(Path::parts, threads, 1, desk_bytes(groups));
-  plan.part_blocks = rounds * groups;
-  plan.rows_in_flight =
-      std::clamp<std::int64_t>(rows, 1, kMaxBlocks / ceil_div(blocks, plan.part_blocks));
-  plan.blocks = plan.rows_in_flight * ceil_div(blocks, plan.part_blocks);
-  return plan;
 }
 
 }  // namespace
@@ -93,7 +57,7 @@ Plan make_plan(const RowsCall& call, const Device& device) {
   const int desk = desk_bytes(groups);
   // Too few rows for a thread block each to keep the device busy.
   if (2 * work.rows <= device.sms && blocks >= 4 * groups)
-    return in_parts(work, device, blocks, threads);
+    return in_parts(work.rows, work.row_bytes, blocks, threads, desk, device);
   if (blocks <= groups) return of_path(Path::register_rows, threads, work.rows, desk);
   const std::int64_t kept = work.length * (work.f64 ? 8 : 4);
   if (desk + kept + kStaticSharedBytes <= device.shared_per_block)
@@ -101,7 +65,7 @@ Plan make_plan(const RowsCall& call, const Device& device) {
   const std::int64_t at_once = std::min<std::int64_t>(work.rows, 2 * std::int64_t{device.sms});
   if (at_once * work.row_bytes <= device.l2_bytes / 2)
     return of_path(Path::reread_rows, threads, work.rows, desk);
-  return in_parts(work, device, blocks, threads);
+  return in_parts(work.rows, work.row_bytes, blocks, threads, desk, device);
 }
 
 std::int64_t workspace_bytes(const RowsCall& call, const Plan& plan) {
