@@ -1,7 +1,7 @@
 // Gradients in the terms of the CUDA backend, as device_call.h has softmax.
 #pragma once
 
-#include "backward_call.h"
+#include "backward_calls.h"
 #include "cuda/backward_call.h"
 
 namespace fastsoftmax::cuda {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "backward_call.h"
+#include "backward_calls.h"
 #include "dispatch.h"
 #include "execute.h"
 #include "fastsoftmax/tune.hpp"

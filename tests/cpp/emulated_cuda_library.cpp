@@ -5,43 +5,13 @@
 
 #include <cstdio>
 
-#include "cuda/backward_launch.h"
-#include "cuda/launch.h"
-#include "emulated_device.h"
+#include "emulated_calls.h"
 #include "fastsoftmax/version.h"
 
 namespace fastsoftmax::cuda {
 namespace {
 
 constexpr Device kDevice{4, 64 * 1024, 1 << 20};
-
-void launch_emulated(const Plan& plan, const RowsCall& call, void* workspace) {
-  tests::EmulatedLauncher launcher;
-  switch (call.dtype) {
-    case DType::f32:
-      return launch<F32, float>(plan, call, workspace, launcher);
-    case DType::f64:
-      return launch<F64, double>(plan, call, workspace, launcher);
-    case DType::f16:
-      return launch<F32, f16>(plan, call, workspace, launcher);
-    default:
-      return launch<F32, bf16>(plan, call, workspace, launcher);
-  }
-}
-
-void launch_emulated(const Plan& plan, const BackwardCall& call, void* workspace) {
-  tests::EmulatedLauncher launcher;
-  switch (call.dtype) {
-    case DType::f32:
-      return launch_backward<F32, float>(plan, call, workspace, launcher);
-    case DType::f64:
-      return launch_backward<F64, double>(plan, call, workspace, launcher);
-    case DType::f16:
-      return launch_backward<F32, f16>(plan, call, workspace, launcher);
-    default:
-      return launch_backward<F32, bf16>(plan, call, workspace, launcher);
-  }
-}
 
 // What was asked of streams, for tests: "run 7", "order 3 7", oldest first.
 char journal[1 << 16];
@@ -53,10 +23,8 @@ unsigned long long number(void* stream) { return reinterpret_cast<std::uintptr_t
 
 template <class Call>
 int run_planned(const Call& call) {
-  const Plan plan = make_plan(call, kDevice);
-  std::vector<std::max_align_t> workspace(
-      static_cast<std::size_t>(workspace_bytes(call, plan)) / sizeof(std::max_align_t) + 1);
-  launch_emulated(plan, call, workspace.data());
+  tests::EmulatedLauncher launcher;
+  tests::launch(make_plan(call, kDevice), call, launcher);
   return 0;
 }
 

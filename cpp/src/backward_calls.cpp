@@ -1,4 +1,4 @@
-#include "backward_call.h"
+#include "backward_calls.h"
 
 #include <algorithm>
 #include <string>
