@@ -179,7 +179,7 @@ gpu, out = Interface(x), Interface(y)
 for error, pattern, call in [
     (TypeError, "where is not on a GPU, but", lambda: fs.softmax(gpu, where=x > 0, out=out)),
     (TypeError, "out is not on a GPU, but", lambda: fs.softmax(gpu, out=y)),
-    (TypeError, "temperature must be a number", lambda: fs.softmax(gpu, temperature=x, out=out)),
+    (TypeError, "temperature is not on a GPU", lambda: fs.softmax(gpu, temperature=x, out=out)),
     (TypeError, "cannot be allocated here; pass out=", lambda: fs.softmax(gpu)),
     (TypeError, "dtype must be that of x, float32", lambda: fs.softmax(gpu, dtype="f8", out=out)),
     (TypeError, "out must have dtype float32, not float64",
