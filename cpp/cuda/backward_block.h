@@ -100,6 +100,20 @@ FASTSOFTMAX_HD inline void write_gradients(const Row& row,
   row.write(at, inside, v);
 }
 
+// Elements stay packed in registers, rather than what they have been converted to.
+template <class In, int N>
+FASTSOFTMAX_HD inline void stay_packed([[maybe_unused]] Pack<In, N>& pack) {
+#ifdef __CUDA_ARCH__
+  if constexpr (sizeof(In) == 2) {
+    std::uint32_t words[N / 2];
+    __builtin_memcpy(words, &pack, sizeof words);
+    FASTSOFTMAX_UNROLL
+    for (int i = 0; i < N / 2; ++i) asm volatile("" : "+r"(words[i]));
+    __builtin_memcpy(&pack, words, sizeof words);
+  }
+#endif
+}
+
 // A block in registers.
 template <class Row, int Steps>
 struct PairTile {
@@ -111,10 +125,14 @@ struct PairTile {
                             [&](int k, int at, int inside) { v[k].read(row, start + at, inside); });
   }
   template <class Group>
-  FASTSOFTMAX_HD SumPair sum(const Group& group, const Row& row) const {
+  FASTSOFTMAX_HD SumPair sum(const Group& group, const Row& row) {
     ThreadProducts<A> products;
     FASTSOFTMAX_UNROLL
-    for (int k = 0; k < Steps; ++k) add_products(products, row, v[k]);
+    for (int k = 0; k < Steps; ++k) {
+      add_products(products, row, v[k]);
+      stay_packed(v[k].grad);
+      stay_packed(v[k].output);
+    }
     return products.join(group);
   }
   FASTSOFTMAX_HD void write(const Row& row, const ArithmeticPair<typename Row::T>& sum,

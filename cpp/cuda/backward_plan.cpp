@@ -20,10 +20,11 @@ Plan make_plan(const BackwardCall& call, const Device& device) {
   const bool f64 = call.dtype == DType::f64;
   const std::int64_t blocks = blocks_of(call);
   if (call.layout == Layout::rows && blocks <= 1) {
-    constexpr int rows = kShortRowThreads / kGroup;
     const int lanes = f64 ? kernels::kLanesF64 : kernels::kLanesF32;
-    Plan plan = of_path(Path::short_rows, kShortRowThreads, ceil_div(call.rows, rows), 0);
-    plan.steps = call.length <= lanes ? 1 : call.length <= 4 * lanes ? 4 : 16;
+    const int steps = call.length <= lanes ? 1 : call.length <= 4 * lanes ? 4 : 16;
+    const int threads = short_gradient_threads(steps);
+    Plan plan = of_path(Path::short_rows, threads, ceil_div(call.rows, threads / kGroup), 0);
+    plan.steps = steps;
     return plan;
   }
 

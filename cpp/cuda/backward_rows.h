@@ -14,8 +14,8 @@ namespace {
 // Rows of a block or less.
 template <class A, class In, int Steps>
 struct ShortGradients {
-  static constexpr int max_threads = kShortRowThreads;
-  static constexpr int min_blocks = Steps == 1 ? 4 : Steps == 4 ? 3 : 1;
+  static constexpr int max_threads = short_gradient_threads(Steps);
+  static constexpr int min_blocks = Steps == 1 ? 4 : Steps == 4 ? 5 : 2;
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const BackwardParameters& call) {

@@ -21,7 +21,7 @@ THREADS = {
     "WriteParts": 768,
     "JoinParts": 768,
     "Columns": 256,
-    "ShortGradients": {"Li1E": 1024, "Li4E": 768, "Li16E": 256},
+    "ShortGradients": {"Li1E": 1024, "Li4E": 640, "Li16E": 256},
     "BlockGradients": 384,
     "SumGradientParts": 768,
     "WriteGradientParts": 768,

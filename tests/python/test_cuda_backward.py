@@ -14,7 +14,7 @@ def test_gradients_have_the_bits_of_the_cpu(with_device):  # noqa: F811
     with_device("""
 rng = np.random.default_rng(1)
 for dtype in ("f2", "f4", "f8"):
-    grad, y = rng.normal(size=(2, 3, 5, 70)).astype(dtype)
+    grad, y = rng.normal(size=(2, 3, 5, 40)).astype(dtype)
     for view in (lambda a: a, lambda a: a[:, ::-1], lambda a: a[..., ::2], lambda a: a.T,
                  lambda a: a[0], lambda a: a[:0], lambda a: a[:, :, :0]):
         g, o = view(grad), view(np.asfortranarray(y))
@@ -25,7 +25,8 @@ for dtype in ("f2", "f4", "f8"):
                 axes = range(g.ndim) if axis is None else np.atleast_1d(axis) % g.ndim
                 shape = [1 if i in axes else n for i, n in enumerate(g.shape)]
                 per_row = rng.integers(1, 4, shape)
-                for t in (1.0, 0.7, per_row, per_row.astype("f2"), np.float64(2)):
+                choices = [0.7, per_row, per_row.astype("f2"), np.float64(2)]
+                for t in (1.0, choices[rng.integers(4)]):
                     expected = getattr(fs, op)(g, o, axis, temperature=t)
                     out = np.empty_like(g)
                     given = Interface(out)
@@ -64,7 +65,7 @@ rng = np.random.default_rng(3)
 x = rng.normal(size=(2, 3, 50)).astype("f4")
 where = rng.random(x.shape) < 0.7
 for axis, shape in ((-1, (2, 3, 1)), (-1, (3, 1)), (1, (2, 1, 1)), (None, ()), ((0, 1), (50,))):
-    for dtype in ("f8", "f4", "f2", "i4", "u1"):
+    for dtype in ("f8", rng.choice(["f4", "f2", "i4", "u1"])):
         t = rng.integers(1, 5, shape).astype(dtype)
         for options in ({}, {"where": where}):
             on_device = {"temperature": Interface(np.array(t))}
