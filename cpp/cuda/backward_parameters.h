@@ -17,9 +17,7 @@ struct BackwardParameters : BackwardCall {
 };
 
 // The more elements a thread has, the smaller thread blocks fill a multiprocessor's registers best.
-FASTSOFTMAX_HD constexpr int short_gradient_threads(int steps) {
-  return steps == 1 ? 256 : 128;
-}
+FASTSOFTMAX_HD constexpr int short_gradient_threads(int steps) { return steps == 1 ? 256 : 128; }
 
 // Threads of a block that has a row for itself: registers hold a block of grad and of the output
 // for each group.

@@ -98,7 +98,6 @@ struct BlockGradients {
         run_in_registers(crew, row);
       else
         run_row(crew, row);
-      crew.sync();
     }
   }
 
@@ -107,7 +106,8 @@ struct BlockGradients {
   using Row = BackwardRow<A, In, L>;
   using Packed = typename Row::Packed;
 
-  // summed(start, count) is the sum of a block.
+  // summed(start, count) is the sum of a block. Between two rows there is a barrier for whatever
+  // they share.
   template <class Crew, class Summed>
   FASTSOFTMAX_HD static ArithmeticPair<T> sum_of_row(const Crew& crew, std::int64_t length,
                                                      Summed&& summed) {
