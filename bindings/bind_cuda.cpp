@@ -12,12 +12,13 @@ namespace fastsoftmax::python {
 namespace {
 
 void run(const std::string& op, const py::object& x, const py::object& out, const py::object& where,
-         const std::vector<int>& axes, double temperature, bool empty_is_zero,
+         const std::vector<int>& axes, const py::object& temperature, bool empty_is_zero,
          const std::string& algorithm, int device, std::uintptr_t stream) {
   const DeviceArray scores(x, "x");
   const DeviceArray result(out, "out");
   Options options;
-  options.temperature = temperature;
+  const DeviceTemperature temperatures(temperature);
+  temperatures.set(options);
   options.algorithm = parse_algorithm(algorithm);
   options.empty = empty_is_zero ? EmptyRow::zero : EmptyRow::nan;
   const std::optional<DeviceArray> mask = optional_array(where, "where");

@@ -47,6 +47,25 @@ inline std::optional<DeviceArray> optional_array(const py::handle& array, const 
   return DeviceArray(array, parameter);
 }
 
+// A number, or an array with one for each row.
+struct DeviceTemperature {
+  double number = 1.0;
+  std::optional<DeviceArray> array;
+
+  explicit DeviceTemperature(const py::handle& temperature) {
+    if (py::isinstance<py::float_>(temperature))
+      number = temperature.cast<double>();
+    else
+      array = DeviceArray(temperature, "temperature");
+  }
+  // `options` has a temperature and temperatures.
+  template <class Options>
+  void set(Options& options) const {
+    options.temperature = number;
+    if (array) options.temperatures = array->as_input();
+  }
+};
+
 inline void* stream_at(std::uintptr_t stream) {
   return reinterpret_cast<void*>(stream);  // NOLINT(*-no-int-to-ptr)
 }

@@ -13,6 +13,11 @@ enable_language(CUDA)
 
 add_library(
   fastsoftmax_cuda MODULE
+  cuda/backward_bf16.cu
+  cuda/backward_f16.cu
+  cuda/backward_f32.cu
+  cuda/backward_f64.cu
+  cuda/backward_plan.cpp
   cuda/kernels_bf16.cu
   cuda/kernels_f16.cu
   cuda/kernels_f32.cu

@@ -18,6 +18,7 @@ struct Axis {
   std::int64_t x;
   std::int64_t y;
   std::int64_t where;
+  std::int64_t temperature;
 };
 struct Axes {
   int count;
@@ -37,6 +38,8 @@ struct RowsCall {
   Layout layout;
   bool empty_is_zero;
   double temperature;
+  const char* temperatures;  // null: `temperature` for all rows
+  DType temperature_dtype;   // any
   const char* x;
   char* y;
   const char* where;  // null: everything is admitted
@@ -46,6 +49,8 @@ struct RowsCall {
   Axes reduced;
   Axis inner;  // of columns: the contiguous axis
 };
+
+struct BackwardCall;  // backward_call.h
 
 struct Device {
   int sms;
@@ -67,6 +72,8 @@ struct Table {
   // What is submitted to `after` from here on waits for what has been submitted to `before`.
   int (*order)(int device, void* before, void* after);
   const char* (*error_text)(int error);
+  // As run.
+  int (*backward)(const BackwardCall* call, int device, void* stream);
 };
 
 inline constexpr const char* kTableSymbol = "fastsoftmax_cuda_table_1";

@@ -1,6 +1,7 @@
 // The table of functions that the core finds in libfastsoftmax_cuda.
 #include <cstdio>
 
+#include "cuda/backward.cuh"
 #include "cuda/device.cuh"
 #include "cuda/kernels.cuh"
 #include "fastsoftmax/version.h"
@@ -23,18 +24,42 @@ cudaError_t launch(const Plan& plan, const RowsCall& call, void* workspace, cuda
   }
 }
 
-int run(const RowsCall* call, int device, void* stream_pointer) {
-  const bool writes = call->rows > 0 && (call->layout != Layout::columns || call->inner.size > 0) &&
-                      (call->length > 0 || call->op == kernels::RowOp::logsumexp);
-  if (!writes) return 0;
+cudaError_t launch(const Plan& plan, const BackwardCall& call, void* workspace,
+                   cudaStream_t stream) {
+  switch (call.dtype) {
+    case DType::f32:
+      return backward_f32(plan, call, workspace, stream);
+    case DType::f64:
+      return backward_f64(plan, call, workspace, stream);
+    case DType::f16:
+      return backward_f16(plan, call, workspace, stream);
+    case DType::bf16:
+      return backward_bf16(plan, call, workspace, stream);
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
+
+template <class Call>
+int submit_planned(const Call& call, int device, void* stream_pointer) {
   return submit_on(device, [&] {
     Device described{};
     if (const cudaError_t error = describe(device, described); error != cudaSuccess) return error;
-    const Plan plan = make_plan(*call, described);
+    const Plan plan = make_plan(call, described);
     const auto stream = static_cast<cudaStream_t>(stream_pointer);
-    return with_workspace(workspace_bytes(*call, plan), stream,
-                          [&](void* workspace) { return launch(plan, *call, workspace, stream); });
+    return with_workspace(workspace_bytes(call, plan), stream,
+                          [&](void* workspace) { return launch(plan, call, workspace, stream); });
   });
+}
+
+int run(const RowsCall* call, int device, void* stream_pointer) {
+  const bool writes = call->rows > 0 && (call->layout != Layout::columns || call->inner.size > 0) &&
+                      (call->length > 0 || call->op == kernels::RowOp::logsumexp);
+  return writes ? submit_planned(*call, device, stream_pointer) : 0;
+}
+
+int backward(const BackwardCall* call, int device, void* stream_pointer) {
+  return submit_planned(*call, device, stream_pointer);
 }
 
 int order(int device, void* before, void* after) {
@@ -81,7 +106,8 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            device_of,
                            run,
                            order,
-                           error_text};
+                           error_text,
+                           backward};
   return &table;
 }
 

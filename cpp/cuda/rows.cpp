@@ -7,7 +7,8 @@ namespace {
 
 void run(Op op, const ConstView& x, const View& out, std::span<const int> axes,
          const Options& options, int device, void* stream) {
-  const RowsCall call = rows_call(make_call(op, x, out, axes, options));
+  const RowsCall call =
+      rows_call(make_call(op, x, out, axes, options, /*columns=*/true, /*on_device=*/true));
   if (call.y == nullptr && call.rows > 0 && (op == Op::logsumexp || call.length > 0))
     throw InvalidArgument("out has no data");
   const Table& functions = table();

@@ -89,9 +89,19 @@ def _cuda_run(
     out: DeviceArray,
     where: DeviceArray | None,
     axes: Sequence[int],
-    temperature: float,
+    temperature: float | DeviceArray,
     empty_is_zero: bool,
     algorithm: str,
+    device: int,
+    stream: int,
+) -> None: ...
+def _cuda_backward(
+    op: str,
+    grad: DeviceArray,
+    y: DeviceArray,
+    out: DeviceArray,
+    axes: Sequence[int],
+    temperature: float | DeviceArray,
     device: int,
     stream: int,
 ) -> None: ...

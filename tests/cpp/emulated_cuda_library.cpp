@@ -5,28 +5,13 @@
 
 #include <cstdio>
 
-#include "cuda/launch.h"
-#include "emulated_device.h"
+#include "emulated_calls.h"
 #include "fastsoftmax/version.h"
 
 namespace fastsoftmax::cuda {
 namespace {
 
 constexpr Device kDevice{4, 64 * 1024, 1 << 20, 90};
-
-void launch_emulated(const Plan& plan, const RowsCall& call, void* workspace) {
-  tests::EmulatedLauncher launcher;
-  switch (call.dtype) {
-    case DType::f32:
-      return launch<F32, float>(plan, call, workspace, launcher);
-    case DType::f64:
-      return launch<F64, double>(plan, call, workspace, launcher);
-    case DType::f16:
-      return launch<F32, f16>(plan, call, workspace, launcher);
-    default:
-      return launch<F32, bf16>(plan, call, workspace, launcher);
-  }
-}
 
 // What was asked of streams, for tests: "run 7", "order 3 7", oldest first.
 char journal[1 << 16];
@@ -36,16 +21,22 @@ void note(const char* format, unsigned long long a, unsigned long long b) {
 }
 unsigned long long number(void* stream) { return reinterpret_cast<std::uintptr_t>(stream); }
 
+template <class Call>
+int run_planned(const Call& call) {
+  tests::EmulatedLauncher launcher;
+  tests::launch(make_plan(call, kDevice), call, launcher);
+  return 0;
+}
+
 int run(const RowsCall* call, int device, void* stream) {
   note("run %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
   const bool writes = call->rows > 0 && (call->layout != Layout::columns || call->inner.size > 0) &&
                       (call->length > 0 || call->op == kernels::RowOp::logsumexp);
-  if (!writes) return 0;
-  const Plan plan = make_plan(*call, kDevice);
-  std::vector<std::max_align_t> workspace(
-      static_cast<std::size_t>(workspace_bytes(*call, plan)) / sizeof(std::max_align_t) + 1);
-  launch_emulated(plan, *call, workspace.data());
-  return 0;
+  return writes ? run_planned(*call) : 0;
+}
+int backward(const BackwardCall* call, int device, void* stream) {
+  note("backward %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
+  return run_planned(*call);
 }
 int order(int, void* before, void* after) {
   note("order %llu %llu\n", number(before), number(after));
@@ -68,8 +59,9 @@ const char* error_text(int) { return "unknown error"; }
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_1() {
-  static const Table table{FASTSOFTMAX_VERSION, "0", device_count, device_name,
-                           device_of,           run, order,        error_text};
+  static const Table table{
+      FASTSOFTMAX_VERSION, "0",     device_count, device_name, device_of, run, order,
+      error_text,          backward};
   return &table;
 }
 extern "C" __attribute__((visibility("default"))) const char* emulated_journal() { return journal; }

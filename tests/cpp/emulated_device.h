@@ -237,8 +237,8 @@ struct EmulatedLauncher {
   Random* order = nullptr;  // of threads and of thread blocks; null: as they are counted
   int launches = 0;
 
-  template <class Kernel>
-  void launch(std::int64_t blocks, int threads, int shared_bytes, const fs::cuda::Parameters& call,
+  template <class Kernel, class Call>
+  void launch(std::int64_t blocks, int threads, int shared_bytes, const Call& call,
               int cluster = 1) {
     static EmulatedCluster emulated;
     EmulatedCopies copies;

@@ -21,6 +21,12 @@ THREADS = {
     "WriteParts": 768,
     "JoinParts": 768,
     "Columns": 256,
+    "ShortGradients": {"Li1E": 1024, "Li4E": 640, "Li16E": 256},
+    "BlockGradients": 384,
+    "SumGradientParts": 768,
+    "WriteGradientParts": 768,
+    "JoinGradientParts": 768,
+    "ColumnGradients": 768,
 }
 TYPES = {"f32": "F32Ef", "f64": "F64Ed", "f16": "3f16", "bf16": "4bf16"}
 
@@ -69,7 +75,7 @@ def complaints(report: Report) -> list[str]:
         f"no kernel of {kind} for {dtype}"
         for kind in THREADS
         for dtype, mangled in TYPES.items()
-        if kind != "JoinParts" and not any(kind in k and mangled in k for k in report)
+        if not kind.startswith("Join") and not any(kind in k and mangled in k for k in report)
     ]
     return found
 

@@ -29,6 +29,7 @@ def emulated(tmp_path_factory):
     cpp = ROOT / "cpp"
     includes = [f"-I{path}" for path in (cpp, cpp / "src", cpp / "include", ROOT / "tests/cpp")]
     sources = [ROOT / "tests/cpp/emulated_cuda_library.cpp", cpp / "cuda/plan.cpp"]
+    sources.append(cpp / "cuda/backward_plan.cpp")
     subprocess.run(
         [compiler, "-std=c++20", "-O0", "-fPIC", "-shared", "-ffp-contract=off", *includes]
         + [str(source) for source in sources]
@@ -178,7 +179,7 @@ gpu, out = Interface(x), Interface(y)
 for error, pattern, call in [
     (TypeError, "where is not on a GPU, but", lambda: fs.softmax(gpu, where=x > 0, out=out)),
     (TypeError, "out is not on a GPU, but", lambda: fs.softmax(gpu, out=y)),
-    (TypeError, "temperature must be a number", lambda: fs.softmax(gpu, temperature=x, out=out)),
+    (TypeError, "temperature is not on a GPU", lambda: fs.softmax(gpu, temperature=x, out=out)),
     (TypeError, "cannot be allocated here; pass out=", lambda: fs.softmax(gpu)),
     (TypeError, "dtype must be that of x, float32", lambda: fs.softmax(gpu, dtype="f8", out=out)),
     (TypeError, "out must have dtype float32, not float64",

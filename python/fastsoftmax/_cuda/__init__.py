@@ -5,6 +5,14 @@ library of its first argument, on the same device.
 """
 
 from ._arrays import DeviceArray
+from ._backward import log_softmax_backward, softmax_backward
 from ._rows import log_softmax, logsumexp, softmax
 
-__all__ = ["DeviceArray", "log_softmax", "logsumexp", "softmax"]
+__all__ = [
+    "DeviceArray",
+    "log_softmax",
+    "log_softmax_backward",
+    "logsumexp",
+    "softmax",
+    "softmax_backward",
+]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import operator
 import sys
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +68,10 @@ class Submission:
             Where it is on another device than `x`.
         """
         return self._beside(describe(array, name, writable=False), name)
+
+    def number_or_input(self, value: Any, name: str) -> float | DeviceArray:
+        """Return a number as a float, or else where an array lies, as `input` does."""
+        return float(value) if isinstance(value, Real) else self.input(value, name)
 
     def output(self, array: Any, name: str, dtype: str, shape: tuple[int, ...]) -> DeviceArray:
         """Return where the caller's `array`, which will be written, lies.

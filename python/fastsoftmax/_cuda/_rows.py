@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from numbers import Real
 from typing import Any
 
 from .. import _core
@@ -32,9 +31,9 @@ def _compute(
     Raises
     ------
     TypeError
-        Where `where` or `out` is not on a GPU, for a temperature that is not a number, a dtype that
-        is not floating or not that of `x`, and for libraries whose arrays cannot be allocated here,
-        unless `out` is passed.
+        Where `where`, `out` or an array of temperatures is not on a GPU, for a dtype that is not
+        floating or not that of `x`, and for libraries whose arrays cannot be allocated here, unless
+        `out` is passed.
     ValueError
         Where an argument is on another device than `x`, and for shapes and options as elsewhere.
     RuntimeError
@@ -44,10 +43,6 @@ def _compute(
         raise ValueError(f"empty must be 'nan' or 'zero', not {empty!r}")
     if not isinstance(algorithm, str):
         raise TypeError(f"algorithm must be a string, not {type(algorithm).__name__}")
-    if not isinstance(temperature, Real):
-        raise TypeError(
-            f"temperature must be a number where x is on a GPU, not {type(temperature).__name__}"
-        )
     call = Submission(x, "x")
     scores = call.x
     if dtype is not None and dtype_name(dtype) != scores.dtype:
@@ -60,6 +55,7 @@ def _compute(
     remaining = [i for i in range(len(kept)) if not (drops and i in axes)]
     shape = tuple(kept[i] for i in remaining)
 
+    divisor = call.number_or_input(temperature, "temperature")
     mask = None if where is None else call.input(where, "where")
     if out is None:
         result, target = call.new(scores.dtype, shape, remaining)
@@ -73,7 +69,7 @@ def _compute(
         target,
         mask,
         axes,
-        float(temperature),
+        divisor,
         empty == "zero",
         algorithm,
         call.device,
