@@ -57,13 +57,18 @@ struct StoredTile {
     for_each_pack<typename Row::A, Steps>(
         s, count, [&](int k, int at, int inside) { pack[k] = row.stored(at, inside); });
   }
+  FASTSOFTMAX_HD void score(const Row& row, int count, int s,
+                            Tile<typename Row::A, Steps>& z) const {
+    for_each_pack<typename Row::A, Steps>(
+        s, count, [&](int k, int, int inside) { row.score(pack[k], inside, z.v[k]); });
+  }
 };
 
-// Kept: rows have no more than one block, which is in `stored` and stays in registers. `writes` is
-// false for threads that only keep others company.
-template <bool Log, int Steps, bool Kept, class Group, class Row>
+// load(start, count, z) gets the scores of a block. Kept: rows have no more than one, which stays
+// in registers. `writes` is false for threads that only keep others company.
+template <bool Log, int Steps, bool Kept, class Group, class Row, class Load>
 FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, Row& row,
-                                   const StoredTile<Row, Steps>& stored, bool writes) {
+                                   Load&& load, bool writes) {
   using A = typename Row::A;
   using T = typename A::T;
   const int s = group.s();
@@ -72,11 +77,7 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
     BlockSum sum{};
     RowTotal<Log> total;
     for_each_start<A>(call.length, [&](std::int64_t start, int count) {
-      if constexpr (Kept)
-        for_each_pack<A, Steps>(
-            s, count, [&](int k, int, int inside) { row.score(stored.pack[k], inside, z.v[k]); });
-      else
-        load_tile(row, start, count, s, z);
+      load(start, count, z);
       sum = sum_tile<A, Log>(group, z, count);
       total.join(sum);
     });
@@ -141,17 +142,23 @@ struct ShortRows {
     const std::int64_t groups = team.threads() / kGroup;
     const std::int64_t first = team.block() * groups + team.thread() / kGroup;
     const std::int64_t stride = team.blocks() * groups;
-    const auto load = [&](std::int64_t r, StoredTile<RowOf, Steps>& tile) {
+    const auto fetch = [&](std::int64_t r, StoredTile<RowOf, Steps>& tile) {
       if (r >= call.rows) return;
       tile.load(RowOf(call, offsets_of(call.outer, r)), static_cast<int>(call.length), group.s());
     };
     StoredTile<RowOf, Steps> coming[ahead + 1];
     FASTSOFTMAX_UNROLL
-    for (int i = 0; i < ahead; ++i) load(first + i * stride, coming[i]);
+    for (int i = 0; i < ahead; ++i) fetch(first + i * stride, coming[i]);
     for (std::int64_t r = first; r < call.rows; r += stride) {
-      load(r + ahead * stride, coming[ahead]);
+      if constexpr (ahead > 0) fetch(r + ahead * stride, coming[ahead]);
       RowOf row(call, offsets_of(call.outer, r));
-      run_row<Log, Steps, true>(group, call, row, coming[0], true);
+      const auto load = [&](std::int64_t start, int count, Tile<A, Steps>& z) {
+        if constexpr (ahead > 0)
+          coming[0].score(row, count, group.s(), z);
+        else
+          load_tile(row, start, count, group.s(), z);
+      };
+      run_row<Log, Steps, true>(group, call, row, load, true);
       FASTSOFTMAX_UNROLL
       for (int i = 0; i < ahead; ++i) coming[i] = coming[i + 1];
     }
@@ -181,7 +188,11 @@ struct Columns {
         at.temperature += column * call.inner.temperature;
       }
       Row<A, In, Layout::columns> row(call, at);
-      run_row<Log, kernels::kTermsPerLane, false>(group, call, row, {}, there);
+      constexpr int steps = kernels::kTermsPerLane;
+      const auto load = [&](std::int64_t start, int count, Tile<A, steps>& z) {
+        load_tile(row, start, count, group.s(), z);
+      };
+      run_row<Log, steps, false>(group, call, row, load, there);
     }
   }
 };
