@@ -18,6 +18,12 @@ add_library(
   cuda/kernels_f32.cu
   cuda/kernels_f64.cu
   cuda/library.cu
+  cuda/loss_bf16.cu
+  cuda/loss_f16.cu
+  cuda/loss_f32.cu
+  cuda/loss_f64.cu
+  cuda/loss_library.cu
+  cuda/loss_plan.cpp
   cuda/plan.cpp)
 target_compile_features(fastsoftmax_cuda PRIVATE cxx_std_20)
 target_include_directories(fastsoftmax_cuda PRIVATE include src .)

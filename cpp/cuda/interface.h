@@ -53,6 +53,8 @@ struct Device {
   std::int64_t l2_bytes;
 };
 
+struct LossCall;
+
 // Errors are codes of the CUDA runtime; 0 is success. Streams are cudaStream_t.
 struct Table {
   const char* version;        // the package's
@@ -63,6 +65,7 @@ struct Table {
   int (*device_of)(const void* data, int* device);
   // Asynchronous on the stream, which belongs to the device.
   int (*run)(const RowsCall* call, int device, void* stream);
+  int (*loss)(const LossCall* call, int device, void* stream);
   // What is submitted to `after` from here on waits for what has been submitted to `before`.
   int (*order)(int device, void* before, void* after);
   const char* (*error_text)(int error);

@@ -3,6 +3,7 @@
 
 #include "cuda/device.cuh"
 #include "cuda/kernels.cuh"
+#include "cuda/loss_library.h"
 #include "fastsoftmax/version.h"
 
 namespace fastsoftmax::cuda {
@@ -80,6 +81,7 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            device_name,
                            device_of,
                            run,
+                           submit_loss,
                            order,
                            error_text};
   return &table;

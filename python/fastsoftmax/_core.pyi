@@ -95,6 +95,23 @@ def _cuda_run(
     device: int,
     stream: int,
 ) -> None: ...
+def _cuda_cross_entropy(
+    logits: DeviceArray,
+    targets: DeviceArray,
+    axis: int,
+    weight: DeviceArray | None,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    softcap: float,
+    reduction: str,
+    grad_out: float | DeviceArray,
+    loss: DeviceArray,
+    grad: DeviceArray | None,
+    logsumexp: DeviceArray | None,
+    device: int,
+    stream: int,
+) -> None: ...
 def _cuda_device_of(address: int) -> int: ...
 def _cuda_order(device: int, before: int, after: int) -> None: ...
 def _reset_tuning() -> bool: ...

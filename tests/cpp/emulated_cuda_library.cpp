@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "cuda/launch.h"
+#include "cuda/loss_launch.h"
 #include "emulated_device.h"
 #include "fastsoftmax/version.h"
 
@@ -47,6 +48,27 @@ int run(const RowsCall* call, int device, void* stream) {
   launch_emulated(plan, *call, workspace.data());
   return 0;
 }
+int loss(const LossCall* call, int device, void* stream) {
+  note("loss %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
+  const LossPlan plan = make_loss_plan(*call, kDevice);
+  std::vector<double> workspace(
+      static_cast<std::size_t>(loss_workspace_bytes(*call)) / sizeof(double) + 1);
+  tests::EmulatedLauncher launcher;
+  switch (call->dtype) {
+    case DType::f32:
+      launch_loss<F32, float>(plan, *call, workspace.data(), launcher);
+      break;
+    case DType::f64:
+      launch_loss<F64, double>(plan, *call, workspace.data(), launcher);
+      break;
+    case DType::f16:
+      launch_loss<F32, f16>(plan, *call, workspace.data(), launcher);
+      break;
+    default:
+      launch_loss<F32, bf16>(plan, *call, workspace.data(), launcher);
+  }
+  return 0;
+}
 int order(int, void* before, void* after) {
   note("order %llu %llu\n", number(before), number(after));
   return 0;
@@ -68,8 +90,8 @@ const char* error_text(int) { return "unknown error"; }
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_1() {
-  static const Table table{FASTSOFTMAX_VERSION, "0", device_count, device_name,
-                           device_of,           run, order,        error_text};
+  static const Table table{
+      FASTSOFTMAX_VERSION, "0", device_count, device_name, device_of, run, loss, order, error_text};
   return &table;
 }
 extern "C" __attribute__((visibility("default"))) const char* emulated_journal() { return journal; }
