@@ -23,8 +23,9 @@ add_library(
   cuda/loss_f32.cu
   cuda/loss_f64.cu
   cuda/loss_library.cu
-  cuda/loss_plan.cpp
-  cuda/plan.cpp)
+  cuda/crew_plan.cpp
+  cuda/plan.cpp
+  cuda/stats_library.cu)
 target_compile_features(fastsoftmax_cuda PRIVATE cxx_std_20)
 target_include_directories(fastsoftmax_cuda PRIVATE include src .)
 list(JOIN FASTSOFTMAX_CUDA_ARCHITECTURES " " architectures)

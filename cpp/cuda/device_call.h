@@ -10,4 +10,8 @@ namespace fastsoftmax::cuda {
 // elements that are not aligned, for temperatures in an array, and for more than kMaxAxes axes.
 RowsCall rows_call(const Call& call);
 
+// Makes columns of gathered rows along a strided axis, if they lie side by side along the last of
+// the other axes, so that columns are in the order of rows. Where y is null only x counts.
+void take_columns(RowsCall& call);
+
 }  // namespace fastsoftmax::cuda

@@ -54,6 +54,7 @@ struct Device {
 };
 
 struct LossCall;
+struct StatsCall;
 
 // Errors are codes of the CUDA runtime; 0 is success. Streams are cudaStream_t.
 struct Table {
@@ -66,6 +67,7 @@ struct Table {
   // Asynchronous on the stream, which belongs to the device.
   int (*run)(const RowsCall* call, int device, void* stream);
   int (*loss)(const LossCall* call, int device, void* stream);
+  int (*stats)(const StatsCall* call, int device, void* stream);
   // What is submitted to `after` from here on waits for what has been submitted to `before`.
   int (*order)(int device, void* before, void* after);
   const char* (*error_text)(int error);

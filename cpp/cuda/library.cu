@@ -4,6 +4,7 @@
 #include "cuda/device.cuh"
 #include "cuda/kernels.cuh"
 #include "cuda/loss_library.h"
+#include "cuda/stats_library.h"
 #include "fastsoftmax/version.h"
 
 namespace fastsoftmax::cuda {
@@ -82,6 +83,7 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            device_of,
                            run,
                            submit_loss,
+                           submit_stats,
                            order,
                            error_text};
   return &table;

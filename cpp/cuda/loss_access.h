@@ -106,7 +106,11 @@ struct LossRow {
       : call(&p),
         row(p, at),
         probabilities(is_any && has_probabilities(p) ? element_at(p.targets, index) : nullptr),
-        softcap(static_cast<T>(p.softcap)) {}
+        softcap(static_cast<T>(p.softcap)) {
+    // Constants to the compiler.
+    row.temperature = T(1);
+    row.where = nullptr;
+  }
 
   // As Row does.
   FASTSOFTMAX_HD void read(std::int64_t at, int inside, T* v) const {

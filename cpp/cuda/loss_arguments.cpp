@@ -52,22 +52,6 @@ RowArray row_array(const ConstView& view, std::ptrdiff_t axis, const char* what)
   return array;
 }
 
-// Which kernels can do it: columns are rows along a strided axis whose elements lie side by side.
-void choose_layout(LossCall& rows) {
-  if (rows.softcap != 0.0 || rows.coefficients == kernels::Coefficients::given) {
-    rows.layout = Layout::gathered;
-    return;
-  }
-  if (rows.layout != Layout::gathered || rows.outer.count == 0 || rows.rows == 0) return;
-  const Axis& last = rows.outer.axis[rows.outer.count - 1];
-  const std::int64_t item = itemsize(rows.dtype);
-  if (last.x != item || (rows.y != nullptr && last.y != item)) return;
-  rows.layout = Layout::columns;
-  rows.inner = last;
-  rows.rows /= last.size;
-  --rows.outer.count;
-}
-
 struct Arguments {
   const ConstView& logits;
   const ConstView& targets;
@@ -174,7 +158,11 @@ LossCall loss_call(const ConstView& logits, const ConstView& targets, int axis,
   arguments.check_overlap();
   call.loss = static_cast<char*>(out.loss.data);
   call.logsumexp = static_cast<char*>(out.logsumexp.data);
-  choose_layout(call);
+  // Only kernels for any rows have these.
+  if (call.softcap != 0.0 || call.coefficients == kernels::Coefficients::given)
+    call.layout = Layout::gathered;
+  else
+    take_columns(call);
   return call;
 }
 

@@ -1,8 +1,8 @@
-// Losses of rows that a thread block has for itself: every group sums one block at a time, and one
-// thread joins the sums in the order of the blocks.
+// Losses of rows that a thread block has for itself.
 #pragma once
 
 #include "cuda/loss_sums.h"
+#include "cuda/row_crew.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -18,66 +18,13 @@ struct LossFacts {
   RowGradient<A> gradient;
 };
 
-// The threads of a block on one row.
-template <class A, class Team>
-struct LossCrew {
-  using Facts = LossFacts<A>;
-  static_assert(sizeof(Facts) <= kLossFactsBytes && alignof(Facts) <= 16);
-  const Team* team;
-
-  FASTSOFTMAX_HD int s() const { return team->thread() % kGroup; }
-  FASTSOFTMAX_HD int group() const { return team->thread() / kGroup; }
-  FASTSOFTMAX_HD int groups() const { return team->threads() / kGroup; }
-  FASTSOFTMAX_HD bool first() const { return team->thread() == 0; }
-  template <class T>
-  FASTSOFTMAX_HD T exchange(T v, int mask) const {
-    return team->exchange(v, mask);
-  }
-  FASTSOFTMAX_HD void sync() const { team->sync(); }
-  FASTSOFTMAX_HD Facts& facts() const { return *reinterpret_cast<Facts*>(team->shared); }
-  FASTSOFTMAX_HD typename A::T* kept() const {
-    return reinterpret_cast<typename A::T*>(team->shared + loss_desk_bytes(groups()));
-  }
-
-  // block_of(start, count) for every block of a row, a group each and a round of them at a time;
-  // joined(block) by the first thread, in order. The barrier behind the last is the caller's.
-  template <class BlockOf, class Joined>
-  FASTSOFTMAX_HD void for_each_block(std::int64_t length, BlockOf&& block_of,
-                                     Joined&& joined) const {
-    LossBlock* blocks = reinterpret_cast<LossBlock*>(team->shared + kLossFactsBytes);
-    std::int64_t start = group() * std::int64_t{A::block};
-    int others = groups();  // blocks of the next round do not overwrite those of this one
-    for (std::int64_t round = 0; round < length; round += groups() * std::int64_t{A::block}) {
-      if (start < length) {
-        const LossBlock block = block_of(
-            start, length - start < A::block ? static_cast<int>(length - start) : A::block);
-        if (s() == 0) blocks[group()] = block;
-      }
-      sync();
-      if (first()) {
-        const std::int64_t left = blocks_of<A>(length - round);
-        for (int g = 0; g < groups() && g < left; ++g) joined(blocks[g]);
-      }
-      start += groups() * std::int64_t{A::block};
-      blocks += others;
-      others = -others;
-    }
-  }
-};
-
-// Scores in shared memory as the arithmetic has them. Each thread reads what it wrote itself.
-template <class A>
-FASTSOFTMAX_HD inline Pack<typename A::T, kPerThread<A>>& kept_pack(typename A::T* kept) {
-  return *reinterpret_cast<Pack<typename A::T, kPerThread<A>>*>(kept);
-}
-
 // In registers: rows have no more blocks than there are groups, and stay there. Otherwise they are
 // read twice, or, where they lie as Layout::rows has them, kept in shared memory.
 template <class A, class In, Layout L, bool InRegisters>
 struct LossBlockRows {
   static constexpr int max_threads =
       L == Layout::gathered ? kGatheringGroups * kGroup
-                            : max_loss_threads(sizeof(typename A::T) == sizeof(double));
+                            : max_crew_threads(sizeof(typename A::T) == sizeof(double));
   static constexpr int min_blocks = 1;
   static constexpr int steps = kernels::kTermsPerLane;
 
@@ -86,7 +33,7 @@ struct LossBlockRows {
     A::load_tables(team.thread());
     F64::load_tables(team.thread());
     team.sync();
-    const LossCrew<A, Team> crew{&team};
+    const RowCrew<A, Team, LossFacts<A>, LossBlock> crew{&team};
     for (std::int64_t r = team.block(); r < call.rows; r += team.blocks()) {
       LossRow<A, In, L> row(call, offsets_of(call.outer, r), r);
       run_row(crew, call, row, r);
@@ -169,7 +116,7 @@ struct LossBlockRows {
     crew.sync();
     if (call.y == nullptr) return;
 
-    const RowGradient<A> how = known.gradient;
+    const RowGradient<A>& how = known.gradient;
     const std::int64_t stride = crew.groups() * std::int64_t{A::block};
     const bool stale = summed_less != how.shift;
     row.shift = how.shift;

@@ -48,4 +48,11 @@ FASTSOFTMAX_HD inline std::int64_t all_rows(const RowsCall& call) {
   return call.layout == Layout::columns ? call.rows * call.inner.size : call.rows;
 }
 
+// Bytes of memory on the device that a call needs besides the arrays: the losses of its rows, to be
+// added up, and behind them what their sum is divided by.
+inline std::int64_t loss_workspace_bytes(const LossCall& call) {
+  constexpr auto item = static_cast<std::int64_t>(sizeof(double));
+  return call.reduction == RowSum::none ? 0 : (all_rows(call) + 1) * item;
+}
+
 }  // namespace fastsoftmax::cuda

@@ -1,9 +1,9 @@
 // Which kernels a plan for losses stands for, by a launcher as in launch.h.
 #pragma once
 
+#include "cuda/crew_plan.h"
 #include "cuda/loss_block_rows.h"
 #include "cuda/loss_group_rows.h"
-#include "cuda/loss_plan.h"
 #include "cuda/loss_sum.h"
 
 namespace fastsoftmax {
@@ -12,7 +12,7 @@ namespace {
 
 // `workspace` has loss_workspace_bytes, aligned as cudaMalloc aligns.
 template <class A, class In, class Launcher>
-void launch_loss(const LossPlan& plan, const LossCall& loss, void* workspace, Launcher& launcher) {
+void launch_loss(const CrewPlan& plan, const LossCall& loss, void* workspace, Launcher& launcher) {
   LossParameters call{};
   static_cast<RowsCall&>(call) = loss;
   static_cast<LossTerms&>(call) = loss;
@@ -27,22 +27,22 @@ void launch_loss(const LossPlan& plan, const LossCall& loss, void* workspace, La
     call.divisor = call.losses + all_rows(call);
   }
   if (call.reduction == RowSum::mean) in_order(LossDivisor{});
-  call.keep = plan.path == LossPath::shared_rows;
+  call.keep = plan.path == CrewPath::shared_rows;
   switch (plan.path) {
-    case LossPath::short_rows:
+    case CrewPath::short_rows:
       rows(LossShortRows<A, In>{});
       break;
-    case LossPath::register_rows:
+    case CrewPath::register_rows:
       rows(LossBlockRows<A, In, Layout::rows, true>{});
       break;
-    case LossPath::shared_rows:
-    case LossPath::reread_rows:
+    case CrewPath::shared_rows:
+    case CrewPath::reread_rows:
       if (call.layout == Layout::rows)
         rows(LossBlockRows<A, In, Layout::rows, false>{});
       else
         rows(LossBlockRows<A, In, Layout::gathered, false>{});
       break;
-    case LossPath::columns:
+    case CrewPath::columns:
       rows(LossColumns<A, In>{});
       break;
   }

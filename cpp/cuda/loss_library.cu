@@ -6,7 +6,7 @@
 namespace fastsoftmax::cuda {
 namespace {
 
-cudaError_t launch(const LossPlan& plan, const LossCall& call, void* workspace,
+cudaError_t launch(const CrewPlan& plan, const LossCall& call, void* workspace,
                    cudaStream_t stream) {
   switch (call.dtype) {
     case DType::f32:
@@ -28,7 +28,7 @@ int submit_loss(const LossCall* call, int device, void* stream_pointer) {
   return submit_on(device, [&] {
     Device described{};
     if (const cudaError_t error = describe(device, described); error != cudaSuccess) return error;
-    const LossPlan plan = make_loss_plan(*call, described);
+    const CrewPlan plan = make_crew_plan(*call, described);
     const auto stream = static_cast<cudaStream_t>(stream_pointer);
     return with_workspace(loss_workspace_bytes(*call), stream,
                           [&](void* workspace) { return launch(plan, *call, workspace, stream); });

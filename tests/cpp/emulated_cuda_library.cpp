@@ -7,6 +7,7 @@
 
 #include "cuda/launch.h"
 #include "cuda/loss_launch.h"
+#include "cuda/stats_rows.h"
 #include "emulated_device.h"
 #include "fastsoftmax/version.h"
 
@@ -50,7 +51,7 @@ int run(const RowsCall* call, int device, void* stream) {
 }
 int loss(const LossCall* call, int device, void* stream) {
   note("loss %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
-  const LossPlan plan = make_loss_plan(*call, kDevice);
+  const CrewPlan plan = make_crew_plan(*call, kDevice);
   std::vector<double> workspace(
       static_cast<std::size_t>(loss_workspace_bytes(*call)) / sizeof(double) + 1);
   tests::EmulatedLauncher launcher;
@@ -66,6 +67,25 @@ int loss(const LossCall* call, int device, void* stream) {
       break;
     default:
       launch_loss<F32, bf16>(plan, *call, workspace.data(), launcher);
+  }
+  return 0;
+}
+int stats(const StatsCall* call, int device, void* stream) {
+  note("stats %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
+  const CrewPlan plan = make_crew_plan(*call, kDevice);
+  tests::EmulatedLauncher launcher;
+  switch (call->dtype) {
+    case DType::f32:
+      launch_stats<F32, float>(plan, *call, launcher);
+      break;
+    case DType::f64:
+      launch_stats<F64, double>(plan, *call, launcher);
+      break;
+    case DType::f16:
+      launch_stats<F32, f16>(plan, *call, launcher);
+      break;
+    default:
+      launch_stats<F32, bf16>(plan, *call, launcher);
   }
   return 0;
 }
@@ -91,7 +111,8 @@ const char* error_text(int) { return "unknown error"; }
 
 extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_1() {
   static const Table table{
-      FASTSOFTMAX_VERSION, "0", device_count, device_name, device_of, run, loss, order, error_text};
+      FASTSOFTMAX_VERSION, "0", device_count, device_name, device_of, run, loss, stats, order,
+      error_text};
   return &table;
 }
 extern "C" __attribute__((visibility("default"))) const char* emulated_journal() { return journal; }

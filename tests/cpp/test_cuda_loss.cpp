@@ -15,11 +15,11 @@ namespace tests {
 namespace {
 
 namespace cuda = fs::cuda;
-using cuda::LossPath;
+using cuda::CrewPath;
 
 constexpr std::int64_t kIgnore = -100;
 
-void launch(const cuda::LossPlan& plan, const cuda::LossCall& call, EmulatedLauncher& launcher) {
+void launch(const cuda::CrewPlan& plan, const cuda::LossCall& call, EmulatedLauncher& launcher) {
   std::vector<double> workspace(
       static_cast<std::size_t>(cuda::loss_workspace_bytes(call)) / sizeof(double) + 1);
   switch (call.dtype) {
@@ -35,26 +35,26 @@ void launch(const cuda::LossPlan& plan, const cuda::LossCall& call, EmulatedLaun
 }
 
 // A plan for every path that can do the call, thread blocks kept small.
-std::vector<cuda::LossPlan> plans_of(const cuda::LossCall& call) {
+std::vector<cuda::CrewPlan> plans_of(const cuda::LossCall& call) {
   if (call.layout == cuda::Layout::columns)
-    return {{LossPath::columns, cuda::kColumnThreads, 2, cuda::kColumnSharedBytes}};
-  std::vector<cuda::LossPlan> plans;
+    return {{CrewPath::columns, cuda::kColumnThreads, 2, cuda::kColumnSharedBytes}};
+  std::vector<cuda::CrewPlan> plans;
   const auto block = static_cast<std::int64_t>(block_of(call.dtype));
   const std::int64_t blocks = (call.length + block - 1) / block;
   if (call.layout == cuda::Layout::gathered) {
     for (const int groups : {2, 4})
-      plans.push_back({LossPath::reread_rows, groups * cuda::kGroup, 2,
-                       cuda::loss_desk_bytes(groups) + groups * cuda::kBlockBytes});
+      plans.push_back({CrewPath::reread_rows, groups * cuda::kGroup, 2,
+                       cuda::crew_bytes(groups) + groups * cuda::kBlockBytes});
     return plans;
   }
-  if (blocks <= 1) plans.push_back({LossPath::short_rows, 32, 2, 0});
+  if (blocks <= 1) plans.push_back({CrewPath::short_rows, 32, 2, 0});
   for (const int groups : {2, 4}) {
     const int threads = groups * cuda::kGroup;
-    const int desk = cuda::loss_desk_bytes(groups);
+    const int desk = cuda::crew_bytes(groups);
     const auto row = static_cast<int>(call.length) * (call.dtype == fs::DType::f64 ? 8 : 4);
-    if (blocks <= groups) plans.push_back({LossPath::register_rows, threads, 2, desk});
-    plans.push_back({LossPath::shared_rows, threads, 2, desk + row});
-    if (groups == 2) plans.push_back({LossPath::reread_rows, threads, 2, desk});
+    if (blocks <= groups) plans.push_back({CrewPath::register_rows, threads, 2, desk});
+    plans.push_back({CrewPath::shared_rows, threads, 2, desk + row});
+    if (groups == 2) plans.push_back({CrewPath::reread_rows, threads, 2, desk});
   }
   return plans;
 }
@@ -193,7 +193,7 @@ Result with_arrays(const Problem& p, bool on_gpu, bool in_place, Run&& run) {
   return {loss.bytes, to_dense(gradient), logsumexp.bytes};
 }
 
-std::string describe(const Problem& p, const cuda::LossPlan& plan) {
+std::string describe(const Problem& p, const cuda::CrewPlan& plan) {
   const fs::CrossEntropyOptions& o = p.options;
   return std::string(fs::name(p.dtype)) + " " + std::to_string(p.rows) + " x " +
          std::to_string(p.n) + " " + name(p.layout) + ", path " +
@@ -204,7 +204,7 @@ std::string describe(const Problem& p, const cuda::LossPlan& plan) {
          std::to_string(o.softcap) + ", reduction " + std::to_string(static_cast<int>(o.reduction));
 }
 
-void compare(Tally& tally, const Problem& p, const cuda::LossPlan& plan, const Result& expected,
+void compare(Tally& tally, const Problem& p, const cuda::CrewPlan& plan, const Result& expected,
              const Result& actual) {
   const fs::DType loss_dtype = p.dtype == fs::DType::f64 ? fs::DType::f64 : fs::DType::f32;
   const auto text = [&](const char* part) { return describe(p, plan) + ": " + part; };
@@ -218,7 +218,7 @@ void check(Tally& tally, const Problem& p, Random& random) {
       with_arrays(p, false, false,
                   [](const auto& logits, const auto& targets, const auto& out,
                      const auto& options) { fs::cross_entropy(logits, targets, 1, out, options); });
-  std::vector<cuda::LossPlan> plans(1);
+  std::vector<cuda::CrewPlan> plans(1);
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const bool in_place = p.with_gradient && random.chance(0.3);
     const Result actual = with_arrays(

@@ -7,5 +7,6 @@ library of its first argument, on the same device.
 from ._arrays import DeviceArray
 from ._loss import cross_entropy
 from ._rows import log_softmax, logsumexp, softmax
+from ._stats import softmax_stats
 
-__all__ = ["DeviceArray", "cross_entropy", "log_softmax", "logsumexp", "softmax"]
+__all__ = ["DeviceArray", "cross_entropy", "log_softmax", "logsumexp", "softmax", "softmax_stats"]

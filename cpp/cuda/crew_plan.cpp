@@ -1,8 +1,8 @@
-#include "cuda/loss_plan.h"
+#include "cuda/crew_plan.h"
 
 #include <algorithm>
 
-#include "cuda/loss_parameters.h"
+#include "cuda/crew_geometry.h"
 
 namespace fastsoftmax::cuda {
 namespace {
@@ -10,13 +10,13 @@ namespace {
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Thread blocks walk on through rows where there are more than these.
-LossPlan of_path(LossPath path, int threads, std::int64_t blocks, int shared_bytes) {
+CrewPlan of_path(CrewPath path, int threads, std::int64_t blocks, int shared_bytes) {
   return {path, threads, std::clamp<std::int64_t>(blocks, 1, INT32_MAX), shared_bytes};
 }
 
 }  // namespace
 
-LossPlan make_loss_plan(const LossCall& call, const Device& device) {
+CrewPlan make_crew_plan(const RowsCall& call, const Device& device) {
   const bool f64 = call.dtype == DType::f64;
   // In whole warps.
   const auto groups_for = [](std::int64_t blocks, int most) {
@@ -24,29 +24,24 @@ LossPlan make_loss_plan(const LossCall& call, const Device& device) {
   };
   const std::int64_t blocks = ceil_div(call.length, f64 ? kernels::kBlockF64 : kernels::kBlockF32);
   if (call.layout == Layout::columns)
-    return of_path(LossPath::columns, kColumnThreads,
+    return of_path(CrewPath::columns, kColumnThreads,
                    call.rows * ceil_div(call.inner.size, kColumns), kColumnSharedBytes);
   if (call.layout == Layout::rows && blocks <= 1)
-    return of_path(LossPath::short_rows, kShortRowThreads,
+    return of_path(CrewPath::short_rows, kShortRowThreads,
                    ceil_div(call.rows, kShortRowThreads / kGroup), 0);
   if (call.layout == Layout::gathered) {
     const int groups = groups_for(blocks, kGatheringGroups);
-    return of_path(LossPath::reread_rows, groups * kGroup, call.rows,
-                   loss_desk_bytes(groups) + groups * kBlockBytes);
+    return of_path(CrewPath::reread_rows, groups * kGroup, call.rows,
+                   crew_bytes(groups) + groups * kBlockBytes);
   }
-  const int groups = groups_for(blocks, max_loss_threads(f64) / kGroup);
-  const int desk = loss_desk_bytes(groups);
-  if (blocks <= groups) return of_path(LossPath::register_rows, groups * kGroup, call.rows, desk);
+  const int groups = groups_for(blocks, max_crew_threads(f64) / kGroup);
+  const int desk = crew_bytes(groups);
+  if (blocks <= groups) return of_path(CrewPath::register_rows, groups * kGroup, call.rows, desk);
   const std::int64_t kept = call.length * (f64 ? 8 : 4);
   if (call.y != nullptr && desk + kept + kStaticSharedBytes <= device.shared_per_block)
-    return of_path(LossPath::shared_rows, groups * kGroup, call.rows,
+    return of_path(CrewPath::shared_rows, groups * kGroup, call.rows,
                    desk + static_cast<int>(kept));
-  return of_path(LossPath::reread_rows, groups * kGroup, call.rows, desk);
-}
-
-std::int64_t loss_workspace_bytes(const LossCall& call) {
-  constexpr auto item = static_cast<std::int64_t>(sizeof(double));
-  return call.reduction == RowSum::none ? 0 : (all_rows(call) + 1) * item;
+  return of_path(CrewPath::reread_rows, groups * kGroup, call.rows, desk);
 }
 
 }  // namespace fastsoftmax::cuda
