@@ -1,8 +1,8 @@
 // What kernels for losses are told.
 #pragma once
 
+#include "cuda/geometry.h"
 #include "cuda/loss_call.h"
-#include "cuda/parameters.h"
 
 namespace fastsoftmax::cuda {
 

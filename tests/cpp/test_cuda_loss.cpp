@@ -213,7 +213,8 @@ void compare(Tally& tally, const Problem& p, const cuda::CrewPlan& plan, const R
   tally.same(p.dtype, expected.grad, actual.grad, [&] { return text("gradient"); });
 }
 
-void check(Tally& tally, const Problem& p, Random& random) {
+// Under the device's plan, or without one under every plan that can do it.
+void check(Tally& tally, const Problem& p, Random& random, const cuda::Device* device = nullptr) {
   const Result expected =
       with_arrays(p, false, false,
                   [](const auto& logits, const auto& targets, const auto& out,
@@ -225,7 +226,8 @@ void check(Tally& tally, const Problem& p, Random& random) {
         p, true, in_place,
         [&](const auto& logits, const auto& targets, const auto& out, const auto& options) {
           const cuda::LossCall call = cuda::loss_call(logits, targets, 1, out, options, 1.0);
-          if (i == 0) plans = plans_of(call);
+          if (i == 0 && device == nullptr) plans = plans_of(call);
+          if (device != nullptr) plans[0] = cuda::make_crew_plan(call, *device);
           EmulatedLauncher launcher{random.chance(0.5) ? &random : nullptr};
           launch(plans[i], call, launcher);
         });
@@ -251,6 +253,59 @@ TEST_CASE("losses of rows of every length and kind have the bits of the library 
   }
   CHECK(tally.failed() == 0);
   CHECK(tally.checked() > 3000);
+}
+
+// What the plan makes of them on devices of several sizes; more rows than threads add up.
+TEST_CASE("planned losses, many rows") {
+  Random random(2);
+  Tally tally;
+  constexpr cuda::Device devices[] = {{132, 227 * 1024, 50 << 20}, {1, 16 * 1024, 1 << 14}};
+  for (const fs::DType dtype : kFloatTypes) {
+    const auto b = static_cast<std::int64_t>(block_of(dtype));
+    for (const cuda::Device& device : devices) {
+      for (int turn = 0; turn < 4; ++turn) {
+        check(tally, random_problem(random, dtype, 500 + random.below(300), 3, Layout::rows),
+              random, &device);
+        check(tally, random_problem(random, dtype, 3, 7 * b + 11, Layout::rows), random, &device);
+        check(tally, random_problem(random, dtype, 40, 20, Layout::columns), random, &device);
+      }
+    }
+  }
+  CHECK(tally.failed() == 0);
+}
+
+TEST_CASE("plans for rows that a crew has") {
+  cuda::RowsCall call{};
+  char y = 0;
+  const auto plan = [&](fs::DType dtype, cuda::Layout layout, std::int64_t rows,
+                        std::int64_t length, bool writes) {
+    call.dtype = dtype;
+    call.layout = layout;
+    call.rows = rows;
+    call.length = length;
+    call.y = writes ? &y : nullptr;
+    call.inner = {33, 4, 4, 0};
+    return cuda::make_crew_plan(call, {132, 227 * 1024, 50 << 20});
+  };
+  using cuda::Layout;
+  const auto f32 = fs::DType::f32;
+  CHECK(plan(f32, Layout::rows, 100, 1024, true).path == CrewPath::short_rows);
+  CHECK(plan(f32, Layout::rows, 100, 1024, true).blocks == 7);
+  CHECK(plan(f32, Layout::rows, 100, 1025, true).path == CrewPath::register_rows);
+  CHECK(plan(f32, Layout::rows, 100, 1025, true).threads == 32);
+  CHECK(plan(f32, Layout::rows, 100, 24 * 1024, true).path == CrewPath::register_rows);
+  CHECK(plan(f32, Layout::rows, 100, 24 * 1024 + 1, true).path == CrewPath::shared_rows);
+  CHECK(plan(f32, Layout::rows, 100, 24 * 1024 + 1, false).path == CrewPath::reread_rows);
+  CHECK(plan(f32, Layout::rows, 100, 1 << 20, true).path == CrewPath::reread_rows);
+  CHECK(plan(fs::DType::f64, Layout::rows, 100, 8193, true).path == CrewPath::shared_rows);
+  CHECK(plan(f32, Layout::gathered, 100, 5, true).path == CrewPath::reread_rows);
+  CHECK(plan(f32, Layout::gathered, 100, 1 << 20, true).threads == 128);
+  CHECK(plan(f32, Layout::columns, 100, 5, true).path == CrewPath::columns);
+  CHECK(plan(f32, Layout::columns, 100, 5, true).blocks == 300);
+  CHECK(plan(f32, Layout::rows, std::int64_t{1} << 40, 5000, true).blocks == INT32_MAX);
+  CHECK(plan(f32, Layout::rows, 0, 5000, true).blocks == 1);
+  for (const std::int64_t length : {30'000, 50'000, 56'000, 60'000})
+    CHECK(plan(f32, Layout::rows, 1, length, true).shared_bytes <= 227 * 1024 - 512);
 }
 
 }  // namespace
