@@ -38,4 +38,6 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   python::register_dlpack(module);
   python::register_cuda(module);
   python::register_cuda_backward(module);
+  python::register_cuda_loss(module);
+  python::register_cuda_stats(module);
 }

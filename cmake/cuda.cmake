@@ -23,7 +23,14 @@ add_library(
   cuda/kernels_f32.cu
   cuda/kernels_f64.cu
   cuda/library.cu
-  cuda/plan.cpp)
+  cuda/loss_bf16.cu
+  cuda/loss_f16.cu
+  cuda/loss_f32.cu
+  cuda/loss_f64.cu
+  cuda/loss_library.cu
+  cuda/crew_plan.cpp
+  cuda/plan.cpp
+  cuda/stats_library.cu)
 target_compile_features(fastsoftmax_cuda PRIVATE cxx_std_20)
 target_include_directories(fastsoftmax_cuda PRIVATE include src .)
 list(JOIN FASTSOFTMAX_CUDA_ARCHITECTURES " " architectures)

@@ -52,6 +52,8 @@ void launch_backward(const Plan& plan, const BackwardCall& backward, void* works
       return launch_gradient_parts<A, In>(plan, call, workspace, launcher);
     case Path::columns:
       return one(ColumnGradients<A, In>{});
+    case Path::cluster_rows:  // not in plans of gradients
+      return;
   }
 }
 

@@ -76,4 +76,16 @@ RowsCall rows_call(const Call& call) {
   return rows;
 }
 
+void take_columns(RowsCall& call) {
+  if (call.layout != Layout::gathered || call.outer.count == 0 || call.rows == 0) return;
+  const Axis& last = call.outer.axis[call.outer.count - 1];
+  const std::int64_t item = itemsize(call.dtype);
+  if (last.x != item || (call.y != nullptr && last.y != item)) return;
+  if (call.reduced.count != 1 || call.reduced.axis[0].x == item) return;
+  call.layout = Layout::columns;
+  call.inner = last;
+  call.rows /= last.size;
+  --call.outer.count;
+}
+
 }  // namespace fastsoftmax::cuda

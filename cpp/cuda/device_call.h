@@ -15,5 +15,8 @@ void check_operand(const Call& call, const char* what);
 void check_temperatures(const Call& call);
 // Throws for too many axes, "outer" or "reduced".
 void check_axis_count(int count, const char* what);
+// Makes columns of gathered rows along a strided axis, if they lie side by side along the last of
+// the other axes, so that columns are in the order of rows. Where y is null only x counts.
+void take_columns(RowsCall& call);
 
 }  // namespace fastsoftmax::cuda

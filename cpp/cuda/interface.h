@@ -59,6 +59,9 @@ struct Device {
   int architecture;  // compute capability that the kernels were compiled for, such as 90
 };
 
+struct LossCall;
+struct StatsCall;
+
 // Errors are codes of the CUDA runtime; 0 is success. Streams are cudaStream_t.
 struct Table {
   const char* version;        // the package's
@@ -69,11 +72,12 @@ struct Table {
   int (*device_of)(const void* data, int* device);
   // Asynchronous on the stream, which belongs to the device.
   int (*run)(const RowsCall* call, int device, void* stream);
+  int (*backward)(const BackwardCall* call, int device, void* stream);
+  int (*loss)(const LossCall* call, int device, void* stream);
+  int (*stats)(const StatsCall* call, int device, void* stream);
   // What is submitted to `after` from here on waits for what has been submitted to `before`.
   int (*order)(int device, void* before, void* after);
   const char* (*error_text)(int error);
-  // As run.
-  int (*backward)(const BackwardCall* call, int device, void* stream);
 };
 
 inline constexpr const char* kTableSymbol = "fastsoftmax_cuda_table_1";

@@ -4,6 +4,8 @@
 #include "cuda/backward.cuh"
 #include "cuda/device.cuh"
 #include "cuda/kernels.cuh"
+#include "cuda/loss_library.h"
+#include "cuda/stats_library.h"
 #include "fastsoftmax/version.h"
 
 namespace fastsoftmax::cuda {
@@ -105,9 +107,11 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            device_name,
                            device_of,
                            run,
+                           backward,
+                           submit_loss,
+                           submit_stats,
                            order,
-                           error_text,
-                           backward};
+                           error_text};
   return &table;
 }
 

@@ -15,6 +15,7 @@
 //   exchange(v, mask)    v of the thread with index ^ mask of the same group
 //   any(b)               whether b holds for any of the threads that must stay together
 //   begin_copies(), start_copy(), await_copy()  bulk_copy.h
+//   fetch_add(at, n)     adds to an integer that threads share, and returns what it was
 //
 // The tests have another Team, which runs thread blocks on a CPU.
 #pragma once
@@ -81,6 +82,9 @@ struct Team {
 
  private:
   __device__ static unsigned group_mask() { return 0xffffu << (threadIdx.x & 16u); }
+  __device__ unsigned long long fetch_add(unsigned long long* at, unsigned long long n) const {
+    return atomicAdd(at, n);
+  }
 };
 #endif
 

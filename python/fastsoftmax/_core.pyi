@@ -105,6 +105,32 @@ def _cuda_backward(
     device: int,
     stream: int,
 ) -> None: ...
+def _cuda_cross_entropy(
+    logits: DeviceArray,
+    targets: DeviceArray,
+    axis: int,
+    weight: DeviceArray | None,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    softcap: float,
+    reduction: str,
+    grad_out: float | DeviceArray,
+    loss: DeviceArray,
+    grad: DeviceArray | None,
+    logsumexp: DeviceArray | None,
+    device: int,
+    stream: int,
+) -> None: ...
+def _cuda_softmax_stats(
+    x: DeviceArray,
+    axis: int,
+    temperature: float,
+    where: DeviceArray | None,
+    results: Sequence[DeviceArray],
+    device: int,
+    stream: int,
+) -> None: ...
 def _cuda_device_of(address: int) -> int: ...
 def _cuda_order(device: int, before: int, after: int) -> None: ...
 def _reset_tuning() -> bool: ...

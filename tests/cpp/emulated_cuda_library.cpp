@@ -5,6 +5,8 @@
 
 #include <cstdio>
 
+#include "cuda/loss_launch.h"
+#include "cuda/stats_rows.h"
 #include "emulated_calls.h"
 #include "fastsoftmax/version.h"
 
@@ -38,6 +40,46 @@ int backward(const BackwardCall* call, int device, void* stream) {
   note("backward %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
   return run_planned(*call);
 }
+int loss(const LossCall* call, int device, void* stream) {
+  note("loss %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
+  const CrewPlan plan = make_crew_plan(*call, kDevice);
+  std::vector<double> workspace(
+      static_cast<std::size_t>(loss_workspace_bytes(*call)) / sizeof(double) + 1);
+  tests::EmulatedLauncher launcher;
+  switch (call->dtype) {
+    case DType::f32:
+      launch_loss<F32, float>(plan, *call, workspace.data(), launcher);
+      break;
+    case DType::f64:
+      launch_loss<F64, double>(plan, *call, workspace.data(), launcher);
+      break;
+    case DType::f16:
+      launch_loss<F32, f16>(plan, *call, workspace.data(), launcher);
+      break;
+    default:
+      launch_loss<F32, bf16>(plan, *call, workspace.data(), launcher);
+  }
+  return 0;
+}
+int stats(const StatsCall* call, int device, void* stream) {
+  note("stats %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
+  const CrewPlan plan = make_crew_plan(*call, kDevice);
+  tests::EmulatedLauncher launcher;
+  switch (call->dtype) {
+    case DType::f32:
+      launch_stats<F32, float>(plan, *call, launcher);
+      break;
+    case DType::f64:
+      launch_stats<F64, double>(plan, *call, launcher);
+      break;
+    case DType::f16:
+      launch_stats<F32, f16>(plan, *call, launcher);
+      break;
+    default:
+      launch_stats<F32, bf16>(plan, *call, launcher);
+  }
+  return 0;
+}
 int order(int, void* before, void* after) {
   note("order %llu %llu\n", number(before), number(after));
   return 0;
@@ -59,9 +101,17 @@ const char* error_text(int) { return "unknown error"; }
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_1() {
-  static const Table table{
-      FASTSOFTMAX_VERSION, "0",     device_count, device_name, device_of, run, order,
-      error_text,          backward};
+  static const Table table{FASTSOFTMAX_VERSION,
+                           "0",
+                           device_count,
+                           device_name,
+                           device_of,
+                           run,
+                           backward,
+                           loss,
+                           stats,
+                           order,
+                           error_text};
   return &table;
 }
 extern "C" __attribute__((visibility("default"))) const char* emulated_journal() { return journal; }

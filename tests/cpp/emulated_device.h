@@ -216,6 +216,10 @@ struct EmulatedTeam {
   T exchange(T v, int mask) const {
     return emulated->exchange(of_cluster(), v, mask);
   }
+  // Threads take turns at barriers only.
+  unsigned long long fetch_add(unsigned long long* at, unsigned long long n) const {
+    return std::exchange(*at, *at + n);
+  }
   template <class T>
   T* peer(T* p, int rank) const {
     if (rank != rank_index) emulated->expect_present(rank);

@@ -345,7 +345,7 @@ TEST_CASE("gradients of arrays of many dimensions, with temperatures in arrays")
         on_cpu(op, grad.view(), y.view(), expected.out(), axes, options);
         const cuda::BackwardCall call = cuda::backward_call(
             fs::backward_calls(op, grad.view(), y.view(), out.out(), axes, options, true));
-        const cuda::Plan plan = cuda::make_plan(call, {4, 48 * 1024, 1 << 20});
+        const cuda::Plan plan = cuda::make_plan(call, {4, 48 * 1024, 1 << 20, 90});
         EmulatedLauncher launcher{&random};
         launch(plan, call, launcher);
         tally.same(dtype, to_dense(expected), to_dense(out),

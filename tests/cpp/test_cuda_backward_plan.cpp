@@ -11,8 +11,8 @@ namespace {
 namespace cuda = fs::cuda;
 using cuda::Path;
 
-constexpr cuda::Device kH200{132, 227 * 1024, std::int64_t{50} << 20};
-constexpr cuda::Device kT4{40, 64 * 1024, std::int64_t{4} << 20};
+constexpr cuda::Device kH200{132, 227 * 1024, std::int64_t{50} << 20, 90};
+constexpr cuda::Device kT4{40, 64 * 1024, std::int64_t{4} << 20, 75};
 
 cuda::BackwardCall call_of(fs::DType dtype, std::int64_t rows, std::int64_t length,
                            cuda::Layout layout = cuda::Layout::rows) {

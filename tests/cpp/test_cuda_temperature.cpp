@@ -17,7 +17,7 @@ namespace {
 
 namespace cuda = fs::cuda;
 
-constexpr cuda::Device kDevice{4, 48 * 1024, 1 << 20};
+constexpr cuda::Device kDevice{4, 48 * 1024, 1 << 20, 90};
 constexpr std::array kAxes = {1};
 
 template <class T>

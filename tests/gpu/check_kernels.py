@@ -13,8 +13,17 @@ import sys
 from pathlib import Path
 
 REGISTERS = 65536  # of a multiprocessor, in all architectures since compute capability 3.5
-# Threads that should fit: enough loads in flight for the row lengths that a kernel is for.
+# Threads that should fit: enough loads in flight for the row lengths that a kernel is for. The
+# first name that a kernel's contains is its kind.
 THREADS = {
+    "LossShortRows": 256,
+    "LossBlockRows": {"LNS0_6LayoutE0": 256, "LNS0_6LayoutE1": 128},
+    "LossColumns": 256,
+    "StatsShortRows": 256,
+    "StatsBlockRows": {"LNS0_6LayoutE0": 384, "LNS0_6LayoutE2": 128},
+    "StatsColumns": 256,
+    "LossSum": 512,
+    "LossDivisor": 512,
     "ShortRows": {"Li1E": 768, "Li4E": 512, "Li16E": 256},
     "BlockRows": 256,
     "SumParts": 384,
@@ -28,6 +37,12 @@ THREADS = {
     "JoinGradientParts": 768,
     "ColumnGradients": 768,
 }
+ONE_FOR_ALL = (
+    "JoinParts",
+    "JoinGradientParts",
+    "LossSum",
+    "LossDivisor",
+)  # not one for each type of elements
 TYPES = {"f32": "F32Ef", "f64": "F64Ed", "f16": "3f16", "bf16": "4bf16"}
 
 Report = dict[str, tuple[int, int, int]]  # kernel and architecture: registers, stack, spilled bytes
@@ -75,7 +90,7 @@ def complaints(report: Report) -> list[str]:
         f"no kernel of {kind} for {dtype}"
         for kind in THREADS
         for dtype, mangled in TYPES.items()
-        if not kind.startswith("Join") and not any(kind in k and mangled in k for k in report)
+        if kind not in ONE_FOR_ALL and not any(kind in k and mangled in k for k in report)
     ]
     return found
 

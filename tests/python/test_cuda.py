@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import shutil
 import subprocess
@@ -19,17 +20,15 @@ ROOT = Path(__file__).parents[2]
 OPS = ["softmax", "log_softmax", "logsumexp"]
 
 
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory):
-    """Path of a libfastsoftmax_cuda that runs the kernels on this CPU."""
+@functools.cache
+def build_emulated(tmp_path_factory):
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
     if compiler is None:
         pytest.skip("no C++ compiler for the emulated library")
     library = tmp_path_factory.mktemp("cuda") / "libemulated.so"
     cpp = ROOT / "cpp"
     includes = [f"-I{path}" for path in (cpp, cpp / "src", cpp / "include", ROOT / "tests/cpp")]
-    sources = [ROOT / "tests/cpp/emulated_cuda_library.cpp", cpp / "cuda/plan.cpp"]
-    sources.append(cpp / "cuda/backward_plan.cpp")
+    sources = [ROOT / "tests/cpp/emulated_cuda_library.cpp", *sorted(cpp.glob("cuda/*plan.cpp"))]
     subprocess.run(
         [compiler, "-std=c++20", "-O0", "-fPIC", "-shared", "-ffp-contract=off", *includes]
         + [str(source) for source in sources]
@@ -37,6 +36,12 @@ def emulated(tmp_path_factory):
         check=True,
     )
     return library
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    """Path of a libfastsoftmax_cuda that runs the kernels on this CPU; built once."""
+    return build_emulated(tmp_path_factory)
 
 
 class Interface:

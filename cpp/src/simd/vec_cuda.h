@@ -107,6 +107,10 @@ struct F32 : Thread<F32Contract> {
     const std::uint32_t scaled = bits_of(v) + (bits_of(t) << 23);
     return static_cast<std::int32_t>(scaled) > 0x00800000 ? float_of(scaled) : 0.0f;
   }
+  FASTSOFTMAX_HD static reg scale_down(reg v, reg d) {
+    const reg field = (d > -127.0f ? d : -127.0f) + (127.0f + 0x1.8p23f);
+    return v * float_of(bits_of(field) << 23);
+  }
 
 #ifdef __CUDA_ARCH__
   __device__ static Entry* table() {

@@ -6,13 +6,17 @@ library of its first argument, on the same device.
 
 from ._arrays import DeviceArray
 from ._backward import log_softmax_backward, softmax_backward
+from ._loss import cross_entropy
 from ._rows import log_softmax, logsumexp, softmax
+from ._stats import softmax_stats
 
 __all__ = [
     "DeviceArray",
+    "cross_entropy",
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
     "softmax",
     "softmax_backward",
+    "softmax_stats",
 ]

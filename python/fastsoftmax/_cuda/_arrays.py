@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import operator
 import sys
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -91,8 +92,12 @@ class Submission:
         self._outputs.append((found, array))
         return self._beside(found, name)
 
-    def new(self, dtype: str, shape: tuple[int, ...], axes: list[int]) -> tuple[Any, DeviceArray]:
+    def new(
+        self, dtype: str, shape: tuple[int, ...], axes: Sequence[int] | None = None
+    ) -> tuple[Any, DeviceArray]:
         """Return a new array of the library of `x`, whose axes lie in memory as `axes` of x do.
+
+        Without `axes` it is dense in C order.
 
         Raises
         ------
@@ -231,9 +236,17 @@ def dtype_name(dtype: Any) -> str:
         return str(dtype).rpartition(".")[2]
 
 
-def _empty(like: Any, x: DeviceArray, dtype: str, shape: tuple[int, ...], axes: list[int]) -> Any:
+def _empty(
+    like: Any,
+    x: DeviceArray,
+    dtype: str,
+    shape: tuple[int, ...],
+    axes: Sequence[int] | None,
+) -> Any:
     """Return a new array of the library of `like` whose axes, `axes` of x, lie in memory as x's."""
-    order = sorted(range(len(shape)), key=lambda i: -abs(x.strides[axes[i]]))
+    order = list(range(len(shape)))
+    if axes is not None:
+        order.sort(key=lambda i: -abs(x.strides[axes[i]]))
     back = [order.index(i) for i in range(len(shape))]
     in_memory = tuple(shape[i] for i in order)
     if is_instance(like, "torch", "Tensor"):
