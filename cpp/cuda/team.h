@@ -7,6 +7,7 @@
 //   sync()               barrier of the thread block
 //   exchange(v, mask)    v of the thread with index ^ mask of the same group
 //   any(b)               whether b holds for any of the threads that must stay together
+//   fetch_add(at, n)     adds to an integer that threads share, and returns what it was
 //
 // The tests have another Team, which runs thread blocks on a CPU.
 #pragma once
@@ -28,6 +29,9 @@ struct Team {
   template <class T>
   __device__ T exchange(T v, int mask) const {
     return __shfl_xor_sync(0xffffu << (threadIdx.x & 16u), v, mask);
+  }
+  __device__ unsigned long long fetch_add(unsigned long long* at, unsigned long long n) const {
+    return atomicAdd(at, n);
   }
 };
 #endif

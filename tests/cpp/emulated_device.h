@@ -162,15 +162,18 @@ struct EmulatedTeam {
   T exchange(T v, int mask) const {
     return emulated->exchange(thread_index, v, mask);
   }
+  // Threads take turns at barriers only.
+  unsigned long long fetch_add(unsigned long long* at, unsigned long long n) const {
+    return std::exchange(*at, *at + n);
+  }
 };
 
 struct EmulatedLauncher {
   Random* order = nullptr;  // of threads and of thread blocks; null: as they are counted
   int launches = 0;
 
-  template <class Kernel>
-  void launch(std::int64_t blocks, int threads, int shared_bytes,
-              const fs::cuda::Parameters& call) {
+  template <class Kernel, class Call>
+  void launch(std::int64_t blocks, int threads, int shared_bytes, const Call& call) {
     static EmulatedBlock emulated;
     ++launches;
     if (threads > Kernel::max_threads || threads % 32 != 0)
