@@ -18,7 +18,14 @@ add_library(
   cuda/kernels_f32.cu
   cuda/kernels_f64.cu
   cuda/library.cu
-  cuda/plan.cpp)
+  cuda/plan.cpp
+  cuda/topk.cu
+  cuda/topk_bf16.cu
+  cuda/topk_f16.cu
+  cuda/topk_f32.cu
+  cuda/topk_f64.cu
+  cuda/topk_integers.cu
+  cuda/topk_plan.cpp)
 target_compile_features(fastsoftmax_cuda PRIVATE cxx_std_20)
 target_include_directories(fastsoftmax_cuda PRIVATE include src .)
 list(JOIN FASTSOFTMAX_CUDA_ARCHITECTURES " " architectures)

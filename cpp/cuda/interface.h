@@ -47,6 +47,8 @@ struct RowsCall {
   Axis inner;  // of columns: the contiguous axis
 };
 
+struct TopkRowsCall;  // selection.h
+
 struct Device {
   int sms;
   int shared_per_block;  // bytes of shared memory that a thread block may have
@@ -63,6 +65,7 @@ struct Table {
   int (*device_of)(const void* data, int* device);
   // Asynchronous on the stream, which belongs to the device.
   int (*run)(const RowsCall* call, int device, void* stream);
+  int (*topk)(const TopkRowsCall* call, int device, void* stream);
   // What is submitted to `after` from here on waits for what has been submitted to `before`.
   int (*order)(int device, void* before, void* after);
   const char* (*error_text)(int error);

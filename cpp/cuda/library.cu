@@ -3,6 +3,7 @@
 
 #include "cuda/device.cuh"
 #include "cuda/kernels.cuh"
+#include "cuda/topk.cuh"
 #include "fastsoftmax/version.h"
 
 namespace fastsoftmax::cuda {
@@ -80,6 +81,7 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            device_name,
                            device_of,
                            run,
+                           topk,
                            order,
                            error_text};
   return &table;

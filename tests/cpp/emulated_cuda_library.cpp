@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "cuda/launch.h"
+#include "cuda/topk_launch.h"
 #include "emulated_device.h"
 #include "fastsoftmax/version.h"
 
@@ -47,6 +48,37 @@ int run(const RowsCall* call, int device, void* stream) {
   launch_emulated(plan, *call, workspace.data());
   return 0;
 }
+struct TopkLauncher : tests::EmulatedLauncher {
+  void normalize(const Plan& plan, const RowsCall& call, void* workspace) {
+    launch_emulated(plan, call, workspace);
+  }
+};
+
+void launch_emulated(const TopkPlan& plan, const TopkRowsCall& call, void* workspace) {
+  TopkLauncher launcher;
+  switch (call.dtype) {
+    case DType::f32:
+      return launch_topk<ScoredRow<F32, float>>(plan, call, workspace, launcher);
+    case DType::f64:
+      return launch_topk<ScoredRow<F64, double>>(plan, call, workspace, launcher);
+    case DType::f16:
+      return launch_topk<ScoredRow<F32, f16>>(plan, call, workspace, launcher);
+    case DType::bf16:
+      return launch_topk<ScoredRow<F32, bf16>>(plan, call, workspace, launcher);
+    default:
+      return launch_topk<IntegerRow>(plan, call, workspace, launcher);
+  }
+}
+
+int topk(const TopkRowsCall* call, int device, void* stream) {
+  note("topk %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
+  const TopkPlan plan = make_topk_plan(*call, kDevice);
+  std::vector<std::max_align_t> workspace(
+      static_cast<std::size_t>(plan.workspace.bytes) / sizeof(std::max_align_t) + 1);
+  launch_emulated(plan, *call, workspace.data());
+  return 0;
+}
+
 int order(int, void* before, void* after) {
   note("order %llu %llu\n", number(before), number(after));
   return 0;
@@ -68,8 +100,8 @@ const char* error_text(int) { return "unknown error"; }
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_1() {
-  static const Table table{FASTSOFTMAX_VERSION, "0", device_count, device_name,
-                           device_of,           run, order,        error_text};
+  static const Table table{FASTSOFTMAX_VERSION, "0", device_count, device_name, device_of, run, topk,
+                           order,               error_text};
   return &table;
 }
 extern "C" __attribute__((visibility("default"))) const char* emulated_journal() { return journal; }
