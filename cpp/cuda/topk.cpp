@@ -1,9 +1,7 @@
 // softmax_topk and topk on a device.
-#include "topk_call.h"
-
 #include "cuda/device_call.h"
 #include "cuda/loader.h"
-#include "cuda/selection.h"
+#include "cuda/topk_rows_call.h"
 #include "fastsoftmax/cuda_topk.hpp"
 
 namespace fastsoftmax::cuda {
@@ -28,24 +26,27 @@ Picked picked_of(const TopkCall& topk) {
 }
 
 void run(const TopkCall& topk, int device, void* stream) {
-  TopkRowsCall call{};
-  static_cast<RowsCall&>(call) =
-      rows_call(topk.selection ? as_they_are(topk.call) : topk.call);
-  call.op = topk.log ? kernels::RowOp::log_softmax : kernels::RowOp::softmax;
-  call.item = static_cast<int>(itemsize(topk.call.x_dtype));
-  Selection& selection = call.selection;
-  selection.k = topk.k;
-  selection.picked = picked_of(topk);
-  selection.smallest = topk.smallest;
-  selection.inner = topk.inner;
-  selection.values = topk.values;
-  selection.indices = reinterpret_cast<std::int64_t*>(topk.indices);
-  selection.logsumexp = topk.logsumexp;
+  const TopkRowsCall call = topk_rows_call(topk);
   const Table& functions = table();
   check(functions, functions.topk(&call, device, stream));
 }
 
 }  // namespace
+
+TopkRowsCall topk_rows_call(const TopkCall& topk) {
+  TopkRowsCall call{};
+  static_cast<RowsCall&>(call) = rows_call(topk.selection ? as_they_are(topk.call) : topk.call);
+  call.op = topk.log ? kernels::RowOp::log_softmax : kernels::RowOp::softmax;
+  call.item = static_cast<int>(itemsize(call.dtype));
+  call.selection.k = topk.k;
+  call.selection.picked = picked_of(topk);
+  call.selection.smallest = topk.smallest;
+  call.selection.inner = topk.inner;
+  call.selection.values = topk.values;
+  call.selection.indices = reinterpret_cast<std::int64_t*>(topk.indices);
+  call.selection.logsumexp = topk.logsumexp;
+  return call;
+}
 
 void softmax_topk(const ConstView& x, std::int64_t k, int axis, const View& values,
                   const View& indices, const TopKOptions& options, const View* logsumexp_out,

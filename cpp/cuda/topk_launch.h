@@ -9,22 +9,28 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
+template <class Row, bool Log, class Launcher>
+void launch_outcomes(const TopkPlan& plan, TopkParameters call, RowOp op, Launcher& launcher) {
+  call.op = op;
+  launcher.template launch<JoinSums<typename Row::A, Log>>(plan.join_blocks, kJoinThreads,
+                                                           plan.join_shared_bytes, call);
+  launcher.template launch<SumExceptional<Row, Log>>(plan.join_blocks, plan.exceptional_threads,
+                                                     plan.exceptional_shared_bytes, call);
+}
+
 template <class Row, class Launcher>
 void launch_batch(const TopkPlan& plan, TopkParameters call, Launcher& launcher) {
   if (plan.sums || plan.maxima)
     launcher.template launch<ObserveBlocks<Row>>(plan.observe_blocks, plan.observe_threads, 0,
                                                  call);
   if constexpr (Row::has_scores) {
-    const auto join = [&](auto kernel, RowOp op) {
-      TopkParameters joined = call;
-      joined.op = op;
-      launcher.template launch<decltype(kernel)>(plan.join_blocks, plan.join_threads,
-                                                 plan.join_shared_bytes, joined);
-    };
-    if (call.selection.logsumexp != nullptr) join(JoinSums<Row, true>{}, RowOp::logsumexp);
-    if (call.selection.picked == Picked::softmax) join(JoinSums<Row, false>{}, RowOp::softmax);
-    if (call.selection.picked == Picked::log_softmax)
-      join(JoinSums<Row, true>{}, RowOp::log_softmax);
+    const Picked picked = call.selection.picked;
+    if (call.selection.logsumexp != nullptr)
+      launch_outcomes<Row, true>(plan, call, RowOp::logsumexp, launcher);
+    if (picked == Picked::softmax)
+      launch_outcomes<Row, false>(plan, call, RowOp::softmax, launcher);
+    if (picked == Picked::log_softmax)
+      launch_outcomes<Row, true>(plan, call, RowOp::log_softmax, launcher);
   }
   launcher.template launch<ChooseRows<Row>>(plan.choose_blocks, plan.choose_threads,
                                             plan.choose_shared_bytes, call);

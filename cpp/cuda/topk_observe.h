@@ -70,9 +70,42 @@ struct ObserveBlocks {
   }
 };
 
-// The outcome of softmax or log_softmax is kept; logsumexp is written.
-template <class Row, bool Log>
+// Threads that fetch sums for the first of them to join.
+template <class Team>
+struct Fetchers : Crew<Team> {
+  FASTSOFTMAX_HD int group() const { return this->team->thread(); }
+  FASTSOFTMAX_HD int groups() const { return this->team->threads(); }
+  FASTSOFTMAX_HD BlockSum* sums(int turn) const { return Crew<Team>::sums(0) + turn * groups(); }
+};
+
+// What becomes of each row, if it is in the domain.
+template <class A, bool Log>
 struct JoinSums {
+  static constexpr int max_threads = kJoinThreads;
+  static constexpr int min_blocks = 1;
+
+  template <class Team>
+  FASTSOFTMAX_HD static void run(const Team& team, const TopkParameters& call) {
+    A::load_tables(team.thread());
+    team.sync();
+    const Fetchers<Team> crew{{&team}};
+    for (std::int64_t r = team.block(); r < call.rows; r += team.blocks()) {
+      const BlockSum* const sums = call.sums + r * blocks_of<A>(call.length);
+      sum_row<A, Log>(crew, call.length, [&](int turn, std::int64_t start, int) {
+        crew.sums(turn)[crew.group()] = sums[start / A::block];
+      });
+      if (crew.first())
+        call.outcomes[r] =
+            outcome_of<A>(call, crew.template total<Log>(), typename A::T(0));
+      crew.sync();
+    }
+  }
+};
+
+// Rows outside the domain, as a rule none, are summed again, less their maximum. logsumexp is
+// written, of all rows.
+template <class Row, bool Log>
+struct SumExceptional {
   using A = typename Row::A;
   using T = typename A::T;
   static constexpr int max_threads = max_row_threads(sizeof(T) == sizeof(double));
@@ -83,31 +116,30 @@ struct JoinSums {
     A::load_tables(team.thread());
     team.sync();
     const Crew<Team> crew{&team};
-    const std::int64_t blocks = blocks_of<A>(call.length);
     for (std::int64_t r = team.block(); r < call.rows; r += team.blocks()) {
-      Row row(call, offsets_of(call.outer, call.first_row + r));
-      const BlockSum* const sums = call.sums + r * blocks;
-      decide<A, Log, kTermsPerLane>(
-          crew, call, row, [&](int turn, std::int64_t start, int count) {
-            BlockSum& sum = crew.sums(turn)[crew.group()];
-            if (row.shift == T(0)) {
-              if (crew.s() == 0) sum = sums[start / A::block];
-              return;
-            }
-            Tile<A, kTermsPerLane> z;
-            load_tile(row, start, count, crew.s(), z);
-            const BlockSum shifted = sum_tile<A, Log>(crew, z, count);
-            if (crew.s() == 0) sum = shifted;
-          });
-      if (crew.first()) {
-        if (call.op == RowOp::logsumexp)
-          A::store(reinterpret_cast<typename Row::In*>(call.selection.logsumexp) + call.first_row + r,
-                   logsumexp_of<T>(crew.outcome()));
-        else
-          call.outcomes[r] = crew.outcome();
+      RowOutcome& outcome = call.outcomes[r];
+      if (outcome.state.kind == RowState::exceptional) {
+        sum_again(crew, call, r);
+        if (crew.first()) outcome = crew.outcome();
+        crew.sync();
       }
-      crew.sync();
+      if (Log && call.op == RowOp::logsumexp && crew.first())
+        A::store(reinterpret_cast<typename Row::In*>(call.selection.logsumexp) + call.first_row + r,
+                 logsumexp_of<T>(outcome));
     }
+  }
+
+ private:
+  template <class Crew>
+  FASTSOFTMAX_HD static void sum_again(const Crew& crew, const TopkParameters& call,
+                                       std::int64_t r) {
+    Row row(call, offsets_of(call.outer, call.first_row + r));
+    decide<A, Log, kTermsPerLane>(crew, call, row, [&](int turn, std::int64_t start, int count) {
+      Tile<A, kTermsPerLane> z;
+      load_tile(row, start, count, crew.s(), z);
+      const BlockSum sum = sum_tile<A, Log>(crew, z, count);
+      if (crew.s() == 0) crew.sums(turn)[crew.group()] = sum;
+    });
   }
 };
 

@@ -66,7 +66,7 @@ std::int64_t threads_to_choose(std::int64_t length) {
 }
 
 // In whole warps.
-int groups_to_join(const Left& left) {
+int groups_to_sum(const Left& left) {
   const int most = max_row_threads(left.f64) / kGroup;
   return static_cast<int>(std::clamp<std::int64_t>((left.blocks + 1) / 2 * 2, 2, most));
 }
@@ -99,17 +99,18 @@ TopkPlan make_topk_plan(const TopkRowsCall& call, const Device& device) {
 
   const std::int64_t sums = plan.sums ? left.sums() : 0;
   const std::int64_t maxima = plan.maxima ? left.maxima() : 0;
-  const std::int64_t outcome = probabilities ? sizeof(RowOutcome) : 0;
+  const std::int64_t outcome = plan.sums ? sizeof(RowOutcome) : 0;
   const std::int64_t row = std::max<std::int64_t>(sums + maxima + outcome, 1);
   plan.rows_in_flight = std::clamp<std::int64_t>(kRoom / row, 1, std::min(call.rows, kMaxBlocks));
 
   plan.observe_threads = kObserveThreads;
   plan.observe_blocks = grid(ceil_div(plan.rows_in_flight * left.blocks, kObserveThreads / kGroup),
                              std::int64_t{24} * device.sms);
-  const int groups = groups_to_join(left);
-  plan.join_threads = groups * kGroup;
+  const int groups = groups_to_sum(left);
   plan.join_blocks = plan.rows_in_flight;
-  plan.join_shared_bytes = desk_bytes(groups);
+  plan.join_shared_bytes = desk_bytes(kJoinThreads);
+  plan.exceptional_threads = groups * kGroup;
+  plan.exceptional_shared_bytes = desk_bytes(groups);
 
   const bool sorts_in_shared = plan.capacity <= plan.sorted_at_once;
   plan.choose_threads = static_cast<int>(threads_to_choose(call.length));

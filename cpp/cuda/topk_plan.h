@@ -3,7 +3,8 @@
 //
 // For as many rows at a time as have room for what is left of them:
 //   observe    a group for each block of a row: its sum, and the largest key of each thread
-//   join       a thread block for each row: what becomes of it, from the sums of its blocks
+//   join       a warp for each row: what becomes of it, from the sums of its blocks
+//   exceptional  a thread block for each row, which it sums again where it is outside the domain
 //   choose     a thread block for each row: the k first, and what they become
 //   normalize  where that is a softmax of their own
 #pragma once
@@ -17,7 +18,8 @@
 namespace fastsoftmax::cuda {
 
 inline constexpr int kObserveThreads = 128;
-inline constexpr int kChooseThreads = 1024;
+inline constexpr int kJoinThreads = 32;
+inline constexpr int kChooseThreads = 512;
 
 // Candidates for the k first: a larger key comes first, among equal ones a larger place, which
 // counts from the row's end.
@@ -44,9 +46,10 @@ struct TopkPlan {
   bool maxima;             // keys are kept, so that few elements are read a second time
   int observe_threads;     // of a thread block, and so on
   std::int64_t observe_blocks;
-  int join_threads;
   std::int64_t join_blocks;
   int join_shared_bytes;
+  int exceptional_threads;
+  int exceptional_shared_bytes;
   int choose_threads;
   std::int64_t choose_blocks;
   int choose_shared_bytes;
