@@ -39,6 +39,7 @@ struct Chooser {
   using Key = typename Row::Key;
   using Rank = Ranked<Key>;
   static constexpr int per_thread = Row::per_thread;
+  static constexpr int piece_elements = per_thread * kTermsPerLane;
 
   const Team& team;
   const TopkParameters& call;
@@ -108,9 +109,8 @@ struct Chooser {
   FASTSOFTMAX_HD void for_each_reaching(const Row& row, const Key* maxima, Key bound,
                                         Body&& body) const {
     if (maxima == nullptr) {
-      for (std::int64_t at = std::int64_t{team.thread()} * per_thread; at < call.length;
-           at += std::int64_t{team.threads()} * per_thread)
-        take_pack(row, at, bound, body);
+      for (std::int64_t at = team.thread(); at < call.length; at += team.threads())
+        take(row, at, bound, body);
       return;
     }
     const std::int64_t pieces = blocks_of<A>(call.length) * kGroup;
@@ -124,28 +124,22 @@ struct Chooser {
           listed[team.fetch_add(&desk.listed, 1)] = static_cast<std::uint32_t>(i);
       }
       team.sync();
-      const int packs = static_cast<int>(desk.listed) * kTermsPerLane;
-      for (int i = team.thread(); i < packs; i += team.threads()) {
-        const std::int64_t piece = first + listed[i / kTermsPerLane];
-        const std::int64_t at = piece / kGroup * A::block + i % kTermsPerLane * A::lanes +
-                                piece % kGroup * per_thread;
-        if (at < call.length) take_pack(row, at, bound, body);
+      const int elements = static_cast<int>(desk.listed) * piece_elements;
+      for (int i = team.thread(); i < elements; i += team.threads()) {
+        const std::int64_t piece = first + listed[i / piece_elements];
+        const int inside = i % piece_elements;
+        const std::int64_t at = piece / kGroup * A::block + inside / per_thread * A::lanes +
+                                piece % kGroup * per_thread + inside % per_thread;
+        if (at < call.length) take(row, at, bound, body);
       }
       team.sync();
     }
   }
 
   template <class Body>
-  FASTSOFTMAX_HD void take_pack(const Row& row, std::int64_t at, Key bound, Body&& body) const {
-    const std::int64_t left = call.length - at;
-    const int inside = left < per_thread ? static_cast<int>(left) : per_thread;
-    Key keys[per_thread];
-    row.keys(at, inside, keys);
-    FASTSOFTMAX_UNROLL
-    for (int c = 0; c < per_thread; ++c) {
-      if (c < inside && keys[c] >= bound)
-        body(Rank{keys[c], static_cast<std::uint64_t>(left - 1 - c)});
-    }
+  FASTSOFTMAX_HD void take(const Row& row, std::int64_t at, Key bound, Body&& body) const {
+    const Key key = row.key(at);
+    if (key >= bound) body(Rank{key, static_cast<std::uint64_t>(call.length - 1 - at)});
   }
 };
 
@@ -153,7 +147,7 @@ template <class Row>
 struct ChooseRows {
   using A = typename Row::A;
   static constexpr int max_threads = kChooseThreads;
-  static constexpr int min_blocks = 1;
+  static constexpr int min_blocks = 2;  // of a multiprocessor: latency is what choosing costs
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const TopkParameters& call) {

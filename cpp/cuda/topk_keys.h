@@ -65,45 +65,22 @@ struct ScoredRow {
     if (packed && inside >= per_thread) {
       const Packed pack = *reinterpret_cast<const Packed*>(x + at * sizeof(In));
       FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) v[c] = A::load(&pack.v[c]);
+      for (int c = 0; c < per_thread; ++c) v[c] = score_of(at + c, A::load(&pack.v[c]));
     } else {
       FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) v[c] = c < inside ? load(at + c) : -infinity<T>();
-    }
-    if (temperature != T(1)) {
-      FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) v[c] = A::div(v[c], temperature);
-    }
-    if (negated) {
-      FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c)
-        v[c] = c < inside && v[c] == v[c] ? -v[c] : -infinity<T>();
-    }
-    if (where != nullptr) {
-      FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) {
-        if (c < inside && where[(at + c) * where_step] == 0) v[c] = -infinity<T>();
-      }
-    }
-    if (shift != T(0)) {
-      FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) v[c] = A::sub(v[c], shift);
+      for (int c = 0; c < per_thread; ++c) v[c] = c < inside ? score(at + c) : -infinity<T>();
     }
   }
-  FASTSOFTMAX_HD T score(std::int64_t at) const {
-    T v[per_thread];
-    read(at, 1, v);
-    return v[0];
-  }
+  FASTSOFTMAX_HD T score(std::int64_t at) const { return score_of(at, load(at)); }
 
   // Of the first `inside` elements from `at` on; 0 in place of the others.
   FASTSOFTMAX_HD void keys(std::int64_t at, int inside, Key* keys) const {
     T v[per_thread];
     read(at, inside, v);
     FASTSOFTMAX_UNROLL
-    for (int c = 0; c < per_thread; ++c)
-      keys[c] = v[c] == -infinity<T>() && !(c < inside && admits(at + c)) ? Key{0} : key_of(v[c]);
+    for (int c = 0; c < per_thread; ++c) keys[c] = c < inside ? key_at(at + c, v[c]) : Key{0};
   }
+  FASTSOFTMAX_HD Key key(std::int64_t at) const { return key_at(at, score(at)); }
 
   // A bound for elements of keys of which `largest` is the one for their largest score. -inf may
   // also stand for what is not admitted.
@@ -114,6 +91,15 @@ struct ScoredRow {
  private:
   FASTSOFTMAX_HD T load(std::int64_t at) const {
     return A::load(reinterpret_cast<const In*>(x + at * step));
+  }
+  FASTSOFTMAX_HD T score_of(std::int64_t at, T v) const {
+    if (temperature != T(1)) v = A::div(v, temperature);
+    if (negated) v = v == v ? -v : -infinity<T>();
+    if (where != nullptr && where[at * where_step] == 0) v = -infinity<T>();
+    return shift == T(0) ? v : A::sub(v, shift);
+  }
+  FASTSOFTMAX_HD Key key_at(std::int64_t at, T score) const {
+    return score == -infinity<T>() && !admits(at) ? Key{0} : key_of(score);
   }
   FASTSOFTMAX_HD bool admits(std::int64_t at) const {
     if (where != nullptr) return where[at * where_step] != 0;
@@ -143,10 +129,10 @@ struct IntegerRow {
   FASTSOFTMAX_HD void keys(std::int64_t at, int inside, Key* keys) const {
     FASTSOFTMAX_UNROLL
     for (int c = 0; c < per_thread; ++c) {
-      keys[c] = 0;
-      if (c < inside) keys[c] = negated ? ~key(at + c) : key(at + c);
+      keys[c] = c < inside ? key(at + c) : 0;
     }
   }
+  FASTSOFTMAX_HD Key key(std::int64_t at) const { return negated ? ~stored(at) : stored(at); }
   FASTSOFTMAX_HD static Key bound_of(Key largest) { return largest; }
 
  private:
@@ -155,7 +141,7 @@ struct IntegerRow {
     constexpr Key sign = Int(-1) < Int(0) ? Key{1} << 63 : 0;
     return static_cast<Key>(*reinterpret_cast<const Int*>(x + at * step)) ^ sign;
   }
-  FASTSOFTMAX_HD Key key(std::int64_t at) const {
+  FASTSOFTMAX_HD Key stored(std::int64_t at) const {
     switch (dtype) {
       case DType::i8:
         return as<std::int8_t>(at);

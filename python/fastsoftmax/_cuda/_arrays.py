@@ -86,15 +86,20 @@ class Submission:
         self._outputs.append((found, array))
         return self._beside(found, name)
 
-    def new(self, dtype: str, shape: tuple[int, ...], axes: list[int]) -> tuple[Any, DeviceArray]:
+    def new(
+        self, dtype: str, shape: tuple[int, ...], axes: list[int] | None = None
+    ) -> tuple[Any, DeviceArray]:
         """Return a new array of the library of `x`, whose axes lie in memory as `axes` of x do.
+
+        Without `axes` in C order.
 
         Raises
         ------
         TypeError
             For libraries whose arrays cannot be allocated here.
         """
-        result = _empty(self._like, self.x, dtype, shape, axes)
+        layout = self.x if axes is not None else self.x._replace(strides=(0,) * len(shape))
+        result = _empty(self._like, layout, dtype, shape, axes or list(range(len(shape))))
         return result, describe(result, "the result", writable=True)
 
     def finish(self) -> None:
