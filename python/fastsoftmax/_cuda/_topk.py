@@ -64,6 +64,8 @@ def softmax_topk(
         )
     call = _Selection(x, k, axis)
     dtype = call.x.dtype
+    if dtype not in ("float16", "bfloat16", "float32", "float64"):
+        raise TypeError(f"x has dtype {dtype}, expected a floating type where x is on a GPU")
     mask = None if where is None else call.input(where, "where")
     values, to_values = call.new(dtype, call.shape)
     indices, to_indices = call.new("int64", call.shape)
@@ -107,7 +109,6 @@ def topk(x: Any, k: Any, axis: Any = -1, *, largest: Any = True) -> TopK:
 
 
 def _as_int(number: Any, name: str) -> int:
-    try:
-        return operator.index(number)
-    except TypeError:
-        raise TypeError(f"{name} must be an int, not {type(number).__name__}") from None
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise TypeError(f"{name} must be an int, not {type(number).__name__}")
+    return operator.index(number)
