@@ -54,12 +54,12 @@ struct Chooser {
         desk(*reinterpret_cast<TopkDesk*>(team_.shared)),
         listed(reinterpret_cast<std::uint32_t*>(team_.shared + sizeof(TopkDesk))),
         shared(reinterpret_cast<Rank*>(listed + call_.pieces_at_once)),
-        candidates(call_.candidates == nullptr
-                       ? shared
-                       : reinterpret_cast<Rank*>(call_.candidates) + team_.block() * call_.capacity) {
-  }
+        candidates(call_.candidates == nullptr ? shared
+                                               : reinterpret_cast<Rank*>(call_.candidates) +
+                                                     team_.block() * call_.capacity) {}
 
-  // Leaves them, in order, at the beginning of `candidates`, of which r is the row within the batch.
+  // Leaves them, in order, at the beginning of `candidates`, of which r is the row within the
+  // batch.
   FASTSOFTMAX_HD void choose(const Row& row, std::int64_t r) const {
     const std::int64_t k = call.selection.k;
     const std::int64_t pieces = blocks_of<A>(call.length) * kGroup;
@@ -68,7 +68,8 @@ struct Chooser {
     Rank from{};
     if (maxima != nullptr) {
       const auto each = [&](auto&& body) {
-        for (std::int64_t p = team.thread(); p < pieces; p += team.threads()) body(Rank{maxima[p], 0});
+        for (std::int64_t p = team.thread(); p < pieces; p += team.threads())
+          body(Rank{maxima[p], 0});
       };
       const std::int64_t most = k + k / 4 + kGroup;
       from.key = Row::bound_of(threshold(team, desk, Digits<Key>(0), k, most, each).key);
@@ -78,9 +79,8 @@ struct Chooser {
     if (count > call.capacity) {
       const Digits<Key> digits(static_cast<std::uint64_t>(call.length - 1));
       const Key bound = from.key;
-      from = threshold(team, desk, digits, k, k, [&](auto&& body) {
-        for_each_reaching(row, maxima, bound, body);
-      });
+      from = threshold(team, desk, digits, k, k,
+                       [&](auto&& body) { for_each_reaching(row, maxima, bound, body); });
       count = collect(row, maxima, from);
     }
     std::int64_t size = 1;

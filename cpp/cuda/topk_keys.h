@@ -2,9 +2,9 @@
 // of which a larger one comes first.
 #pragma once
 
+#include "cuda/row_access.h"
 #include "cuda/selection.h"
 #include "cuda/topk_plan.h"
-#include "cuda/row_access.h"
 #include "kernels/ordered.h"
 
 namespace fastsoftmax {
@@ -14,7 +14,7 @@ namespace {
 // What kernels are told: of `first_row` and the rows behind it.
 struct TopkParameters : Parameters {
   Selection selection;
-  int item;  // bytes of an element of x
+  int item;        // bytes of an element of x
   bool sums_rest;  // blocks are summed without their maxima as well
   void* maxima;    // of each thread's elements, or null
   char* scores;
@@ -121,10 +121,7 @@ struct IntegerRow {
   bool negated;
 
   FASTSOFTMAX_HD IntegerRow(const TopkParameters& p, const Offsets& at)
-      : x(p.x + at.x),
-        step(p.reduced.axis[0].x),
-        dtype(p.dtype),
-        negated(p.selection.smallest) {}
+      : x(p.x + at.x), step(p.reduced.axis[0].x), dtype(p.dtype), negated(p.selection.smallest) {}
 
   FASTSOFTMAX_HD void keys(std::int64_t at, int inside, Key* keys) const {
     FASTSOFTMAX_UNROLL

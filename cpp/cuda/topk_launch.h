@@ -38,8 +38,7 @@ void launch_batch(const TopkPlan& plan, TopkParameters call, Launcher& launcher)
 
 // `memory` has plan.workspace.bytes, aligned as cudaMalloc aligns.
 template <class Row, class Launcher>
-void launch_topk(const TopkPlan& plan, const TopkRowsCall& rows, void* memory,
-                 Launcher& launcher) {
+void launch_topk(const TopkPlan& plan, const TopkRowsCall& rows, void* memory, Launcher& launcher) {
   char* const workspace = static_cast<char*>(memory);
   const TopkWorkspace& at = plan.workspace;
   TopkParameters call{};

@@ -46,8 +46,7 @@ struct ObserveBlocks {
       const Row row(call, offsets_of(call.outer, call.first_row + r));
       const Key largest =
           observe(crew, call, row, start, left < A::block ? static_cast<int>(left) : A::block, i);
-      if (call.maxima != nullptr)
-        static_cast<Key*>(call.maxima)[i * kGroup + crew.s()] = largest;
+      if (call.maxima != nullptr) static_cast<Key*>(call.maxima)[i * kGroup + crew.s()] = largest;
     }
   }
 
@@ -95,8 +94,7 @@ struct JoinSums {
         crew.sums(turn)[crew.group()] = sums[start / A::block];
       });
       if (crew.first())
-        call.outcomes[r] =
-            outcome_of<A>(call, crew.template total<Log>(), typename A::T(0));
+        call.outcomes[r] = outcome_of<A>(call, crew.template total<Log>(), typename A::T(0));
       crew.sync();
     }
   }

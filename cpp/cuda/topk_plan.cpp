@@ -42,7 +42,9 @@ struct Left {
         blocks(ceil_div(call.length, f64 ? kernels::kBlockF64 : kernels::kBlockF32)),
         pieces(blocks * kGroup) {}
 
-  std::int64_t sums() const { return blocks * static_cast<std::int64_t>(sizeof(kernels::BlockSum)); }
+  std::int64_t sums() const {
+    return blocks * static_cast<std::int64_t>(sizeof(kernels::BlockSum));
+  }
   std::int64_t maxima() const { return pieces * (f64 ? 8 : 4); }
 };
 
@@ -117,10 +119,10 @@ TopkPlan make_topk_plan(const TopkRowsCall& call, const Device& device) {
   plan.choose_blocks =
       grid(plan.rows_in_flight, sorts_in_shared ? kMaxBlocks : std::int64_t{2} * device.sms);
   plan.pieces_at_once = plan.maxima ? static_cast<int>(std::min(left.pieces, kMostPieces)) : 0;
-  plan.choose_shared_bytes = static_cast<int>(
-      static_cast<std::int64_t>(sizeof(TopkDesk)) +
-      plan.pieces_at_once * static_cast<std::int64_t>(sizeof(std::uint32_t)) +
-      plan.sorted_at_once * kRankBytes);
+  plan.choose_shared_bytes =
+      static_cast<int>(static_cast<std::int64_t>(sizeof(TopkDesk)) +
+                       plan.pieces_at_once * static_cast<std::int64_t>(sizeof(std::uint32_t)) +
+                       plan.sorted_at_once * kRankBytes);
 
   Pieces pieces;
   plan.workspace.sums = pieces.take(plan.rows_in_flight * sums);
@@ -131,8 +133,8 @@ TopkPlan make_topk_plan(const TopkRowsCall& call, const Device& device) {
   if (selection.picked == Picked::scores) {
     const RowsCall rows = selected_rows(call, nullptr);
     plan.rows = make_plan(rows, device);
-    plan.store_blocks = grid(ceil_div(call.rows * selection.k, kObserveThreads),
-                             std::int64_t{16} * device.sms);
+    plan.store_blocks =
+        grid(ceil_div(call.rows * selection.k, kObserveThreads), std::int64_t{16} * device.sms);
     plan.workspace.scores = pieces.take(call.rows * rows.outer.axis[0].x);
     plan.workspace.rows = pieces.take(workspace_bytes(rows, plan.rows));
   }

@@ -42,9 +42,9 @@ struct TopkWorkspace {
 
 struct TopkPlan {
   std::int64_t rows_in_flight;
-  bool sums;               // blocks are summed
-  bool maxima;             // keys are kept, so that few elements are read a second time
-  int observe_threads;     // of a thread block, and so on
+  bool sums;            // blocks are summed
+  bool maxima;          // keys are kept, so that few elements are read a second time
+  int observe_threads;  // of a thread block, and so on
   std::int64_t observe_blocks;
   std::int64_t join_blocks;
   int join_shared_bytes;
@@ -54,10 +54,10 @@ struct TopkPlan {
   std::int64_t choose_blocks;
   int choose_shared_bytes;
   std::int64_t capacity;  // of candidates, a power of two, and at least k
-  int sorted_at_once;     // in shared memory, a power of two; fewer than `capacity` where candidates
-                          // are in the workspace
-  int pieces_at_once;     // whose maxima are looked at between two barriers
-  Plan rows;              // of the normalization
+  int sorted_at_once;  // in shared memory, a power of two; fewer than `capacity` where candidates
+                       // are in the workspace
+  int pieces_at_once;  // whose maxima are looked at between two barriers
+  Plan rows;           // of the normalization
   std::int64_t store_blocks;
   TopkWorkspace workspace;
 };

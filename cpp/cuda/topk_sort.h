@@ -11,9 +11,9 @@ namespace {
 // The network's steps from `stride` down to `least` for runs of `size`, on the candidates
 // [first, first + count) of all.
 template <class Key, class Team>
-FASTSOFTMAX_HD inline void merge_steps(const Team& team, Ranked<Key>* candidates, std::int64_t count,
-                                       std::int64_t first, std::int64_t size, std::int64_t stride,
-                                       std::int64_t least) {
+FASTSOFTMAX_HD inline void merge_steps(const Team& team, Ranked<Key>* candidates,
+                                       std::int64_t count, std::int64_t first, std::int64_t size,
+                                       std::int64_t stride, std::int64_t least) {
   for (; stride >= least; stride /= 2) {
     for (std::int64_t i = team.thread(); i < count / 2; i += team.threads()) {
       const std::int64_t inside = i & (stride - 1);

@@ -26,7 +26,8 @@ struct Digits {
   }
 
   FASTSOFTMAX_HD int at(int d, const Ranked<Key>& rank) const {
-    const auto bits = d < of_key ? rank.key >> (8 * (of_key - 1 - d)) : rank.place >> (8 * (all - 1 - d));
+    const auto bits =
+        d < of_key ? rank.key >> (8 * (of_key - 1 - d)) : rank.place >> (8 * (all - 1 - d));
     return static_cast<int>(bits & 255u);
   }
   FASTSOFTMAX_HD void set(int d, Ranked<Key>& rank, int digit) const {

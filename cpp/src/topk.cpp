@@ -17,7 +17,7 @@ void check_k(std::int64_t k, std::int64_t length) {
 }
 
 TopkCall call_of(const ConstView& x, std::int64_t k, int axis, const View& values,
-                   const View& indices, const Options& options) {
+                 const View& indices, const Options& options) {
   TopkCall topk;
   topk.call = axis_call(x, axis, options);
   topk.k = k;

@@ -100,8 +100,8 @@ const char* error_text(int) { return "unknown error"; }
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_1() {
-  static const Table table{FASTSOFTMAX_VERSION, "0", device_count, device_name, device_of, run, topk,
-                           order,               error_text};
+  static const Table table{
+      FASTSOFTMAX_VERSION, "0", device_count, device_name, device_of, run, topk, order, error_text};
   return &table;
 }
 extern "C" __attribute__((visibility("default"))) const char* emulated_journal() { return journal; }

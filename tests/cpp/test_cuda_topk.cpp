@@ -48,8 +48,8 @@ void launch(const cuda::TopkRowsCall& call, const cuda::TopkPlan& plan, Random* 
   }
 }
 
-// What a row goes through: all of it sorted; a bound from its maxima; more that reach the bound than
-// there is room for; candidates in the workspace, sorted chunk by chunk.
+// What a row goes through: all of it sorted; a bound from its maxima; more that reach the bound
+// than there is room for; candidates in the workspace, sorted chunk by chunk.
 enum class Way { planned, bounded, overflowing, workspace };
 
 constexpr cuda::Device kDevice{4, 227 * 1024, 1 << 20};
@@ -61,8 +61,8 @@ cuda::TopkPlan plan_of(const cuda::TopkRowsCall& call, Way way, Random& random) 
   // Shared memory for 16, 64 or 128 candidates.
   const int sorted = way == Way::workspace ? 16 : way == Way::overflowing ? 64 : 128;
   const auto fixed = static_cast<int>(sizeof(cuda::TopkDesk) + 2048 * sizeof(std::uint32_t));
-  cuda::TopkPlan plan = cuda::make_topk_plan(
-      call, {1, cuda::kStaticSharedBytes + fixed + 16 * sorted, 1 << 12});
+  cuda::TopkPlan plan =
+      cuda::make_topk_plan(call, {1, cuda::kStaticSharedBytes + fixed + 16 * sorted, 1 << 12});
   plan.choose_threads = 32 << random.below(3);
   plan.choose_blocks = std::min<std::int64_t>(plan.choose_blocks, 1 + random.below(2));
   plan.observe_blocks = 1 + random.below(3);
@@ -116,10 +116,11 @@ Found on_cpu(const Array& x, const Case& c) {
 
 Found on_device(const Array& x, const Case& c, Way way, Random& random) {
   Outputs out(x, c);
-  const cuda::TopkRowsCall call = cuda::topk_rows_call(
-      c.selection ? fs::topk_call(x.view(), c.k, 1, out.values.out(), out.indices.out(), c.largest, 1)
-                  : fs::topk_call(x.view(), c.k, 1, out.values.out(), out.indices.out(), c.options,
-                                  out.sum(c)));
+  const cuda::TopkRowsCall call =
+      cuda::topk_rows_call(c.selection ? fs::topk_call(x.view(), c.k, 1, out.values.out(),
+                                                       out.indices.out(), c.largest, 1)
+                                       : fs::topk_call(x.view(), c.k, 1, out.values.out(),
+                                                       out.indices.out(), c.options, out.sum(c)));
   launch(call, plan_of(call, way, random), random.chance(0.5) ? &random : nullptr);
   return out.found();
 }
@@ -193,7 +194,8 @@ TEST_CASE("topk on a device: NaN, infinities and zeros of both signs") {
   for (const fs::DType dtype : kFloatTypes) {
     const std::size_t item = item_bytes(dtype);
     for (const std::size_t n : {std::size_t{9}, std::size_t{64}, block_of(dtype) + 70}) {
-      for (const double special : {std::numeric_limits<double>::quiet_NaN(), kInfinity, -kInfinity}) {
+      for (const double special :
+           {std::numeric_limits<double>::quiet_NaN(), kInfinity, -kInfinity}) {
         for (int turn = 0; turn < 5; ++turn) {
           Bytes x = some_rows(kPatterns[1], dtype, n, 3, random);
           const auto anywhere = [&] {
@@ -270,13 +272,14 @@ TEST_CASE("topk on a device: arrays of three dimensions, misaligned and reversed
   for (const fs::DType dtype : kFloatTypes) {
     for (int turn = 0; turn < 12; ++turn) {
       const Shape shape = {2, 1 + random.below(90), 3};
-      Shape strides = dense_strides(turn % 2 == 0 ? Shape{2, shape[1], 3} : Shape{2, 3, shape[1]},
-                                    dtype);
+      Shape strides =
+          dense_strides(turn % 2 == 0 ? Shape{2, shape[1], 3} : Shape{2, 3, shape[1]}, dtype);
       if (turn % 2 != 0) std::swap(strides[1], strides[2]);
       if (turn % 3 == 0) strides[1] = -strides[1];
       Array in = strided(dtype, shape, strides,
                          static_cast<std::size_t>(random.below(4)) * item_bytes(dtype));
-      from_dense(in, some_rows(kPatterns[23], dtype, static_cast<std::size_t>(6 * shape[1]), 1, random));
+      from_dense(
+          in, some_rows(kPatterns[23], dtype, static_cast<std::size_t>(6 * shape[1]), 1, random));
       check(tally, in, some_case(random, shape[1]), random, "strided");
     }
   }
@@ -306,8 +309,8 @@ TEST_CASE("plans of top-k can be launched, and have room for k") {
             for (const std::int64_t blocks :
                  {plan.rows_in_flight, plan.observe_blocks, plan.join_blocks, plan.choose_blocks})
               CHECK((blocks >= 1 && blocks <= INT32_MAX));
-            for (const int bytes : {plan.join_shared_bytes, plan.exceptional_shared_bytes,
-                                    plan.choose_shared_bytes})
+            for (const int bytes :
+                 {plan.join_shared_bytes, plan.exceptional_shared_bytes, plan.choose_shared_bytes})
               CHECK((bytes > 0 && bytes + cuda::kStaticSharedBytes <= device.shared_per_block));
             CHECK((plan.choose_threads % 32 == 0 && plan.choose_threads <= cuda::kChooseThreads));
             if (plan.maxima) CHECK(plan.pieces_at_once > 0);

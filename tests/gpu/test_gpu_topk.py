@@ -95,7 +95,7 @@ def test_special_values(n, dtype):
     x[5] = torch.linspace(0, 5, n).to(dtype)
     x[6] = -x[5]
     x[7, -1] = largest
-    x[8, :: 2] = 0.0
+    x[8, ::2] = 0.0
     x[8, 1::2] = -0.0
     x[9] *= 1000.0
     x[10, 1:] = -inf

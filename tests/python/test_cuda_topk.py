@@ -30,7 +30,9 @@ def same(found, expected):
 
 
 def test_results_have_the_bits_of_the_cpu(with_device):  # noqa: F811
-    with_device(CUPY + """
+    with_device(
+        CUPY
+        + """
 rng = np.random.default_rng(1)
 for dtype in ("f2", "f4", "f8"):
     x = rng.normal(scale=5, size=(2, 3, 30)).astype(dtype)
@@ -58,11 +60,14 @@ for dtype in ("f2", "f4", "f8"):
             for largest in (True, False):
                 same(fs.topk(given, k, axis, largest=largest),
                      fs.topk(view, k, axis, largest=largest))
-""")
+"""
+    )
 
 
 def test_every_dtype_is_selected(with_device):  # noqa: F811
-    with_device(CUPY + """
+    with_device(
+        CUPY
+        + """
 rng = np.random.default_rng(2)
 for code in "bhilBHIL?":
     x = rng.integers(0, 2**63, size=(2, 60)).astype(code)
@@ -70,22 +75,28 @@ for code in "bhilBHIL?":
         same(fs.topk(Array(x), 60, largest=largest), fs.topk(x, 60, largest=largest))
         same(fs.topk(Array(x[:, ::-3]), 5, largest=largest),
              fs.topk(x[:, ::-3], 5, largest=largest))
-""")
+"""
+    )
 
 
 def test_streams(with_device):  # noqa: F811
-    out = with_device(CUPY + """
+    out = with_device(
+        CUPY
+        + """
 x = np.zeros((2, 3), np.float32)
 fs.softmax_topk(Array(x, stream=7), 2, where=Interface(x == 0, stream=9))
 fs.topk(Array(x, stream=7), 0)
 fs.topk(Array(x), 1)
 print(notes())
-""")
+"""
+    )
     assert out.strip() == str(["order 9 7", "topk 7 on 0", "topk 1 on 0"])
 
 
 def test_what_is_refused(with_device):  # noqa: F811
-    with_device(CUPY + """
+    with_device(
+        CUPY
+        + """
 import pytest
 x = np.zeros((2, 3), np.float32)
 gpu = Array(x)
@@ -111,7 +122,8 @@ for error, pattern, call in [
     with pytest.raises(error, match=pattern):
         call()
 assert notes() == []
-""")
+"""
+    )
 
 
 @pytest.mark.parametrize("function", ["topk", "softmax_topk"])
@@ -119,7 +131,7 @@ def test_without_a_library_the_reason_is_given(function, monkeypatch):
     monkeypatch.setenv("FASTSOFTMAX_CUDA_LIBRARY", "/nowhere/libfastsoftmax_cuda.so")
     monkeypatch.setattr(
         "fastsoftmax._cuda._arrays._empty",
-        lambda like, x, dtype, shape, axes: Interface(np.empty(shape, dtype)),
+        lambda *given: Interface(np.empty(given[3], given[2])),
     )
     with pytest.raises(RuntimeError, match="no CUDA: FASTSOFTMAX_CUDA_LIBRARY cannot be loaded"):
         getattr(fs, function)(Interface(np.zeros((2, 3), np.float32)), 2)
