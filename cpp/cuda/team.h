@@ -30,7 +30,7 @@ struct Team {
   __device__ T exchange(T v, int mask) const {
     return __shfl_xor_sync(0xffffu << (threadIdx.x & 16u), v, mask);
   }
-  __device__ unsigned long long fetch_add(unsigned long long* at, unsigned long long n) const {
+  __device__ unsigned fetch_add(unsigned* at, unsigned n) const {
     return atomicAdd(at, n);
   }
 };

@@ -1,6 +1,9 @@
 // softmax_topk and topk on a device.
+#include <string>
+
 #include "cuda/device_call.h"
 #include "cuda/loader.h"
+#include "cuda/topk_plan.h"
 #include "cuda/topk_rows_call.h"
 #include "fastsoftmax/cuda_topk.hpp"
 
@@ -34,6 +37,9 @@ void run(const TopkCall& topk, int device, void* stream) {
 }  // namespace
 
 TopkRowsCall topk_rows_call(const TopkCall& topk) {
+  if (topk.call.row_length > kLongestSelectedRow)
+    throw InvalidArgument("rows on a GPU may have at most " + std::to_string(kLongestSelectedRow) +
+                          " elements, not " + std::to_string(topk.call.row_length));
   TopkRowsCall call{};
   static_cast<RowsCall&>(call) = rows_call(topk.selection ? as_they_are(topk.call) : topk.call);
   call.op = topk.log ? kernels::RowOp::log_softmax : kernels::RowOp::softmax;

@@ -74,15 +74,16 @@ struct Chooser {
       const std::int64_t most = k + k / 4 + kGroup;
       from.key = Row::bound_of(threshold(team, desk, Digits<Key>(0), k, most, each).key);
     }
-    std::int64_t count = call.capacity + 1;
-    if (from.key != 0 || call.length <= call.capacity) count = collect(row, maxima, from);
-    if (count > call.capacity) {
-      const Digits<Key> digits(static_cast<std::uint64_t>(call.length - 1));
-      const Key bound = from.key;
-      from = threshold(team, desk, digits, k, k,
-                       [&](auto&& body) { for_each_reaching(row, maxima, bound, body); });
+    const Key bound = from.key;
+    bool exact = bound == 0 && call.length > call.capacity;
+    std::int64_t count;
+    do {
+      if (exact)
+        from = threshold(team, desk, Digits<Key>(static_cast<Key>(call.length - 1)), k, k,
+                         [&](auto&& body) { for_each_reaching(row, maxima, bound, body); });
       count = collect(row, maxima, from);
-    }
+      exact = true;
+    } while (count > call.capacity);
     std::int64_t size = 1;
     while (size < count) size *= 2;
     for (std::int64_t i = count + team.thread(); i < size; i += team.threads()) candidates[i] = {};
@@ -139,7 +140,7 @@ struct Chooser {
   template <class Body>
   FASTSOFTMAX_HD void take(const Row& row, std::int64_t at, Key bound, Body&& body) const {
     const Key key = row.key(at);
-    if (key >= bound) body(Rank{key, static_cast<std::uint64_t>(call.length - 1 - at)});
+    if (key >= bound) body(Rank{key, static_cast<Key>(call.length - 1 - at)});
   }
 };
 

@@ -6,12 +6,12 @@
 
 namespace fastsoftmax::cuda {
 
-struct TopkDesk {
-  unsigned long long bins[256];  // how many have each value of a digit
-  unsigned long long above;      // of larger digits than the one found
-  unsigned long long within;
-  unsigned long long counted;
-  unsigned long long listed;
+struct alignas(16) TopkDesk {
+  unsigned bins[256];  // how many have each value of a digit
+  unsigned above;      // of larger digits than the one found
+  unsigned within;
+  unsigned counted;
+  unsigned listed;
   int digit;
 };
 

@@ -17,8 +17,6 @@ constexpr std::int64_t kMostPieces = 2048;
 constexpr std::int64_t kRoom = std::int64_t{256} << 20;
 
 constexpr std::int64_t kMaxBlocks = INT32_MAX;
-constexpr std::int64_t kRankBytes = sizeof(Ranked<std::uint64_t>);
-static_assert(kRankBytes == sizeof(Ranked<std::uint32_t>));
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 std::int64_t power_above(std::int64_t n) {
@@ -46,14 +44,19 @@ struct Left {
     return blocks * static_cast<std::int64_t>(sizeof(kernels::BlockSum));
   }
   std::int64_t maxima() const { return pieces * (f64 ? 8 : 4); }
+  std::int64_t rank() const {
+    return static_cast<std::int64_t>(f64 ? sizeof(Ranked<std::uint64_t>)
+                                         : sizeof(Ranked<std::uint32_t>));
+  }
 };
 
 // Where candidates are, and how many there may be.
-void plan_candidates(TopkPlan& plan, const TopkRowsCall& call, const Device& device) {
+void plan_candidates(TopkPlan& plan, const TopkRowsCall& call, const Left& left,
+                     const Device& device) {
   const std::int64_t k = call.selection.k;
   const std::int64_t desk = sizeof(TopkDesk) + kMostPieces * sizeof(std::uint32_t);
   const std::int64_t room = device.shared_per_block - kStaticSharedBytes - desk;
-  const std::int64_t most = std::min(power_below(room / kRankBytes), kMostSorted);
+  const std::int64_t most = std::min(power_below(room / left.rank()), kMostSorted);
   const std::int64_t wanted = call.length <= kSortedRow
                                   ? power_above(call.length)
                                   : std::max<std::int64_t>(power_above(2 * k), kSortedRow / 2);
@@ -93,7 +96,7 @@ TopkPlan make_topk_plan(const TopkRowsCall& call, const Device& device) {
   const Selection& selection = call.selection;
   const Left left(call);
   TopkPlan plan{};
-  plan_candidates(plan, call, device);
+  plan_candidates(plan, call, left, device);
   const bool probabilities =
       selection.picked == Picked::softmax || selection.picked == Picked::log_softmax;
   plan.sums = probabilities || selection.logsumexp != nullptr;
@@ -122,14 +125,14 @@ TopkPlan make_topk_plan(const TopkRowsCall& call, const Device& device) {
   plan.choose_shared_bytes =
       static_cast<int>(static_cast<std::int64_t>(sizeof(TopkDesk)) +
                        plan.pieces_at_once * static_cast<std::int64_t>(sizeof(std::uint32_t)) +
-                       plan.sorted_at_once * kRankBytes);
+                       plan.sorted_at_once * left.rank());
 
   Pieces pieces;
   plan.workspace.sums = pieces.take(plan.rows_in_flight * sums);
   plan.workspace.maxima = pieces.take(plan.rows_in_flight * maxima);
   plan.workspace.outcomes = pieces.take(plan.rows_in_flight * outcome);
   plan.workspace.candidates =
-      pieces.take(sorts_in_shared ? 0 : plan.choose_blocks * plan.capacity * kRankBytes);
+      pieces.take(sorts_in_shared ? 0 : plan.choose_blocks * plan.capacity * left.rank());
   if (selection.picked == Picked::scores) {
     const RowsCall rows = selected_rows(call, nullptr);
     plan.rows = make_plan(rows, device);

@@ -26,8 +26,10 @@ inline constexpr int kChooseThreads = 512;
 template <class Key>
 struct Ranked {
   Key key;
-  std::uint64_t place;
+  Key place;
 };
+// So that places and counts have 32 bits.
+inline constexpr std::int64_t kLongestSelectedRow = UINT32_MAX;
 
 // Bytes from the beginning of the workspace. What is not needed has no size.
 struct TopkWorkspace {

@@ -6,7 +6,7 @@
 
 namespace fastsoftmax::cuda {
 
-// Throws as rows_call does (device_call.h).
+// Throws as rows_call does (device_call.h), and InvalidArgument for rows that are too long.
 TopkRowsCall topk_rows_call(const TopkCall& topk);
 
 }  // namespace fastsoftmax::cuda

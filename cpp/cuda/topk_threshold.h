@@ -21,7 +21,7 @@ struct Digits {
   static constexpr int of_key = static_cast<int>(sizeof(Key));
   int all;
 
-  FASTSOFTMAX_HD explicit Digits(std::uint64_t largest_place) : all(of_key) {
+  FASTSOFTMAX_HD explicit Digits(Key largest_place) : all(of_key) {
     for (; largest_place != 0; largest_place >>= 8) ++all;
   }
 
@@ -34,7 +34,7 @@ struct Digits {
     if (d < of_key)
       rank.key |= static_cast<Key>(digit) << (8 * (of_key - 1 - d));
     else
-      rank.place |= static_cast<std::uint64_t>(digit) << (8 * (all - 1 - d));
+      rank.place |= static_cast<Key>(digit) << (8 * (all - 1 - d));
   }
   // Whether the first d digits are the same.
   FASTSOFTMAX_HD bool agree(int d, const Ranked<Key>& a, const Ranked<Key>& b) const {
@@ -45,16 +45,16 @@ struct Digits {
 
 // The digit of the one that `wanted` reach, for the first group of a thread block.
 template <class Team>
-FASTSOFTMAX_HD inline void find_digit(const Team& team, TopkDesk& desk, unsigned long long wanted) {
+FASTSOFTMAX_HD inline void find_digit(const Team& team, TopkDesk& desk, unsigned wanted) {
   constexpr int each = 256 / kGroup;
   const int s = team.thread();
   const int top = 255 - s * each;
-  unsigned long long here = 0;
+  unsigned here = 0;
   for (int i = 0; i < each; ++i) here += desk.bins[top - i];
-  unsigned long long before = 0;
-  unsigned long long total = here;
+  unsigned before = 0;
+  unsigned total = here;
   for (int mask = 1; mask < kGroup; mask *= 2) {
-    const unsigned long long other = team.exchange(total, mask);
+    const unsigned other = team.exchange(total, mask);
     if ((s & mask) != 0) before += other;
     total += other;
   }
@@ -73,8 +73,8 @@ FASTSOFTMAX_HD inline Ranked<Key> threshold(const Team& team, TopkDesk& desk,
                                             const Digits<Key>& digits, std::int64_t k,
                                             std::int64_t most, ForEach&& for_each) {
   Ranked<Key> found{};
-  auto wanted = static_cast<unsigned long long>(k);
-  const auto spare = static_cast<unsigned long long>(most - k);
+  auto wanted = static_cast<unsigned>(k);
+  const auto spare = static_cast<unsigned>(most - k);
   FASTSOFTMAX_ROLLED
   for (int d = 0; d < digits.all; ++d) {
     for (int i = team.thread(); i < 256; i += team.threads()) desk.bins[i] = 0;

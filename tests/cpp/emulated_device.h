@@ -163,7 +163,7 @@ struct EmulatedTeam {
     return emulated->exchange(thread_index, v, mask);
   }
   // Threads take turns at barriers only.
-  unsigned long long fetch_add(unsigned long long* at, unsigned long long n) const {
+  unsigned fetch_add(unsigned* at, unsigned n) const {
     return std::exchange(*at, *at + n);
   }
 };

@@ -58,11 +58,10 @@ constexpr cuda::Device kDevice{4, 227 * 1024, 1 << 20};
 // few rows, pieces and thread blocks at a time.
 cuda::TopkPlan plan_of(const cuda::TopkRowsCall& call, Way way, Random& random) {
   if (way == Way::planned) return cuda::make_topk_plan(call, kDevice);
-  // Shared memory for 16, 64 or 128 candidates.
-  const int sorted = way == Way::workspace ? 16 : way == Way::overflowing ? 64 : 128;
+  const int sorted_bytes = way == Way::workspace ? 256 : way == Way::overflowing ? 512 : 2048;
   const auto fixed = static_cast<int>(sizeof(cuda::TopkDesk) + 2048 * sizeof(std::uint32_t));
   cuda::TopkPlan plan =
-      cuda::make_topk_plan(call, {1, cuda::kStaticSharedBytes + fixed + 16 * sorted, 1 << 12});
+      cuda::make_topk_plan(call, {1, cuda::kStaticSharedBytes + fixed + sorted_bytes, 1 << 12});
   plan.choose_threads = 32 << random.below(3);
   plan.choose_blocks = std::min<std::int64_t>(plan.choose_blocks, 1 + random.below(2));
   plan.observe_blocks = 1 + random.below(3);
