@@ -33,6 +33,13 @@ FASTSOFTMAX_HD inline void copy_item(const char* from, char* to, int size) {
   }
 }
 
+// Where the j-th selected element of a row goes.
+FASTSOFTMAX_HD inline std::int64_t output_of(const Selection& selection, std::int64_t row,
+                                             std::int64_t j) {
+  const std::int64_t outer = row / selection.inner;
+  return (outer * selection.k + j) * selection.inner + (row - outer * selection.inner);
+}
+
 template <class Row, class Team>
 struct Chooser {
   using A = typename Row::A;
@@ -159,10 +166,7 @@ struct ChooseRows {
       Row row(call, offsets_of(call.outer, call.first_row + r));
       chooser.choose(row, r);
       const Selection& selection = call.selection;
-      const std::int64_t index = call.first_row + r;
-      const std::int64_t outer = index / selection.inner;
-      const std::int64_t first =
-          outer * selection.k * selection.inner + (index - outer * selection.inner);
+      const std::int64_t first = output_of(selection, call.first_row + r, 0);
       for (std::int64_t j = team.thread(); j < selection.k; j += team.threads()) {
         const auto place = static_cast<std::int64_t>(chooser.candidates[j].place);
         const std::int64_t at = call.length - 1 - place;
@@ -211,14 +215,12 @@ struct StoreSelected {
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const TopkParameters& call) {
     const std::int64_t k = call.selection.k;
-    const std::int64_t inner = call.selection.inner;
     const std::int64_t stride = team.blocks() * team.threads();
     for (std::int64_t i = team.block() * team.threads() + team.thread(); i < call.rows * k;
          i += stride) {
       const std::int64_t r = i / k;
-      const std::int64_t outer = r / inner;
-      const std::int64_t to = outer * k * inner + (r - outer * inner) + (i - r * k) * inner;
-      A::store(reinterpret_cast<typename Row::In*>(call.selection.values) + to,
+      A::store(reinterpret_cast<typename Row::In*>(call.selection.values) +
+                   output_of(call.selection, r, i - r * k),
                reinterpret_cast<const typename A::T*>(call.scores)[i]);
     }
   }

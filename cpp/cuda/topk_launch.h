@@ -4,6 +4,7 @@
 
 #include "cuda/topk_choose.h"
 #include "cuda/topk_observe.h"
+#include "cuda/topk_short.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -45,6 +46,8 @@ void launch_topk(const TopkPlan& plan, const TopkRowsCall& rows, void* memory, L
   static_cast<RowsCall&>(call) = rows;
   call.selection = rows.selection;
   call.item = rows.item;
+  if (plan.short_blocks != 0)
+    return launcher.template launch<ShortTopk<Row>>(plan.short_blocks, kShortRowThreads, 0, call);
   call.sums = plan.sums ? reinterpret_cast<BlockSum*>(workspace + at.sums) : nullptr;
   call.sums_rest =
       rows.selection.logsumexp != nullptr || rows.selection.picked == Picked::log_softmax;

@@ -96,6 +96,11 @@ TopkPlan make_topk_plan(const TopkRowsCall& call, const Device& device) {
   const Selection& selection = call.selection;
   const Left left(call);
   TopkPlan plan{};
+  const int lanes = left.f64 ? kernels::kLanesF64 : kernels::kLanesF32;
+  if (call.length <= kShortSteps * lanes && selection.k <= kFew && selection.logsumexp == nullptr) {
+    plan.short_blocks = grid(ceil_div(call.rows, kShortRowThreads / kGroup), kMaxBlocks);
+    return plan;
+  }
   plan_candidates(plan, call, left, device);
   const bool probabilities =
       selection.picked == Picked::softmax || selection.picked == Picked::log_softmax;

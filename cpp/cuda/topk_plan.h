@@ -1,7 +1,8 @@
 // How a selection is carried out on a device: a pure function of the work and of the device. It
 // cannot change a result.
 //
-// For as many rows at a time as have room for what is left of them:
+// Short rows of which few elements are wanted: a group for each row does everything. Others, for as
+// many rows at a time as have room for what is left of them:
 //   observe    a group for each block of a row: its sum, and the largest key of each thread
 //   join       a warp for each row: what becomes of it, from the sums of its blocks
 //   exceptional  a thread block for each row, which it sums again where it is outside the domain
@@ -42,7 +43,13 @@ struct TopkWorkspace {
   std::int64_t bytes;
 };
 
+// Of a row that a group has for itself: elements that are wanted, since it looks at the row once
+// for each, and elements of a lane.
+inline constexpr int kFew = 16;
+inline constexpr int kShortSteps = 4;
+
 struct TopkPlan {
+  std::int64_t short_blocks;  // where groups have rows for themselves; nothing else counts then
   std::int64_t rows_in_flight;
   bool sums;            // blocks are summed
   bool maxima;          // keys are kept, so that few elements are read a second time

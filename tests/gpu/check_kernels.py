@@ -26,6 +26,7 @@ THREADS = {
     "SumExceptional": 384,
     "ChooseRows": 1024,
     "StoreSelected": 1024,
+    "ShortTopk": 384,
 }
 OF_ARITHMETIC = ("JoinParts", "JoinSums")  # not for each element type
 TYPES = {"f32": "F32Ef", "f64": "F64Ed", "f16": "3f16", "bf16": "4bf16"}
