@@ -29,8 +29,15 @@ add_library(
   cuda/loss_f64.cu
   cuda/loss_library.cu
   cuda/crew_plan.cpp
+  cuda/stats_library.cu
   cuda/plan.cpp
-  cuda/stats_library.cu)
+  cuda/topk.cu
+  cuda/topk_bf16.cu
+  cuda/topk_f16.cu
+  cuda/topk_f32.cu
+  cuda/topk_f64.cu
+  cuda/topk_integers.cu
+  cuda/topk_plan.cpp)
 target_compile_features(fastsoftmax_cuda PRIVATE cxx_std_20)
 target_include_directories(fastsoftmax_cuda PRIVATE include src .)
 list(JOIN FASTSOFTMAX_CUDA_ARCHITECTURES " " architectures)

@@ -51,6 +51,7 @@ struct RowsCall {
 };
 
 struct BackwardCall;  // backward_call.h
+struct TopkRowsCall;  // selection.h
 
 struct Device {
   int sms;
@@ -75,6 +76,7 @@ struct Table {
   int (*backward)(const BackwardCall* call, int device, void* stream);
   int (*loss)(const LossCall* call, int device, void* stream);
   int (*stats)(const StatsCall* call, int device, void* stream);
+  int (*topk)(const TopkRowsCall* call, int device, void* stream);
   // What is submitted to `after` from here on waits for what has been submitted to `before`.
   int (*order)(int device, void* before, void* after);
   const char* (*error_text)(int error);

@@ -6,6 +6,7 @@
 #include "cuda/kernels.cuh"
 #include "cuda/loss_library.h"
 #include "cuda/stats_library.h"
+#include "cuda/topk.cuh"
 #include "fastsoftmax/version.h"
 
 namespace fastsoftmax::cuda {
@@ -110,6 +111,7 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            backward,
                            submit_loss,
                            submit_stats,
+                           topk,
                            order,
                            error_text};
   return &table;

@@ -41,6 +41,7 @@ struct Team {
   __device__ T exchange(T v, int mask) const {
     return __shfl_xor_sync(group_mask(), v, mask);
   }
+  __device__ unsigned fetch_add(unsigned* at, unsigned n) const { return atomicAdd(at, n); }
 
 #if __CUDA_ARCH__ >= 900
   // Volatile: read again where they are needed rather than kept in registers.
@@ -82,9 +83,6 @@ struct Team {
 
  private:
   __device__ static unsigned group_mask() { return 0xffffu << (threadIdx.x & 16u); }
-  __device__ unsigned long long fetch_add(unsigned long long* at, unsigned long long n) const {
-    return atomicAdd(at, n);
-  }
 };
 #endif
 

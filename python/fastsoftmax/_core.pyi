@@ -131,6 +131,31 @@ def _cuda_softmax_stats(
     device: int,
     stream: int,
 ) -> None: ...
+def _cuda_softmax_topk(
+    x: DeviceArray,
+    k: int,
+    axis: int,
+    values: DeviceArray,
+    indices: DeviceArray,
+    logsumexp: DeviceArray | None,
+    where: DeviceArray | None,
+    temperature: float,
+    over_selected: bool,
+    log: bool,
+    empty_is_zero: bool,
+    device: int,
+    stream: int,
+) -> None: ...
+def _cuda_topk(
+    x: DeviceArray,
+    k: int,
+    axis: int,
+    largest: bool,
+    values: DeviceArray,
+    indices: DeviceArray,
+    device: int,
+    stream: int,
+) -> None: ...
 def _cuda_device_of(address: int) -> int: ...
 def _cuda_order(device: int, before: int, after: int) -> None: ...
 def _reset_tuning() -> bool: ...

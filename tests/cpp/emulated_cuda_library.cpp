@@ -7,6 +7,7 @@
 
 #include "cuda/loss_launch.h"
 #include "cuda/stats_rows.h"
+#include "cuda/topk_launch.h"
 #include "emulated_calls.h"
 #include "fastsoftmax/version.h"
 
@@ -80,6 +81,37 @@ int stats(const StatsCall* call, int device, void* stream) {
   }
   return 0;
 }
+struct TopkLauncher : tests::EmulatedLauncher {
+  void normalize(const Plan& plan, const RowsCall& call, void*) {
+    tests::launch(plan, call, *this);
+  }
+};
+
+void launch_emulated(const TopkPlan& plan, const TopkRowsCall& call, void* workspace) {
+  TopkLauncher launcher;
+  switch (call.dtype) {
+    case DType::f32:
+      return launch_topk<ScoredRow<F32, float>>(plan, call, workspace, launcher);
+    case DType::f64:
+      return launch_topk<ScoredRow<F64, double>>(plan, call, workspace, launcher);
+    case DType::f16:
+      return launch_topk<ScoredRow<F32, f16>>(plan, call, workspace, launcher);
+    case DType::bf16:
+      return launch_topk<ScoredRow<F32, bf16>>(plan, call, workspace, launcher);
+    default:
+      return launch_topk<IntegerRow>(plan, call, workspace, launcher);
+  }
+}
+
+int topk(const TopkRowsCall* call, int device, void* stream) {
+  note("topk %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
+  const TopkPlan plan = make_topk_plan(*call, kDevice);
+  std::vector<std::max_align_t> workspace(
+      static_cast<std::size_t>(plan.workspace.bytes) / sizeof(std::max_align_t) + 1);
+  launch_emulated(plan, *call, workspace.data());
+  return 0;
+}
+
 int order(int, void* before, void* after) {
   note("order %llu %llu\n", number(before), number(after));
   return 0;
@@ -110,6 +142,7 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            backward,
                            loss,
                            stats,
+                           topk,
                            order,
                            error_text};
   return &table;

@@ -217,9 +217,7 @@ struct EmulatedTeam {
     return emulated->exchange(of_cluster(), v, mask);
   }
   // Threads take turns at barriers only.
-  unsigned long long fetch_add(unsigned long long* at, unsigned long long n) const {
-    return std::exchange(*at, *at + n);
-  }
+  unsigned fetch_add(unsigned* at, unsigned n) const { return std::exchange(*at, *at + n); }
   template <class T>
   T* peer(T* p, int rank) const {
     if (rank != rank_index) emulated->expect_present(rank);

@@ -36,13 +36,15 @@ THREADS = {
     "WriteGradientParts": 768,
     "JoinGradientParts": 768,
     "ColumnGradients": 768,
+    "ObserveBlocks": 384,
+    "JoinSums": 1024,
+    "SumExceptional": 384,
+    "ChooseRows": 1024,
+    "StoreSelected": 1024,
+    "ShortTopk": 384,
 }
-ONE_FOR_ALL = (
-    "JoinParts",
-    "JoinGradientParts",
-    "LossSum",
-    "LossDivisor",
-)  # not one for each type of elements
+# Not one for each type of elements.
+ONE_FOR_ALL = ("JoinParts", "JoinGradientParts", "LossSum", "LossDivisor", "JoinSums")
 TYPES = {"f32": "F32Ef", "f64": "F64Ed", "f16": "3f16", "bf16": "4bf16"}
 
 Report = dict[str, tuple[int, int, int]]  # kernel and architecture: registers, stack, spilled bytes

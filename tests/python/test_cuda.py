@@ -202,7 +202,7 @@ for error, pattern, call in [
     (ValueError, "duplicate value in 'axis'", lambda: fs.softmax(gpu, (0, -2), out=out)),
     (TypeError, "out must hold|dtype", lambda: fs.softmax(Interface(x.astype(int)), out=out)),
     (ValueError, "out overlaps x", lambda: fs.softmax(gpu, out=Interface(x[::-1]))),
-    (TypeError, "x is in the memory of a GPU, expected CPU", lambda: fs.topk(gpu, 1)),
+    (TypeError, "logits is in the memory of a GPU", lambda: fs.gumbel_topk(gpu, 1)),
     (TypeError, "out is in the memory of a GPU, expected CPU", lambda: fs.softmax(x, out=out)),
     (TypeError, "where is in the memory of a GPU", lambda: fs.softmax(x, where=gpu)),
 ]:

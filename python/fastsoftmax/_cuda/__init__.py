@@ -9,6 +9,7 @@ from ._backward import log_softmax_backward, softmax_backward
 from ._loss import cross_entropy
 from ._rows import log_softmax, logsumexp, softmax
 from ._stats import softmax_stats
+from ._topk import softmax_topk, topk
 
 __all__ = [
     "DeviceArray",
@@ -19,4 +20,6 @@ __all__ = [
     "softmax",
     "softmax_backward",
     "softmax_stats",
+    "softmax_topk",
+    "topk",
 ]

@@ -104,7 +104,8 @@ class Submission:
         TypeError
             For libraries whose arrays cannot be allocated here.
         """
-        result = _empty(self._like, self.x, dtype, shape, axes)
+        layout = self.x if axes is not None else self.x._replace(strides=(0,) * len(shape))
+        result = _empty(self._like, layout, dtype, shape, axes or list(range(len(shape))))
         return result, describe(result, "the result", writable=True)
 
     def finish(self) -> None:
