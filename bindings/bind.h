@@ -11,6 +11,7 @@ void register_stats(pybind11::module_& module);
 void register_backward(pybind11::module_& module);
 void register_cross_entropy(pybind11::module_& module);
 void register_cuda(pybind11::module_& module);
+void register_cuda_sample(pybind11::module_& module);
 void register_gumbel_softmax(pybind11::module_& module);
 void register_hierarchical_softmax(pybind11::module_& module);
 void register_linear(pybind11::module_& module);

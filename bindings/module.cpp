@@ -37,4 +37,5 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   python::register_tune(module);
   python::register_dlpack(module);
   python::register_cuda(module);
+  python::register_cuda_sample(module);
 }

@@ -18,7 +18,10 @@ add_library(
   cuda/kernels_f32.cu
   cuda/kernels_f64.cu
   cuda/library.cu
-  cuda/plan.cpp)
+  cuda/plan.cpp
+  cuda/sample_f32.cu
+  cuda/sample_f64.cu
+  cuda/sample_plan.cpp)
 target_compile_features(fastsoftmax_cuda PRIVATE cxx_std_20)
 target_include_directories(fastsoftmax_cuda PRIVATE include src .)
 list(JOIN FASTSOFTMAX_CUDA_ARCHITECTURES " " architectures)

@@ -53,6 +53,8 @@ struct Device {
   std::int64_t l2_bytes;
 };
 
+struct SampleCall;  // sample_call.h
+
 // Errors are codes of the CUDA runtime; 0 is success. Streams are cudaStream_t.
 struct Table {
   const char* version;        // the package's
@@ -66,6 +68,7 @@ struct Table {
   // What is submitted to `after` from here on waits for what has been submitted to `before`.
   int (*order)(int device, void* before, void* after);
   const char* (*error_text)(int error);
+  int (*sample)(const SampleCall* call, int device, void* stream);  // as run
 };
 
 inline constexpr const char* kTableSymbol = "fastsoftmax_cuda_table_1";

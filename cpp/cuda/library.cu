@@ -3,6 +3,7 @@
 
 #include "cuda/device.cuh"
 #include "cuda/kernels.cuh"
+#include "cuda/sample.cuh"
 #include "fastsoftmax/version.h"
 
 namespace fastsoftmax::cuda {
@@ -34,6 +35,20 @@ int run(const RowsCall* call, int device, void* stream_pointer) {
     const auto stream = static_cast<cudaStream_t>(stream_pointer);
     return with_workspace(workspace_bytes(*call, plan), stream,
                           [&](void* workspace) { return launch(plan, *call, workspace, stream); });
+  });
+}
+
+int sample(const SampleCall* call, int device, void* stream_pointer) {
+  if (call->rows.rows == 0) return 0;
+  return submit_on(device, [&] {
+    Device described{};
+    if (const cudaError_t error = describe(device, described); error != cudaSuccess) return error;
+    const SamplePlan plan = make_sample_plan(*call, described);
+    const auto stream = static_cast<cudaStream_t>(stream_pointer);
+    return with_workspace(plan.rows * SampleWorkspace(*call).bytes, stream, [&](void* workspace) {
+      return call->rows.dtype == DType::f64 ? launch_sample_f64(plan, *call, workspace, stream)
+                                            : launch_sample_f32(plan, *call, workspace, stream);
+    });
   });
 }
 
@@ -81,7 +96,8 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            device_of,
                            run,
                            order,
-                           error_text};
+                           error_text,
+                           sample};
   return &table;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "cuda/launch.h"
+#include "cuda/sample_rows.h"
 #include "emulated_device.h"
 #include "fastsoftmax/version.h"
 
@@ -47,6 +48,18 @@ int run(const RowsCall* call, int device, void* stream) {
   launch_emulated(plan, *call, workspace.data());
   return 0;
 }
+int sample(const SampleCall* call, int device, void* stream) {
+  note("sample %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
+  if (call->rows.rows == 0) return 0;
+  const SamplePlan plan = make_sample_plan(*call, kDevice);
+  std::vector<std::max_align_t> workspace(
+      static_cast<std::size_t>(plan.rows * SampleWorkspace(*call).bytes) /
+          sizeof(std::max_align_t) +
+      1);
+  tests::EmulatedLauncher launcher;
+  launch_sample(plan, *call, workspace.data(), launcher);
+  return 0;
+}
 int order(int, void* before, void* after) {
   note("order %llu %llu\n", number(before), number(after));
   return 0;
@@ -68,8 +81,9 @@ const char* error_text(int) { return "unknown error"; }
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_1() {
-  static const Table table{FASTSOFTMAX_VERSION, "0", device_count, device_name,
-                           device_of,           run, order,        error_text};
+  static const Table table{
+      FASTSOFTMAX_VERSION, "0",   device_count, device_name, device_of, run, order,
+      error_text,          sample};
   return &table;
 }
 extern "C" __attribute__((visibility("default"))) const char* emulated_journal() { return journal; }

@@ -158,6 +158,7 @@ struct EmulatedTeam {
   std::int64_t blocks() const { return block_count; }
   void sync() const { emulated->sync(); }
   bool any_thread(bool b) const { return emulated->any(b); }
+  void sync_group() const { emulated->exchange(thread_index, 0, 0); }
   template <class T>
   T exchange(T v, int mask) const {
     return emulated->exchange(thread_index, v, mask);
@@ -168,9 +169,8 @@ struct EmulatedLauncher {
   Random* order = nullptr;  // of threads and of thread blocks; null: as they are counted
   int launches = 0;
 
-  template <class Kernel>
-  void launch(std::int64_t blocks, int threads, int shared_bytes,
-              const fs::cuda::Parameters& call) {
+  template <class Kernel, class Parameters>
+  void launch(std::int64_t blocks, int threads, int shared_bytes, const Parameters& call) {
     static EmulatedBlock emulated;
     ++launches;
     if (threads > Kernel::max_threads || threads % 32 != 0)

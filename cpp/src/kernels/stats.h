@@ -17,6 +17,7 @@
 #pragma once
 
 #include "kernels/rows.h"
+#include "kernels/weighted_term.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -24,10 +25,6 @@ namespace {
 
 using kernels::RowStats;
 using kernels::StatsJob;
-
-// Where a term is not zero, M - z is below this.
-template <class T>
-constexpr T kFurthest = T(1024);
 
 // The sum of a block, and that of its terms times their distance from the maximum, so scaled too.
 template <class A>
@@ -41,11 +38,10 @@ template <class A, class In>
                                               typename A::T exponent) {
   using T = typename A::T;
   const auto top = A::set1(max);
-  const auto furthest = A::set1(kFurthest<T>);
   LaneSums<A> weighted;
   const auto weigh = [&](int v, auto z, auto term) __attribute__((always_inline)) {
     auto& sum = weighted.sum.r[v];
-    sum = A::fma(term, A::min(furthest, A::sub(top, z)), sum);
+    sum = add_weighted<A>(sum, term, z, top);
   };
   WeightedSum<A> result;
   result.sum = block_sum<A>(x, count, exponent, static_cast<T*>(nullptr), T(0), -1, weigh);

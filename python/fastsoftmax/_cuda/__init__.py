@@ -6,5 +6,6 @@ library of its first argument, on the same device.
 
 from ._arrays import DeviceArray
 from ._rows import log_softmax, logsumexp, softmax
+from ._sample import sample
 
-__all__ = ["DeviceArray", "log_softmax", "logsumexp", "softmax"]
+__all__ = ["DeviceArray", "log_softmax", "logsumexp", "sample", "softmax"]

@@ -1,0 +1,257 @@
+// What is looked for in a row or in a list: an element by its mass, what remains of the row, and
+// the moments of its scores.
+#pragma once
+
+#include "cuda/sample_passes.h"
+#include "kernels/filters.h"
+#include "kernels/weighted_term.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+// The masses of blocks under the largest of their exponents, and their sum in order.
+template <class Crew>
+FASTSOFTMAX_HD [[gnu::noinline]] double weigh_blocks(Crew crew, const BlockSum* sums,
+                                                     std::int64_t blocks) {
+  const std::int64_t thread = crew.team.thread();
+  const std::int64_t threads = crew.team.threads();
+  std::int32_t exponent = INT32_MIN;
+  for (std::int64_t b = thread; b < blocks; b += threads)
+    exponent = sums[b].exponent > exponent ? sums[b].exponent : exponent;
+  exponent = static_cast<std::int32_t>(max_of_team(crew, static_cast<double>(exponent)));
+  double* const masses = crew.masses();
+  for (std::int64_t b = thread; b < blocks; b += threads) masses[b] = mass_under(sums[b], exponent);
+  crew.sync();
+  double total = 0.0;
+  for (std::int64_t b = 0; b < blocks; ++b) total += masses[b];
+  return total;
+}
+
+// position() of draw.h, from `first` on.
+template <class Crew>
+FASTSOFTMAX_HD [[gnu::noinline]] std::int64_t position_in(Crew crew, const typename Crew::T* list,
+                                                          std::int64_t first, std::int64_t count,
+                                                          typename Crew::T exponent,
+                                                          double target) {
+  using A = typename Crew::A;
+  const auto size_at = [&](std::int64_t at) {
+    const std::int64_t left = count - at;
+    return left < 0 ? 0 : left < A::lanes ? static_cast<int>(left) : A::lanes;
+  };
+  RunningMass running{target};
+  bool found = false;
+  for (std::int64_t at = 0; at < count && !found; at += crew.groups() * A::lanes) {
+    const std::int64_t mine = at + crew.group() * A::lanes;
+    const int size = size_at(mine);
+    if (size > 0) fetch(crew, list, first + mine, size);
+    const Sum2 sum = sum_of(crew, size, exponent);
+    share(crew, {sum.hi + sum.lo, 0.0, 0}, [&](int g, const SampleNote& note) {
+      found = found || running.add(at + g * A::lanes, note.mass);
+    });
+  }
+  // Every group has the same elements, and the first one tells their terms.
+  const int size = size_at(running.at);
+  const auto rounder = sum_rounder<A>(exponent);
+  fetch(crew, list, first + running.at, size);
+  for_each_own(crew, size, [&](int at, const auto& pack) {
+    for (int c = 0; c < kPerThread<A>; ++c) {
+      if (crew.group() == 0 && at + c < size)
+        crew.terms()[at + c] = ExtExp<A>::term(pack.v[c], rounder);
+    }
+  });
+  crew.sync();
+  RunningMass elements{target, running.before};
+  for (int i = 0; i < size; ++i) {
+    if (elements.add(i, static_cast<double>(crew.terms()[i]))) break;
+  }
+  crew.sync();
+  return running.at + elements.at;
+}
+
+// A draw from all of a row or a list, whose blocks have been weighed.
+template <class Crew>
+FASTSOFTMAX_HD [[gnu::noinline]] Drawn<typename Crew::T> draw_one(Crew crew,
+                                                                  const typename Crew::T* list,
+                                                                  std::int64_t length,
+                                                                  const BlockSum* sums,
+                                                                  double total, Uniforms uniform) {
+  using A = typename Crew::A;
+  using T = typename Crew::T;
+  const std::int64_t blocks = blocks_of<A>(length);
+  RunningMass running{uniform.first * total};
+  for (std::int64_t b = 0; b < blocks && blocks > 1; ++b) {
+    if (running.add(b, crew.masses()[b])) break;
+  }
+  const std::int64_t start = running.at * A::block;
+  const std::int64_t left = length - start;
+  const BlockSum& sum = sums[running.at];
+  const std::int64_t index =
+      start + position_in(crew, list, start, left < A::block ? left : A::block,
+                          static_cast<T>(sum.exponent), uniform.second * (sum.hi + sum.lo));
+  return {index, score_at(crew, list, index)};
+}
+
+// Puts NaN in place of what a cut leaves out, or what is none of `count` elements; `equal` of those
+// that equal the bound may still come.
+template <class Crew, class Key>
+FASTSOFTMAX_HD inline void thin(const Crew& crew, int count, Key key, typename Crew::T bound,
+                                std::int64_t& equal) {
+  using A = typename Crew::A;
+  using T = typename Crew::T;
+  const T nothing = static_cast<T>(__builtin_nan(""));
+  const bool any_equal = equal > 0;
+  const auto equals = [&](T z) { return z == z && key(z) == bound; };
+  for_each_own(crew, count, [&](int, auto& pack) {
+    for (int c = 0; c < kPerThread<A>; ++c) {
+      const T z = pack.v[c];
+      if (A::above(key(z), bound) == 0 && !(any_equal && equals(z))) pack.v[c] = nothing;
+    }
+  });
+  if (!any_equal) return;
+  const Counted counted = count_taken(crew, count, equals);
+  T* const buffer = crew.buffer();
+  if (counted.all > equal) {
+    for_each_ranked(crew, count, equals, [&](T, int at, int rank) {
+      if (counted.before + rank >= equal) buffer[at] = nothing;
+    });
+  }
+  equal = counted.all > equal ? 0 : equal - counted.all;
+}
+
+// How many of the row's first `length` elements remain: to a list; or whether the last one does.
+template <class Crew>
+FASTSOFTMAX_HD [[gnu::noinline]] std::int64_t remaining_of(Crew crew, std::int64_t length,
+                                                           Remaining<typename Crew::A> remaining,
+                                                           typename Crew::T* list) {
+  using A = typename Crew::A;
+  using T = typename Crew::T;
+  std::int64_t equal = remaining.by_value.equal;
+  std::int64_t equally_near = remaining.by_nearness.equal;
+  std::int64_t kept = 0;
+  const auto stays = [](T z) { return z == z; };
+  in_rounds(crew, length, [&](std::int64_t start, int size) {
+    const bool below =
+        size > 0 && static_cast<T>(crew.sums()[start / A::block].max) < remaining.by_value.bound;
+    const int count = below ? 0 : size;
+    if (count > 0) fetch(crew, nullptr, start, count);
+    thin(crew, count, ByValue<A>{}, remaining.by_value.bound, equal);
+    if (remaining.is_typical)
+      thin(crew, count, ByNearness<A>{remaining.centre}, remaining.by_nearness.bound, equally_near);
+    if (list != nullptr) {
+      kept += append(crew, count, stays, list + kept);
+      return;
+    }
+    const auto last = [&](T z, int at) { return z == z && start + at == length - 1; };
+    int found = 0;
+    for_each_own(crew, count, [&](int at, const auto& pack) {
+      for (int c = 0; c < kPerThread<A>; ++c) found += last(pack.v[c], at + c) ? 1 : 0;
+    });
+    kept += count_groups(crew, found).all;
+  });
+  crew.sync();
+  return kept;
+}
+
+// The element of the row that equals a value and has so many equal ones ahead of it; -1 if there is
+// none.
+template <class Crew>
+FASTSOFTMAX_HD [[gnu::noinline]] std::int64_t find_equal_in(Crew crew, std::int64_t length,
+                                                            typename Crew::T value,
+                                                            std::int64_t ahead) {
+  using A = typename Crew::A;
+  using T = typename Crew::T;
+  const auto equals = [&](T z) { return z == value; };
+  if (crew.first()) crew.desk().found = -1;
+  bool over = false;
+  in_rounds(crew, length, [&](std::int64_t start, int size) {
+    if (over) return;
+    const bool below = size > 0 && static_cast<T>(crew.sums()[start / A::block].max) < value;
+    const int count = below ? 0 : size;
+    if (count > 0) fetch(crew, nullptr, start, count);
+    const Counted counted = count_taken(crew, count, equals);
+    over = counted.all > ahead;
+    if (over) {
+      for_each_ranked(crew, count, equals, [&](T, int at, int rank) {
+        if (counted.before + rank == ahead) crew.desk().found = start + at;
+      });
+    }
+    ahead -= counted.all;
+  });
+  crew.sync();
+  const std::int64_t found = crew.desk().found;
+  crew.sync();
+  return found;
+}
+
+// Of a list under its softmax: mean_score() of remaining.h.
+template <class Crew>
+FASTSOFTMAX_HD [[gnu::noinline]] MeanScore<typename Crew::T> mean_of(Crew crew,
+                                                                     const typename Crew::T* list,
+                                                                     std::int64_t count,
+                                                                     typename Crew::T max,
+                                                                     typename Crew::T exponent) {
+  using A = typename Crew::A;
+  const auto rounder = sum_rounder<A>(exponent);
+  double mass = 0.0;
+  double all_weighted = 0.0;
+  in_rounds(crew, count, [&](std::int64_t start, int size) {
+    if (size > 0) fetch(crew, list, start, size);
+    ThreadLanes<A> weighted{};
+    for_each_own(crew, size, [&](int at, const auto& pack) {
+      FASTSOFTMAX_UNROLL
+      for (int c = 0; c < kPerThread<A>; ++c) {
+        if (at + c < size)
+          weighted.sum[c] =
+              add_weighted<A>(weighted.sum[c], ExtExp<A>::term(pack.v[c], rounder), pack.v[c], max);
+      }
+    });
+    const Sum2 sum = sum_of(crew, size, exponent);
+    const double of_group = join_lanes<A, true>(crew, weighted).hi;
+    share(crew, {sum.hi + sum.lo, of_group, 0}, [&](int, const SampleNote& note) {
+      mass += note.mass;
+      all_weighted += note.other;
+    });
+  });
+  return {max, all_weighted, mass};
+}
+
+// deviation() of remaining.h.
+template <class Crew>
+FASTSOFTMAX_HD [[gnu::noinline]] double deviation_of(Crew crew, std::int64_t length,
+                                                     typename Crew::T max) {
+  using A = typename Crew::A;
+  using T = typename Crew::T;
+  constexpr T lowest = ExpConstants<T>::lowest;
+  Moments moments{};
+  in_rounds(crew, length, [&](std::int64_t start, int size) {
+    if (size > 0) fetch(crew, nullptr, start, size);
+    ThreadLanes<A> distances{};
+    ThreadLanes<A> squared{};
+    int finite = 0;
+    for_each_own(crew, size, [&](int at, const auto& pack) {
+      FASTSOFTMAX_UNROLL
+      for (int c = 0; c < kPerThread<A>; ++c) {
+        if (at + c >= size) continue;
+        const T z = pack.v[c];
+        finite += z > lowest ? 1 : 0;
+        const T distance = A::sub(max, A::select_above(z, lowest, max));
+        distances.sum[c] = A::add(distances.sum[c], distance);
+        squared.sum[c] = A::fma(distance, distance, squared.sum[c]);
+      }
+    });
+    const double of_distances = join_lanes<A, true>(crew, distances).hi;
+    const double of_squares = join_lanes<A, true>(crew, squared).hi;
+    for (int mask = kGroup / 2; mask > 0; mask /= 2) finite += crew.exchange(finite, mask);
+    share(crew, {of_distances, of_squares, finite}, [&](int, const SampleNote& note) {
+      moments.sum += note.mass;
+      moments.squares += note.other;
+      moments.count += note.count;
+    });
+  });
+  return moments.deviation();
+}
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax
