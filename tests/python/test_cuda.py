@@ -28,7 +28,7 @@ def emulated(tmp_path_factory):
     library = tmp_path_factory.mktemp("cuda") / "libemulated.so"
     cpp = ROOT / "cpp"
     includes = [f"-I{path}" for path in (cpp, cpp / "src", cpp / "include", ROOT / "tests/cpp")]
-    sources = [ROOT / "tests/cpp/emulated_cuda_library.cpp", cpp / "cuda/plan.cpp"]
+    sources = [ROOT / "tests/cpp/emulated_cuda_library.cpp", *(cpp / "cuda").glob("*plan.cpp")]
     subprocess.run(
         [compiler, "-std=c++20", "-O0", "-fPIC", "-shared", "-ffp-contract=off", *includes]
         + [str(source) for source in sources]
