@@ -65,7 +65,7 @@ struct OptionsReader {
     RowOption read{};
     if (option.values) {
       const DType dtype = option.values->dtype;
-      if (dtype == DType::boolean || (std::is_same_v<T, std::uint64_t> && is_floating(dtype)))
+      if (dtype == DType::boolean || (!std::is_same_v<T, double> && is_floating(dtype)))
         throw InvalidType(std::string(what) + " must not be an array of " +
                           std::string(name(dtype)));
       read.values = places_of(*option.values, x, axis, what);
@@ -92,6 +92,7 @@ SampleRowOptions row_options(const ConstView& x, int axis, const SampleOptions& 
   SampleRowOptions options{};
   options.temperature = read(o.temperature, "temperature",
                              "positive and finite as the arithmetic type, or 0", temperature);
+  options.top_k = read(o.top_k, "top_k", "0 or more", [](std::int64_t k) { return k >= 0; });
   options.top_p = read(o.top_p, "top_p", "from 0 to 1", share);
   options.min_p = read(o.min_p, "min_p", "from 0 to 1", share);
   options.typical_p = read(o.typical_p, "typical_p", "from 0 to 1", share);
@@ -122,18 +123,11 @@ RowPlaces output_places(const View& out, const char* what, DType dtype, const Co
     if (input) check_apart(out, what, {&*input});
   };
   check_apart(out, what, {&x});
-  for (const auto* input :
-       {&o.where, &o.temperature.values, &o.top_p.values, &o.min_p.values, &o.typical_p.values,
-        &o.top_n_sigma.values, &o.random.seed.values, &o.random.position.values, &o.random.row_ids})
+  for (const auto* input : {&o.where, &o.temperature.values, &o.top_k.values, &o.top_p.values,
+                            &o.min_p.values, &o.typical_p.values, &o.top_n_sigma.values,
+                            &o.random.seed.values, &o.random.position.values, &o.random.row_ids})
     check(*input);
   return places_of(as_input(out), x, axis, what);
-}
-
-void refuse_unsupported(const SampleOptions& o, std::int64_t length) {
-  if (o.top_k.values || (o.top_k.value != 0 && o.top_k.value < length))
-    throw InvalidArgument("top_k is not supported for arrays on a GPU");
-  if (o.max_surprise.values || o.max_surprise.value < std::numeric_limits<double>::infinity())
-    throw InvalidArgument("max_surprise is not supported for arrays on a GPU");
 }
 
 }  // namespace
@@ -146,11 +140,14 @@ SampleCall sample_call(const ConstView& x, int axis, const View& indices, const 
   if (rows.row_length == 0)
     throw InvalidArgument("cannot sample along an axis of length 0 (x has shape " +
                           shape_text(x.shape) + ")");
-  refuse_unsupported(o, rows.row_length);
+  if (o.max_surprise.values || o.max_surprise.value < std::numeric_limits<double>::infinity())
+    throw InvalidArgument("max_surprise is not supported for arrays on a GPU");
   SampleCall call{};
   call.rows = rows_call(rows);
   call.options = row_options(x, axis, o);
-  call.may_filter = o.top_p.values || o.min_p.values || o.typical_p.values ||
+  const std::int64_t length = rows.row_length;
+  call.most_k = o.top_k.values ? length - 1 : o.top_k.value < length ? o.top_k.value : 0;
+  call.may_filter = call.most_k > 0 || o.top_p.values || o.min_p.values || o.typical_p.values ||
                     o.top_n_sigma.values || o.top_p.value < 1.0 || o.min_p.value > 0.0 ||
                     o.typical_p.value < 1.0 || o.top_n_sigma.value > 0.0;
   call.indices = output_places(indices, "indices", DType::i64, x, axis, o);

@@ -28,6 +28,7 @@ struct RowOption {
 // with an option outside its range gets the index -1.
 struct SampleRowOptions {
   RowOption temperature;
+  RowOption top_k;
   RowOption top_p;
   RowOption min_p;
   RowOption typical_p;
@@ -42,8 +43,9 @@ struct SampleCall {
   RowsCall rows;  // of y, op, temperature and empty_is_zero nothing is used
   SampleRowOptions options;
   bool may_filter;
-  RowPlaces indices;   // of int64
-  RowPlaces logprobs;  // of the type of x, or null
+  std::int64_t most_k;  // below the length; 0 where top_k is off
+  RowPlaces indices;    // of int64
+  RowPlaces logprobs;   // of the type of x, or null
 };
 
 }  // namespace fastsoftmax::cuda

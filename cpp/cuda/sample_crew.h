@@ -45,6 +45,8 @@ struct SampleCrew {
   FASTSOFTMAX_HD BlockSum* sums() const { return mine(call().sums); }
   FASTSOFTMAX_HD BlockSum* list_sums() const { return mine(call().list_sums); }
   FASTSOFTMAX_HD double* masses() const { return mine(call().masses); }
+  FASTSOFTMAX_HD T* values() const { return mine(reinterpret_cast<T*>(call().values)); }
+  FASTSOFTMAX_HD std::int64_t* indices() const { return mine(call().indices_of_values); }
   FASTSOFTMAX_HD T* list() const { return mine(reinterpret_cast<T*>(call().list)); }
   FASTSOFTMAX_HD T* spare() const { return mine(reinterpret_cast<T*>(call().spare)); }
 

@@ -14,6 +14,9 @@ struct SampleParameters : Parameters {
   // For each row in work, and the bytes from one's to the next one's; `sums` likewise.
   kernels::BlockSum* list_sums;
   double* masses;
+  std::int64_t most_k;
+  char* values;
+  std::int64_t* indices_of_values;
   char* list;
   char* spare;
   std::int64_t stride;

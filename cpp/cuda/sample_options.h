@@ -75,8 +75,9 @@ FASTSOFTMAX_HD [[gnu::noinline]] inline std::uint64_t integer_of(const RowOption
 
 // T: the arithmetic type, which must be able to hold the temperature.
 template <class T>
-FASTSOFTMAX_HD inline void read_options(const SampleRowOptions& options, std::int64_t row,
+FASTSOFTMAX_HD inline void read_options(const SampleParameters& call, std::int64_t row,
                                         SampleDesk& desk) {
+  const SampleRowOptions& options = call.options;
   const auto share = [](double p) { return p >= 0.0 && p <= 1.0; };
   kernels::SampleRow how{};
   how.top_p = real_of(options.top_p, row);
@@ -94,6 +95,11 @@ FASTSOFTMAX_HD inline void read_options(const SampleRowOptions& options, std::in
   const std::uint64_t id = options.numbered ? static_cast<std::uint64_t>(row)
                                             : integer_of(options.row_ids, row, desk.valid);
   if (position >= std::uint64_t{1} << 32) desk.valid = false;
+  // Memory is for most_k, should the array change meanwhile.
+  const std::uint64_t top_k = integer_of(options.top_k, row, desk.valid);
+  const auto most_k = static_cast<std::uint64_t>(call.most_k);
+  if (top_k < static_cast<std::uint64_t>(call.length))
+    how.top_k = static_cast<std::int64_t>(top_k < most_k ? top_k : most_k);
   const auto low = [](std::uint64_t v) { return static_cast<std::uint32_t>(v); };
   how.random = {{low(seed), low(seed >> 32)}, low(position), {low(id), low(id >> 32)}};
   desk.how = how;

@@ -182,13 +182,17 @@ FASTSOFTMAX_HD inline Counted count_taken(const Crew& crew, int count, Take&& ta
 }
 
 // Stores what take(v) is true of in all groups' buffers, in order; how many those are. What the
-// buffers were fetched from may be overwritten.
+// buffers were fetched from may be overwritten. Indices too, where this group's begin at `start`,
+// if there is an array for them.
 template <class Crew, class Take>
 FASTSOFTMAX_HD inline std::int64_t append(const Crew& crew, int count, Take&& take,
-                                          typename Crew::T* to) {
+                                          typename Crew::T* to, std::int64_t* indices = nullptr,
+                                          std::int64_t start = 0) {
   const Counted counted = count_taken(crew, count, take);
-  for_each_ranked(crew, count, take,
-                  [&](typename Crew::T v, int, int rank) { to[counted.before + rank] = v; });
+  for_each_ranked(crew, count, take, [&](typename Crew::T v, int at, int rank) {
+    to[counted.before + rank] = v;
+    if (indices != nullptr) indices[counted.before + rank] = start + at;
+  });
   return counted.all;
 }
 

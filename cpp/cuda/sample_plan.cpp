@@ -21,9 +21,14 @@ SampleWorkspace::SampleWorkspace(const SampleCall& call) {
   const bool f64 = call.rows.dtype == DType::f64;
   constexpr std::int64_t line = 64;
   blocks = ceil_div(call.rows.length, f64 ? kernels::kBlockF64 : kernels::kBlockF32);
-  list_bytes = call.may_filter ? ceil_div(call.rows.length * (f64 ? 8 : 4), line) * line : 0;
+  const auto lines = [](std::int64_t count, std::int64_t item) {
+    return ceil_div(count * item, line) * line;
+  };
+  list_bytes = call.may_filter ? lines(call.rows.length, f64 ? 8 : 4) : 0;
+  values_bytes = lines(call.most_k, f64 ? 8 : 4);
   const auto of_block = static_cast<std::int64_t>(2 * sizeof(kernels::BlockSum) + sizeof(double));
-  bytes = ceil_div(blocks * of_block, line) * line + 2 * list_bytes;
+  sums_bytes = lines(blocks, of_block);
+  bytes = sums_bytes + values_bytes + lines(2 * call.most_k, 8) + 2 * list_bytes;
 }
 
 SamplePlan make_sample_plan(const SampleCall& call, const Device& device) {

@@ -23,11 +23,13 @@ struct SamplePlan {
 SamplePlan make_sample_plan(const SampleCall& call, const Device& device);
 
 // Memory on the device for each row in work: sums of its blocks and of those of a list, their
-// masses, and two lists of scores.
+// masses; the k largest elements, their indices twice; and two lists of scores.
 struct SampleWorkspace {
   std::int64_t blocks;
-  std::int64_t list_bytes;  // of one list; 0 where there is no filter
-  std::int64_t bytes;       // for a row
+  std::int64_t sums_bytes;
+  std::int64_t values_bytes;  // of the k largest
+  std::int64_t list_bytes;    // of one list; 0 where there is no filter
+  std::int64_t bytes;         // for a row
 
   explicit SampleWorkspace(const SampleCall& call);
 };

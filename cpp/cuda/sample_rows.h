@@ -1,10 +1,10 @@
-// The kernels of sample: a thread block for each row; and one that sums blocks of long rows ahead of
-// it.
+// The kernels of sample: a thread block for each row; and one that sums blocks of long rows ahead
+// of it.
 #pragma once
 
 #include "cuda/outcome.h"
+#include "cuda/sample_largest.h"
 #include "cuda/sample_options.h"
-#include "cuda/sample_work.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -21,7 +21,7 @@ FASTSOFTMAX_HD inline void begin_row(const Crew& crew, const SampleParameters& c
     desk.x = at.x;
     desk.where = at.where;
     desk.shift = 0.0;
-    read_options<typename Crew::T>(call.options, row, desk);
+    read_options<typename Crew::T>(call, row, desk);
   }
   crew.sync();
 }
@@ -137,12 +137,37 @@ struct SampleRows {
   FASTSOFTMAX_HD static Drawn<T> draw_row(const Crew& crew, std::int64_t length,
                                           std::int64_t blocks, T max) {
     const SampleDesk& desk = crew.desk();
-    SampleWork<Crew> work{crew, length, max, 0.0};
+    SampleWork<Crew> work{crew, nullptr, length, max, 0.0};
     if (desk.greedy) return {work.find_equal(max, 0), max};
-    work.total = weigh_blocks(crew, crew.sums(), blocks);
-    if (!is_filtered(desk.how)) return work.draw(uniforms(desk.how.random, 0));
-    Filtered<SampleWork<Crew>> filtered{work};
-    return filtered.draw(desk.how, RowState{}, work.total);
+    const SampleRow& how = desk.how;
+    if (how.top_k == 0) work.total = weigh_blocks(crew, crew.sums(), blocks);
+    if (!is_filtered(how)) return work.draw(uniforms(how.random, 0));
+    Filtered<SampleWork<Crew>> row{work};
+    row.apply_to_scores(how, RowState{});
+    if (how.top_k > 0) limit_to_largest(crew, how, row);
+    row.apply(how, row.remaining.by_value.bound == -infinity<T>() ? work.total : 0.0);
+    if (how.top_k == 0) return row.draw_remaining(how.random);
+    Drawn<T> drawn = row.work.draw_listed(row.remaining, uniforms(how.random, 0));
+    if (row.work.source != nullptr) drawn.index = crew.indices()[drawn.index];
+    return drawn;
+  }
+
+  // Those become what is drawn from; but where nearness to the mean counts, elements as near to it
+  // on both sides are taken by index, and so from the row.
+  template <class Crew>
+  FASTSOFTMAX_HD static void limit_to_largest(const Crew& crew, const SampleRow& how,
+                                              Filtered<SampleWork<Crew>>& row) {
+    SampleWork<Crew>& work = row.work;
+    const T* const values = crew.values();
+    const std::int64_t count = select_largest_of(work.lists(), work.length, how.top_k);
+    if (how.typical_p < 1.0) {
+      const T least = values[count - 1];
+      row.remaining.shorten(
+          {least, count_in(crew, values, count, [&](T z) { return z == least; })});
+    } else {
+      work.source = values;
+      work.length = count;
+    }
   }
 
   FASTSOFTMAX_HD static void put(const SampleParameters& call, std::int64_t row, std::int64_t index,
@@ -200,6 +225,9 @@ void launch_sample(const SamplePlan& plan, const SampleCall& call, void* workspa
   p.sums = static_cast<BlockSum*>(workspace);
   p.list_sums = p.sums + memory.blocks;
   p.masses = reinterpret_cast<double*>(p.list_sums + memory.blocks);
+  p.most_k = call.most_k;
+  p.values = static_cast<char*>(workspace) + memory.sums_bytes;
+  p.indices_of_values = reinterpret_cast<std::int64_t*>(p.values + memory.values_bytes);
   p.spare = static_cast<char*>(workspace) + memory.bytes - memory.list_bytes;
   p.list = p.spare - memory.list_bytes;
   if (plan.part_blocks == 0)

@@ -119,11 +119,25 @@ FASTSOFTMAX_HD inline void thin(const Crew& crew, int count, Key key, typename C
   equal = counted.all > equal ? 0 : equal - counted.all;
 }
 
-// How many of the row's first `length` elements remain: to a list; or whether the last one does.
+// Fetches a block of a source, a list or the row, but none of the row that does not reach a bound:
+// of that no elements are there. How many are.
 template <class Crew>
-FASTSOFTMAX_HD [[gnu::noinline]] std::int64_t remaining_of(Crew crew, std::int64_t length,
-                                                           Remaining<typename Crew::A> remaining,
-                                                           typename Crew::T* list) {
+FASTSOFTMAX_HD inline int reached(const Crew& crew, const typename Crew::T* source,
+                                  std::int64_t start, int size, typename Crew::T bound) {
+  using A = typename Crew::A;
+  using T = typename Crew::T;
+  if (size == 0) return 0;
+  if (source == nullptr && static_cast<T>(crew.sums()[start / A::block].max) < bound) return 0;
+  fetch(crew, source, start, size);
+  return size;
+}
+
+// How many of a source's first `length` elements remain: to a list, with their indices if there is
+// an array for them; or whether the last one does.
+template <class Crew>
+FASTSOFTMAX_HD [[gnu::noinline]] std::int64_t remaining_of(
+    Crew crew, const typename Crew::T* source, std::int64_t length,
+    Remaining<typename Crew::A> remaining, typename Crew::T* list, std::int64_t* indices) {
   using A = typename Crew::A;
   using T = typename Crew::T;
   std::int64_t equal = remaining.by_value.equal;
@@ -131,15 +145,13 @@ FASTSOFTMAX_HD [[gnu::noinline]] std::int64_t remaining_of(Crew crew, std::int64
   std::int64_t kept = 0;
   const auto stays = [](T z) { return z == z; };
   in_rounds(crew, length, [&](std::int64_t start, int size) {
-    const bool below =
-        size > 0 && static_cast<T>(crew.sums()[start / A::block].max) < remaining.by_value.bound;
-    const int count = below ? 0 : size;
-    if (count > 0) fetch(crew, nullptr, start, count);
+    const int count = reached(crew, source, start, size, remaining.by_value.bound);
     thin(crew, count, ByValue<A>{}, remaining.by_value.bound, equal);
     if (remaining.is_typical)
       thin(crew, count, ByNearness<A>{remaining.centre}, remaining.by_nearness.bound, equally_near);
     if (list != nullptr) {
-      kept += append(crew, count, stays, list + kept);
+      kept += append(crew, count, stays, list + kept, indices == nullptr ? nullptr : indices + kept,
+                     start);
       return;
     }
     const auto last = [&](T z, int at) { return z == z && start + at == length - 1; };
@@ -153,26 +165,24 @@ FASTSOFTMAX_HD [[gnu::noinline]] std::int64_t remaining_of(Crew crew, std::int64
   return kept;
 }
 
-// The element of the row that equals a value and has so many equal ones ahead of it; -1 if there is
-// none.
+// The element of a source that equals a value and has so many equal ones ahead of it; -1 if there
+// is none.
 template <class Crew>
-FASTSOFTMAX_HD [[gnu::noinline]] std::int64_t find_equal_in(Crew crew, std::int64_t length,
+FASTSOFTMAX_HD [[gnu::noinline]] std::int64_t find_equal_in(Crew crew,
+                                                            const typename Crew::T* source,
+                                                            std::int64_t length,
                                                             typename Crew::T value,
                                                             std::int64_t ahead) {
-  using A = typename Crew::A;
-  using T = typename Crew::T;
-  const auto equals = [&](T z) { return z == value; };
+  const auto equals = [&](typename Crew::T z) { return z == value; };
   if (crew.first()) crew.desk().found = -1;
   bool over = false;
   in_rounds(crew, length, [&](std::int64_t start, int size) {
     if (over) return;
-    const bool below = size > 0 && static_cast<T>(crew.sums()[start / A::block].max) < value;
-    const int count = below ? 0 : size;
-    if (count > 0) fetch(crew, nullptr, start, count);
+    const int count = reached(crew, source, start, size, value);
     const Counted counted = count_taken(crew, count, equals);
     over = counted.all > ahead;
     if (over) {
-      for_each_ranked(crew, count, equals, [&](T, int at, int rank) {
+      for_each_ranked(crew, count, equals, [&](typename Crew::T, int at, int rank) {
         if (counted.before + rank == ahead) crew.desk().found = start + at;
       });
     }

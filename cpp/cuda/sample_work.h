@@ -127,7 +127,6 @@ struct SampleLists {
     return cut;
   }
 
- private:
   // Keys and terms of at most kCounted elements, on the desk; equal ones as they come.
   FASTSOFTMAX_HD void sort(Key key, const T* v, int count) const {
     const T rounder = sum_rounder<A>(exponent);
@@ -145,13 +144,14 @@ struct SampleLists {
   }
 };
 
-// A row, of which the sums are there.
+// A row, or its k largest elements.
 template <class Crew>
 struct SampleWork {
   using A = typename Crew::A;
   using T = typename Crew::T;
 
   Crew crew;
+  const T* source;  // null: the row, of which the sums are there
   std::int64_t length;
   T max;
   double total;  // of the row's masses
@@ -178,19 +178,19 @@ struct SampleWork {
     return drawn;
   }
   FASTSOFTMAX_HD bool contains(const Remaining<A>& remaining, std::int64_t index) const {
-    return remaining_of(crew, index + 1, remaining, nullptr) != 0;
+    return remaining_of(crew, source, index + 1, remaining, nullptr, nullptr) != 0;
   }
   FASTSOFTMAX_HD std::int64_t find_equal(T value, std::int64_t ahead) const {
-    return find_equal_in(crew, length, value, ahead);
+    return find_equal_in(crew, source, length, value, ahead);
   }
   FASTSOFTMAX_HD double deviation() const { return deviation_of(crew, length, max); }
   FASTSOFTMAX_HD std::int64_t gather(const Remaining<A>& remaining) const {
-    return remaining_of(crew, length, remaining, crew.list());
+    return remaining_of(crew, source, length, remaining, crew.list(), nullptr);
   }
   FASTSOFTMAX_HD SplitMass split(const Bracket<T>& bracket) const {
-    return lists().split(ByValue<A>{}, nullptr, length, bracket, crew.list());
+    return lists().split(ByValue<A>{}, source, length, bracket, crew.list());
   }
-  FASTSOFTMAX_HD void take_sample() const { lists().take_sample(nullptr, length); }
+  FASTSOFTMAX_HD void take_sample() const { lists().take_sample(source, length); }
   FASTSOFTMAX_HD std::int64_t sampled_above(T bound) const {
     std::int64_t above = 0;
     for (int i = 0; i < kCounted; ++i) above += crew.sample()[i] > bound ? 1 : 0;
@@ -212,8 +212,6 @@ struct SampleWork {
   FASTSOFTMAX_HD MeanScore<T> list_mean(std::int64_t count) const {
     return mean_of(crew, crew.list(), count, max, exponent);
   }
-
- private:
   FASTSOFTMAX_HD SampleLists<Crew> lists() const { return {crew, exponent}; }
 };
 

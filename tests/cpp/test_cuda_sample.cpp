@@ -23,6 +23,20 @@ constexpr std::array kSettings = {
     Setting{"plain", [](fs::SampleOptions&) {}},
     Setting{"temperature", [](fs::SampleOptions& o) { o.temperature.value = 0.7; }},
     Setting{"greedy", [](fs::SampleOptions& o) { o.temperature.value = 0.0; }},
+    Setting{"top_k", [](fs::SampleOptions& o) { o.top_k.value = 40; }},
+    Setting{"top_k 1", [](fs::SampleOptions& o) { o.top_k.value = 1; }},
+    Setting{"large top_k", [](fs::SampleOptions& o) { o.top_k.value = 1500; }},
+    Setting{"top_k and top_p",
+            [](fs::SampleOptions& o) {
+              o.top_k.value = 150;
+              o.top_p.value = 0.7;
+              o.min_p.value = 0.001;
+            }},
+    Setting{"top_k and typical_p",
+            [](fs::SampleOptions& o) {
+              o.top_k.value = 70;
+              o.typical_p.value = 0.6;
+            }},
     Setting{"top_p", [](fs::SampleOptions& o) { o.top_p.value = 0.85; }},
     Setting{"large top_p", [](fs::SampleOptions& o) { o.top_p.value = 0.999; }},
     Setting{"small top_p", [](fs::SampleOptions& o) { o.top_p.value = 0.02; }},
@@ -34,6 +48,7 @@ constexpr std::array kSettings = {
     Setting{"all", [](fs::SampleOptions& o) {
               o.temperature.value = 1.5;
               o.top_n_sigma.value = 2.0;
+              o.top_k.value = 100;
               o.top_p.value = 0.9;
               o.min_p.value = 0.01;
               o.typical_p.value = 0.9;
@@ -216,6 +231,7 @@ TEST_CASE("sample on a device: options in arrays of any type") {
     const fs::DType integer = integers[i % integers.size()];
     const OptionArray temperature(real, {2, 1, 1}, {0.0, 0.75}, false);
     const OptionArray top_p(reals[(i / 4) % 4], {1, 3}, {0.5, 1.0, 0.25}, false);
+    const OptionArray top_k(integer, {2, 1, 3}, {0, 5, 127, 70, 1, 20}, true);
     const OptionArray min_p(real, {1, 1, 3}, {0.0, 0.125, 0.0}, false);
     const OptionArray typical_p(real, {2, 1, 3}, {1, 1, 1, 1, 0.5, 1}, false);
     const OptionArray sigma(integer, {1}, {2}, true);
@@ -227,6 +243,8 @@ TEST_CASE("sample on a device: options in arrays of any type") {
       fs::SampleOptions o;
       o.temperature.values = temperature.view(on_device);
       o.top_p.values = top_p.view(on_device);
+      o.top_k.values = top_k.view(on_device);
+      if (!on_device) o.top_k.values->dtype = i64;
       o.min_p.values = min_p.view(on_device);
       o.typical_p.values = typical_p.view(on_device);
       o.top_n_sigma.values = on_device ? sigma.view(true) : sigma_wide.view(false);
@@ -284,6 +302,9 @@ TEST_CASE("sample on a device: an option outside its range gives the index -1 fo
   options = {};
   options.random.row_ids = negative.view(true);
   expect_bad(options, 1);
+  options = {};
+  options.top_k.values = negative.view(true);
+  expect_bad(options, 1);
   const OptionArray far(u64, all, {0, 0, 0, 0, 0, 0x1p32}, true);
   options = {};
   options.random.position.values = far.view(true);
@@ -316,7 +337,7 @@ TEST_CASE("sample on a device: what is refused") {
     set(options);
     refused(x, 1, indices, options);
   };
-  with([](auto& o) { o.top_k.value = 3; });
+  with([](auto& o) { o.top_k.value = -1; });
   with([](auto& o) { o.max_surprise.value = 3.0; });
   with([](auto& o) { o.top_p.value = 1.5; });
   with([](auto& o) { o.temperature.value = -1.0; });
@@ -324,14 +345,12 @@ TEST_CASE("sample on a device: what is refused") {
   const Array flags = dense(boolean, {2, 1});
   with([&](auto& o) { o.top_p.values = flags.view(); });
   const Array floats = dense(f32, {2, 1});
+  with([&](auto& o) { o.top_k.values = floats.view(); });
   with([&](auto& o) { o.random.seed.values = floats.view(); });
   with([&](auto& o) { o.random.row_ids = floats.view(); });
   with([&](auto& o) { o.random.seed.values = indices.view(); });  // overlaps an output
   const Array per_element = dense(f32, {2, 5});
   with([&](auto& o) { o.top_p.values = per_element.view(); });
-  fs::SampleOptions enough;
-  enough.top_k.value = 5;
-  CHECK_NOTHROW(cuda::sample_call(x.view(), 1, indices.out(), enough, nullptr));
 }
 
 TEST_CASE("sample on a device: the plan") {

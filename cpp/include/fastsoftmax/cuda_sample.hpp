@@ -13,7 +13,7 @@ namespace fastsoftmax::cuda {
 // each row may be of any floating or integer type; its values are not looked at before they are
 // used, and a row with one outside its range gets the index -1 and a log-probability of NaN.
 // Outputs may have any strides that keep elements apart. Throws what that function throws,
-// InvalidArgument for top_k and max_surprise, which are not supported, and Unavailable.
+// InvalidArgument for max_surprise, which is not supported, and Unavailable.
 void sample(const ConstView& x, int axis, const View& indices, const SampleOptions& options,
             const View* logprobs, int device, void* stream);
 

@@ -133,7 +133,6 @@ struct Filtered {
     return draw_remaining(how.random);
   }
 
- private:
   // An element that is drawn from all of the source and remains is a draw from what remains; where
   // that does not happen soon, what remains is listed.
   FASTSOFTMAX_HD Drawn<T> draw_remaining(const RandomStream& random) {
@@ -145,6 +144,7 @@ struct Filtered {
     return work.draw_listed(remaining, uniforms(random, 2 * attempts));
   }
 
+ private:
   FASTSOFTMAX_HD bool is_inside(const Drawn<T>& drawn) {
     const Cut<T>& by_value = remaining.by_value;
     const bool typical = remaining.is_typical;
