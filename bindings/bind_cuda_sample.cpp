@@ -45,6 +45,7 @@ void sample(const py::object& x, int axis, const py::object& indices, const py::
   const std::optional<DeviceArray> logs = optional_array(logprobs, "logprobs");
   const std::optional<DeviceArray> mask = optional_array(where, "where");
   const Option<double> temperature(given, "temperature");
+  const Option<std::int64_t> top_k(given, "top_k");
   const Option<double> top_p(given, "top_p");
   const Option<double> min_p(given, "min_p");
   const Option<double> typical_p(given, "typical_p");
@@ -54,6 +55,7 @@ void sample(const py::object& x, int axis, const py::object& indices, const py::
   const std::optional<DeviceArray> row_ids = optional_array(given["row_ids"], "row_ids");
   SampleOptions options;
   options.temperature = temperature.per_row();
+  options.top_k = top_k.per_row();
   options.top_p = top_p.per_row();
   options.min_p = min_p.per_row();
   options.typical_p = typical_p.per_row();

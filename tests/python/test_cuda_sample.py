@@ -56,6 +56,8 @@ for dtype in ("f2", "f4", "f8"):
                  seed=rng.integers(0, 9, rows, dtype="i4"), position=np.ones(rows, "u2"),
                  row_ids=rng.integers(0, 9, rows))
             same(view, axis, seed=0, top_k=view.shape[axis])
+            same(view, axis, seed=1, top_k=3, top_p=0.8)
+            same(view, axis, seed=1, top_k=rng.integers(0, 9, rows), typical_p=0.9)
             same(view, axis, seed=np.int32(7), top_k=0, top_logprobs=0)
 """)
 
@@ -104,8 +106,9 @@ x = np.zeros((2, 3), np.float32)
 gpu = Interface(x)
 rows = np.zeros((2, 1))
 for error, pattern, call in [
-    (ValueError, "top_k is not supported", lambda: fs.sample(gpu, top_k=2)),
-    (ValueError, "top_k is not supported", lambda: fs.sample(gpu, top_k=Interface(rows))),
+    (ValueError, "top_k must not be negative, got -2", lambda: fs.sample(gpu, top_k=-2)),
+    (TypeError, "top_k must not be an array of float64",
+     lambda: fs.sample(gpu, top_k=Interface(rows))),
     (ValueError, "top_logprobs is not supported", lambda: fs.sample(gpu, top_logprobs=1)),
     (TypeError, "top_p is not on a GPU, but", lambda: fs.sample(gpu, top_p=rows)),
     (TypeError, "seed is not on a GPU, but", lambda: fs.sample(gpu, seed=[1, 2])),

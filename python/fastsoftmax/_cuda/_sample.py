@@ -44,15 +44,16 @@ def sample(
         dtype of `logits` that is not floating, and for libraries whose arrays cannot be allocated
         here.
     ValueError
-        For `top_k` and `top_logprobs`, which are not supported, where an argument is on another
-        device than `logits`, and for shapes and numbers as elsewhere.
+        For `top_logprobs`, which is not supported, where an argument is on another device than
+        `logits`, and for shapes and numbers as elsewhere.
     RuntimeError
         Where there is no CUDA library, no driver or no device, and for errors of the device.
     """
     call = Submission(logits, "logits")
     x = call.x
     (at,) = normalized_axes(_single_axis(axis), len(x.shape))
-    _refuse(top_k, top_logprobs, x.shape[at])
+    if not isinstance(top_logprobs, int) or top_logprobs != 0:
+        raise ValueError("top_logprobs is not supported where logits is on a GPU; pass 0")
 
     def real(value: Any, name: str, off: float) -> Any:
         if value is None:
@@ -61,6 +62,7 @@ def sample(
 
     options = {
         "temperature": real(temperature, "temperature", 1.0),
+        "top_k": _integer(0 if top_k is None else top_k, "top_k", call, 1 << 63),
         "top_p": real(top_p, "top_p", 1.0),
         "min_p": real(min_p, "min_p", 0.0),
         "typical_p": real(typical_p, "typical_p", 1.0),
@@ -97,22 +99,14 @@ def _single_axis(axis: Any) -> int:
         raise TypeError(f"axis must be an int, not {type(axis).__name__}") from None
 
 
-def _refuse(top_k: Any, top_logprobs: Any, length: int) -> None:
-    off = isinstance(top_k, int) and (top_k == 0 or top_k >= length)
-    if top_k is not None and not off:
-        raise ValueError("top_k is not supported where logits is on a GPU; pass None")
-    if not isinstance(top_logprobs, int) or top_logprobs != 0:
-        raise ValueError("top_logprobs is not supported where logits is on a GPU; pass 0")
-
-
-def _integer(value: Any, name: str, call: Submission) -> Any:
+def _integer(value: Any, name: str, call: Submission, limit: int = 1 << 64) -> Any:
     if isinstance(value, (bool, Real)) and not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an int or an array of ints, not {type(value).__name__}")
     if not isinstance(value, (int, np.integer)):
         return call.input(value, name)
     number = int(value)
-    if not 0 <= number < 1 << 64:
-        expected = "not be negative" if number < 0 else "be below 2**64"
+    if not 0 <= number < limit:
+        expected = "not be negative" if number < 0 else f"be below 2**{limit.bit_length() - 1}"
         raise ValueError(f"{name} must {expected}, got {number}")
     return number
 
