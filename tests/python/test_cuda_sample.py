@@ -38,15 +38,13 @@ def same(x, axis, where=None, **options):
     bits = f"u{x.itemsize}"
     expected_bits = np.asarray(expected.logprobs).view(bits)
     np.testing.assert_array_equal(found.logprobs.array.view(bits), expected_bits)
-    alone = fs.sample(Interface(x), axis, where=mask, **on_gpu)
-    np.testing.assert_array_equal(alone.array, expected.indices)
 
-for dtype in ("f2", "f4", "f8"):
-    x = rng.normal(scale=3, size=(3, 5, 70)).astype(dtype)
-    for view in (x, x[:, ::-1], x[..., ::-2], x.T, x[0], x[0, 0], x[:0]):
-        for axis in (0, -1):
-            if view.shape[axis] == 0:
-                continue
+x = rng.normal(scale=3, size=(2, 3, 70))
+views = [lambda x: x, lambda x: x[:, ::-1, ::-2], lambda x: x.T, lambda x: x[0, 0], lambda x: x[:0]]
+for i, take in enumerate(views):
+    view = take(x.astype(("f2", "f4", "f8")[i % 3]))
+    for axis in (0, -1):
+        if view.shape[axis] > 0:
             rows = tuple(1 if i == axis % view.ndim else n for i, n in enumerate(view.shape))
             same(view, axis, seed=3, position=4)
             same(view, axis, seed=5, top_p=0.9, temperature=np.float32(0.7))
@@ -67,6 +65,7 @@ def test_seeds(allocating):
 x = np.random.default_rng(1).normal(size=(3, 500)).astype(np.float32)
 a, b = (fs.sample(Interface(x)).array for _ in range(2))
 assert (a != b).any()
+np.testing.assert_array_equal(fs.sample(Interface(x), seed=1).array, fs.sample(x, seed=1))
 ours, theirs = np.random.default_rng(4), np.random.default_rng(4)
 for _ in range(2):
     np.testing.assert_array_equal(fs.sample(Interface(x), seed=ours).array,
