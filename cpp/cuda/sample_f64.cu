@@ -1,7 +1,7 @@
 #include "cuda/sample.cuh"
 
 #include "cuda/kernels.cuh"
-#include "cuda/sample_rows.h"
+#include "cuda/sample_launch.h"
 
 namespace fastsoftmax::cuda {
 

@@ -1,6 +1,7 @@
 // The passes over rows and lists that filters.h and cut.h ask for, by a thread block.
 #pragma once
 
+#include "cuda/sample_moments.h"
 #include "cuda/sample_search.h"
 
 namespace fastsoftmax {

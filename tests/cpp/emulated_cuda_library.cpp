@@ -6,7 +6,7 @@
 #include <cstdio>
 
 #include "cuda/launch.h"
-#include "cuda/sample_rows.h"
+#include "cuda/sample_launch.h"
 #include "emulated_device.h"
 #include "fastsoftmax/version.h"
 

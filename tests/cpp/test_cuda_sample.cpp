@@ -6,7 +6,7 @@
 #include "simd/vec_cuda.h"
 
 #include "cuda/sample_host.h"
-#include "cuda/sample_rows.h"
+#include "cuda/sample_launch.h"
 #include "emulated_device.h"
 #include "run.h"
 
