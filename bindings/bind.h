@@ -15,6 +15,7 @@ void register_cuda_backward(pybind11::module_& module);
 void register_cuda_loss(pybind11::module_& module);
 void register_cuda_stats(pybind11::module_& module);
 void register_cuda_topk(pybind11::module_& module);
+void register_cuda_sample(pybind11::module_& module);
 void register_gumbel_softmax(pybind11::module_& module);
 void register_hierarchical_softmax(pybind11::module_& module);
 void register_linear(pybind11::module_& module);

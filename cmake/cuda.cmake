@@ -29,8 +29,11 @@ add_library(
   cuda/loss_f64.cu
   cuda/loss_library.cu
   cuda/crew_plan.cpp
-  cuda/stats_library.cu
   cuda/plan.cpp
+  cuda/sample_f32.cu
+  cuda/sample_f64.cu
+  cuda/sample_plan.cpp
+  cuda/stats_library.cu
   cuda/topk.cu
   cuda/topk_bf16.cu
   cuda/topk_f16.cu

@@ -62,6 +62,7 @@ struct Device {
 
 struct LossCall;
 struct StatsCall;
+struct SampleCall;  // sample_call.h
 
 // Errors are codes of the CUDA runtime; 0 is success. Streams are cudaStream_t.
 struct Table {
@@ -80,6 +81,7 @@ struct Table {
   // What is submitted to `after` from here on waits for what has been submitted to `before`.
   int (*order)(int device, void* before, void* after);
   const char* (*error_text)(int error);
+  int (*sample)(const SampleCall* call, int device, void* stream);  // as run
 };
 
 inline constexpr const char* kTableSymbol = "fastsoftmax_cuda_table_1";

@@ -5,6 +5,7 @@
 #include "cuda/device.cuh"
 #include "cuda/kernels.cuh"
 #include "cuda/loss_library.h"
+#include "cuda/sample.cuh"
 #include "cuda/stats_library.h"
 #include "cuda/topk.cuh"
 #include "fastsoftmax/version.h"
@@ -65,6 +66,20 @@ int backward(const BackwardCall* call, int device, void* stream_pointer) {
   return submit_planned(*call, device, stream_pointer);
 }
 
+int sample(const SampleCall* call, int device, void* stream_pointer) {
+  if (call->rows.rows == 0) return 0;
+  return submit_on(device, [&] {
+    Device described{};
+    if (const cudaError_t error = describe(device, described); error != cudaSuccess) return error;
+    const SamplePlan plan = make_sample_plan(*call, described);
+    const auto stream = static_cast<cudaStream_t>(stream_pointer);
+    return with_workspace(plan.rows * SampleWorkspace(*call).bytes, stream, [&](void* workspace) {
+      return call->rows.dtype == DType::f64 ? launch_sample_f64(plan, *call, workspace, stream)
+                                            : launch_sample_f32(plan, *call, workspace, stream);
+    });
+  });
+}
+
 int order(int device, void* before, void* after) {
   return submit_on(device, [&] {
     cudaEvent_t reached = nullptr;
@@ -112,6 +127,7 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            submit_loss,
                            submit_stats,
                            topk,
+                           sample,
                            order,
                            error_text};
   return &table;

@@ -39,8 +39,7 @@ FASTSOFTMAX_HD inline StatsBlock stats_block(const Group& group, Tile<A, Steps>&
     for (int c = 0; c < kPerThread<A>; ++c) {
       if (c >= inside) continue;
       const T v = z.v[k][c];
-      const T distance = A::min(kFurthest<T>, A::sub(max, v));
-      lanes.sum[c] = A::fma(ExtExp<A>::term(v, rounder), distance, lanes.sum[c]);
+      lanes.sum[c] = add_weighted<A>(lanes.sum[c], ExtExp<A>::term(v, rounder), v, max);
       times += v == max ? 1 : 0;
       second = v == max ? second : A::max(v, second);
     }

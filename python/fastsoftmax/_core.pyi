@@ -156,6 +156,16 @@ def _cuda_topk(
     device: int,
     stream: int,
 ) -> None: ...
+def _cuda_sample(
+    x: DeviceArray,
+    axis: int,
+    indices: DeviceArray,
+    logprobs: DeviceArray | None,
+    where: DeviceArray | None,
+    options: dict[str, Any],
+    device: int,
+    stream: int,
+) -> None: ...
 def _cuda_device_of(address: int) -> int: ...
 def _cuda_order(device: int, before: int, after: int) -> None: ...
 def _reset_tuning() -> bool: ...

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "cuda/loss_launch.h"
+#include "cuda/sample_launch.h"
 #include "cuda/stats_rows.h"
 #include "cuda/topk_launch.h"
 #include "emulated_calls.h"
@@ -111,7 +112,18 @@ int topk(const TopkRowsCall* call, int device, void* stream) {
   launch_emulated(plan, *call, workspace.data());
   return 0;
 }
-
+int sample(const SampleCall* call, int device, void* stream) {
+  note("sample %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
+  if (call->rows.rows == 0) return 0;
+  const SamplePlan plan = make_sample_plan(*call, kDevice);
+  std::vector<std::max_align_t> workspace(
+      static_cast<std::size_t>(plan.rows * SampleWorkspace(*call).bytes) /
+          sizeof(std::max_align_t) +
+      1);
+  tests::EmulatedLauncher launcher;
+  launch_sample(plan, *call, workspace.data(), launcher);
+  return 0;
+}
 int order(int, void* before, void* after) {
   note("order %llu %llu\n", number(before), number(after));
   return 0;
@@ -143,6 +155,7 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            loss,
                            stats,
                            topk,
+                           sample,
                            order,
                            error_text};
   return &table;

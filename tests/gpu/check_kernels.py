@@ -42,9 +42,12 @@ THREADS = {
     "ChooseRows": 1024,
     "StoreSelected": 1024,
     "ShortTopk": 384,
+    "SampleRows": 256,
+    "SampleParts": 512,
 }
 # Not one for each type of elements.
-ONE_FOR_ALL = ("JoinParts", "JoinGradientParts", "LossSum", "LossDivisor", "JoinSums")
+ONE_FOR_ALL = ["JoinParts", "JoinGradientParts", "LossSum", "LossDivisor", "JoinSums"]
+ONE_FOR_ALL += ["SampleRows", "SampleParts"]
 TYPES = {"f32": "F32Ef", "f64": "F64Ed", "f16": "3f16", "bf16": "4bf16"}
 
 Report = dict[str, tuple[int, int, int]]  # kernel and architecture: registers, stack, spilled bytes
@@ -53,17 +56,21 @@ Report = dict[str, tuple[int, int, int]]  # kernel and architecture: registers, 
 def read(log: str) -> Report:
     """Return registers, bytes of stack and bytes spilled for each entry function."""
     report: Report = {}
-    entry = ""
+    entry = last = ""
     stack = spilled = 0
     for line in log.splitlines():
         if found := re.search(r"Compiling entry function '(\S+)' for '(\S+)'", line):
             entry = " ".join(found.groups())
         elif found := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores", line):
+            now = [int(text) for text in found.groups()]
             if entry:
-                stack, spilled = (int(text) for text in found.groups())
+                stack, spilled = now
+            elif last:  # a function that kernels call
+                registers, *before = report[last]
+                report[last] = (registers, max(before[0], now[0]), max(before[1], now[1]))
         elif (found := re.search(r"Used (\d+) registers", line)) and entry:
             report[entry] = (int(found.group(1)), stack, spilled)
-            entry = ""
+            entry, last = "", entry
     return report
 
 

@@ -25,7 +25,7 @@ inline int count_bits(unsigned bits) {
 
 // The largest number below v; NaN, which everything is above, for -inf.
 template <class T>
-inline T next_below(T v) {
+FASTSOFTMAX_HD inline T next_below(T v) {
   if (v == -infinity<T>()) return static_cast<T>(__builtin_nan(""));
   const T below = from_ordered(static_cast<Ordered<T>>(ordered(v) - 1));
   return below == T(0) && v == T(0) ? from_ordered(static_cast<Ordered<T>>(ordered(v) - 2)) : below;

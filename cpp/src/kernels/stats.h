@@ -37,11 +37,10 @@ template <class A, class In>
                                               typename A::T exponent) {
   using T = typename A::T;
   const auto top = A::set1(max);
-  const auto furthest = A::set1(kFurthest<T>);
   LaneSums<A> weighted;
   const auto weigh = [&](int v, auto z, auto term) __attribute__((always_inline)) {
     auto& sum = weighted.sum.r[v];
-    sum = A::fma(term, A::min(furthest, A::sub(top, z)), sum);
+    sum = add_weighted<A>(sum, term, z, top);
   };
   WeightedSum<A> result;
   result.sum = block_sum<A>(x, count, exponent, static_cast<T*>(nullptr), T(0), -1, weigh);

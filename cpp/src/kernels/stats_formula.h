@@ -2,16 +2,13 @@
 #pragma once
 
 #include "kernels/row.h"
+#include "kernels/weighted_term.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
 using kernels::RowStats;
-
-// Where a term is not zero, M - z is below this.
-template <class T>
-constexpr T kFurthest = T(1024);
 
 // The two largest numbers.
 template <class T>

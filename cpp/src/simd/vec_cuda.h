@@ -69,6 +69,8 @@ struct Thread : Contract {
   FASTSOFTMAX_HD static reg select_equal(reg a, reg b, reg equal, reg other) {
     return a == b ? equal : other;
   }
+  FASTSOFTMAX_HD static unsigned above(reg v, reg bound) { return v <= bound ? 0 : 1; }
+  FASTSOFTMAX_HD static unsigned at_least(reg v, reg bound) { return v >= bound ? 1 : 0; }
   FASTSOFTMAX_HD static reg fma_above(reg a, reg b, reg c, reg t, reg least) {
     return t <= least ? T(0) : fused(a, b, c);
   }

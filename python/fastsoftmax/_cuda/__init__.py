@@ -8,6 +8,7 @@ from ._arrays import DeviceArray
 from ._backward import log_softmax_backward, softmax_backward
 from ._loss import cross_entropy
 from ._rows import log_softmax, logsumexp, softmax
+from ._sample import sample
 from ._stats import softmax_stats
 from ._topk import softmax_topk, topk
 
@@ -17,6 +18,7 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
+    "sample",
     "softmax",
     "softmax_backward",
     "softmax_stats",
