@@ -36,10 +36,10 @@ RowArray row_array(const ConstView& view, std::ptrdiff_t axis, const char* what)
   RowArray array{static_cast<const char*>(view.data), view.dtype, {}};
   std::vector<Axis> axes;
   for (std::size_t d = 0; d < view.shape.size(); ++d) {
-    const Axis dim{view.shape[d], view.strides[d], 0, 0};
+    const Axis dim{view.shape[d], view.strides[d], 0, 0, 0};
     if (static_cast<std::ptrdiff_t>(d) == axis || dim.size == 1) continue;
     if (!axes.empty() && axes.back().x == dim.x * dim.size)
-      axes.back() = {axes.back().size * dim.size, dim.x, 0, 0};
+      axes.back() = {axes.back().size * dim.size, dim.x, 0, 0, 0};
     else
       axes.push_back(dim);
   }

@@ -74,13 +74,6 @@ struct BlockSums {
   }
 };
 
-// Whether rows with this maximum need not be shifted.
-template <class A>
-FASTSOFTMAX_HD inline bool in_domain(double max) {
-  const double exponent = static_cast<double>(ExtExp<A>::exponent(static_cast<typename A::T>(max)));
-  return exponent <= kMaxExponent && exponent >= -kMaxExponent;
-}
-
 template <class A>
 FASTSOFTMAX_HD constexpr std::int64_t blocks_of(std::int64_t length) {
   return (length + A::block - 1) / A::block;
