@@ -150,7 +150,7 @@ check_clang_tidy() {
     -DFASTSOFTMAX_BUILD_TESTS=OFF -DFASTSOFTMAX_BUILD_PYTHON=ON \
     -Dpybind11_DIR="$(python -m pybind11 --cmakedir)" \
     -DPython_EXECUTABLE="$(command -v python)"
-  find cpp/src/isa/scalar.cpp cpp/src/*.cpp cpp/cuda/{loader,device_call}.cpp bindings/*.cpp -print0 |
+  find cpp/src/isa/scalar.cpp cpp/src/*.cpp cpp/cuda/{device_call,loader,loss,loss_arguments,stats}.cpp bindings/*.cpp -print0 |
     xargs -0 -n 1 -P 2 clang-tidy -p build/tidy --quiet
 }
 
