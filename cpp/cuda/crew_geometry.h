@@ -5,8 +5,9 @@
 
 namespace fastsoftmax::cuda {
 
-// Threads of a block that has a row for itself: one of them also has what is known of the row.
-FASTSOFTMAX_HD constexpr int max_crew_threads(bool f64) { return f64 ? 256 : 384; }
+// Threads of a block that has a row for itself: registers hold a tile for each, and for one of them
+// what is made of the row.
+inline constexpr int kMaxCrewThreads = 256;
 
 // Its dynamic shared memory, ahead of scores that it keeps: what is known of the row, and what two
 // rounds of blocks leave of each.

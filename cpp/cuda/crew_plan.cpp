@@ -34,7 +34,7 @@ CrewPlan make_crew_plan(const RowsCall& call, const Device& device) {
     return of_path(CrewPath::reread_rows, groups * kGroup, call.rows,
                    crew_bytes(groups) + groups * kBlockBytes);
   }
-  const int groups = groups_for(blocks, max_crew_threads(f64) / kGroup);
+  const int groups = groups_for(blocks, kMaxCrewThreads / kGroup);
   const int desk = crew_bytes(groups);
   if (blocks <= groups) return of_path(CrewPath::register_rows, groups * kGroup, call.rows, desk);
   const std::int64_t kept = call.length * (f64 ? 8 : 4);

@@ -74,9 +74,9 @@ struct Arguments {
       set_probabilities(terms);
     else
       set_classes(terms);
-    if (options.weight) set_weight(terms);
+    if (options.weight) set_weight(*options.weight, terms);
     terms.weights.upstream = grad_out;
-    if (options.grad_out) set_upstream(terms);
+    if (options.grad_out) set_upstream(*options.grad_out, terms);
     return terms;
   }
 
@@ -101,8 +101,7 @@ struct Arguments {
           options.weight ? kernels::Coefficients::given : kernels::Coefficients::ones;
   }
 
-  void set_weight(LossTerms& terms) const {
-    const ConstView& weight = *options.weight;
+  void set_weight(const ConstView& weight, LossTerms& terms) const {
     check_view(weight, "weight");
     check_floating(weight, "weight");
     check_shape(weight, std::array{classes}, "weight");
@@ -112,8 +111,7 @@ struct Arguments {
     terms.weight_step = weight.strides[0];
   }
 
-  void set_upstream(LossTerms& terms) const {
-    const ConstView& upstream = *options.grad_out;
+  void set_upstream(const ConstView& upstream, LossTerms& terms) const {
     check_view(upstream, "grad_out");
     check_floating(upstream, "grad_out");
     check_upstream_shape(options, row_shape);

@@ -23,8 +23,7 @@ struct LossFacts {
 template <class A, class In, Layout L, bool InRegisters>
 struct LossBlockRows {
   static constexpr int max_threads =
-      L == Layout::gathered ? kGatheringGroups * kGroup
-                            : max_crew_threads(sizeof(typename A::T) == sizeof(double));
+      L == Layout::gathered ? kGatheringGroups * kGroup : kMaxCrewThreads;
   static constexpr int min_blocks = 1;
   static constexpr int steps = kernels::kTermsPerLane;
 

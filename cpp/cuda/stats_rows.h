@@ -177,7 +177,7 @@ template <class A, class In, Layout L>
 struct StatsBlockRows {
   using T = typename A::T;
   static constexpr int max_threads =
-      L == Layout::rows ? max_crew_threads(sizeof(T) == sizeof(double)) : kGatheringGroups * kGroup;
+      L == Layout::rows ? kMaxCrewThreads : kGatheringGroups * kGroup;
   static constexpr int min_blocks = 1;
   static constexpr int steps = kernels::kTermsPerLane;
 

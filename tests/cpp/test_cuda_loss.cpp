@@ -293,9 +293,9 @@ TEST_CASE("plans for rows that a crew has") {
   CHECK(plan(f32, Layout::rows, 100, 1024, true).blocks == 7);
   CHECK(plan(f32, Layout::rows, 100, 1025, true).path == CrewPath::register_rows);
   CHECK(plan(f32, Layout::rows, 100, 1025, true).threads == 32);
-  CHECK(plan(f32, Layout::rows, 100, 24 * 1024, true).path == CrewPath::register_rows);
-  CHECK(plan(f32, Layout::rows, 100, 24 * 1024 + 1, true).path == CrewPath::shared_rows);
-  CHECK(plan(f32, Layout::rows, 100, 24 * 1024 + 1, false).path == CrewPath::reread_rows);
+  CHECK(plan(f32, Layout::rows, 100, 16 * 1024, true).path == CrewPath::register_rows);
+  CHECK(plan(f32, Layout::rows, 100, 16 * 1024 + 1, true).path == CrewPath::shared_rows);
+  CHECK(plan(f32, Layout::rows, 100, 16 * 1024 + 1, false).path == CrewPath::reread_rows);
   CHECK(plan(f32, Layout::rows, 100, 1 << 20, true).path == CrewPath::reread_rows);
   CHECK(plan(fs::DType::f64, Layout::rows, 100, 8193, true).path == CrewPath::shared_rows);
   CHECK(plan(f32, Layout::gathered, 100, 5, true).path == CrewPath::reread_rows);

@@ -20,7 +20,7 @@ THREADS = {
     "LossBlockRows": {"LNS0_6LayoutE0": 256, "LNS0_6LayoutE1": 128},
     "LossColumns": 256,
     "StatsShortRows": 256,
-    "StatsBlockRows": {"LNS0_6LayoutE0": 384, "LNS0_6LayoutE2": 128},
+    "StatsBlockRows": {"LNS0_6LayoutE0": 256, "LNS0_6LayoutE2": 128},
     "StatsColumns": 256,
     "LossSum": 512,
     "LossDivisor": 512,
