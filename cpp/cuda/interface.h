@@ -60,8 +60,8 @@ struct Device {
   int architecture;  // compute capability that the kernels were compiled for, such as 90
 };
 
-struct LossCall;
-struct StatsCall;
+struct LossCall;    // loss_call.h
+struct StatsCall;   // stats_call.h
 struct SampleCall;  // sample_call.h
 
 // Errors are codes of the CUDA runtime; 0 is success. Streams are cudaStream_t.
@@ -78,10 +78,10 @@ struct Table {
   int (*loss)(const LossCall* call, int device, void* stream);
   int (*stats)(const StatsCall* call, int device, void* stream);
   int (*topk)(const TopkRowsCall* call, int device, void* stream);
+  int (*sample)(const SampleCall* call, int device, void* stream);
   // What is submitted to `after` from here on waits for what has been submitted to `before`.
   int (*order)(int device, void* before, void* after);
   const char* (*error_text)(int error);
-  int (*sample)(const SampleCall* call, int device, void* stream);  // as run
 };
 
 inline constexpr const char* kTableSymbol = "fastsoftmax_cuda_table_1";

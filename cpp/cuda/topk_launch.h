@@ -13,7 +13,7 @@ namespace {
 template <class Row, bool Log, class Launcher>
 void launch_outcomes(const TopkPlan& plan, TopkParameters call, RowOp op, Launcher& launcher) {
   call.op = op;
-  launcher.template launch<JoinSums<typename Row::A, Log>>(plan.join_blocks, kJoinThreads,
+  launcher.template launch<JoinSums<typename Row::A, Log>>(plan.join_blocks, kFetchThreads,
                                                            plan.join_shared_bytes, call);
   launcher.template launch<SumExceptional<Row, Log>>(plan.join_blocks, plan.exceptional_threads,
                                                      plan.exceptional_shared_bytes, call);

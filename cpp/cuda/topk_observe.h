@@ -35,7 +35,7 @@ struct ObserveBlocks {
   FASTSOFTMAX_HD static void run(const Team& team, const TopkParameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    const Crew<Team> crew{&team};
+    const Crew<Team, false> crew{&team};
     const std::int64_t blocks = blocks_of<A>(call.length);
     const std::int64_t stride = team.blocks() * crew.groups();
     for (std::int64_t i = team.block() * crew.groups() + crew.group(); i < call.rows * blocks;
@@ -71,28 +71,30 @@ struct ObserveBlocks {
 
 // Threads that fetch sums for the first of them to join.
 template <class Team>
-struct Fetchers : Crew<Team> {
-  FASTSOFTMAX_HD int group() const { return this->team->thread(); }
-  FASTSOFTMAX_HD int groups() const { return this->team->threads(); }
-  FASTSOFTMAX_HD BlockSum* sums(int turn) const { return Crew<Team>::sums(0) + turn * groups(); }
+struct Fetchers : Crew<Team, false> {
+  FASTSOFTMAX_HD int place() const { return this->team->thread(); }
+  FASTSOFTMAX_HD int places() const { return this->team->threads(); }
+  FASTSOFTMAX_HD BlockSum* sums() const {
+    return Crew<Team, false>{this->team}.sums() + this->turn * places();
+  }
+  FASTSOFTMAX_HD void post(const BlockSum& sum) const { sums()[place()] = sum; }
 };
 
 // What becomes of each row, if it is in the domain.
 template <class A, bool Log>
 struct JoinSums {
-  static constexpr int max_threads = kJoinThreads;
+  static constexpr int max_threads = kFetchThreads;
   static constexpr int min_blocks = 1;
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const TopkParameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    const Fetchers<Team> crew{{&team}};
+    Fetchers<Team> crew{{&team}};
     for (std::int64_t r = team.block(); r < call.rows; r += team.blocks()) {
       const BlockSum* const sums = call.sums + r * blocks_of<A>(call.length);
-      sum_row<A, Log>(crew, call.length, [&](int turn, std::int64_t start, int) {
-        crew.sums(turn)[crew.group()] = sums[start / A::block];
-      });
+      sum_row<A, Log>(crew, call.length,
+                      [&](std::int64_t start, int) { return sums[start / A::block]; });
       if (crew.first())
         call.outcomes[r] = outcome_of<A>(call, crew.template total<Log>(), typename A::T(0));
       crew.sync();
@@ -113,7 +115,7 @@ struct SumExceptional {
   FASTSOFTMAX_HD static void run(const Team& team, const TopkParameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    const Crew<Team> crew{&team};
+    Crew<Team, false> crew{&team};
     for (std::int64_t r = team.block(); r < call.rows; r += team.blocks()) {
       RowOutcome& outcome = call.outcomes[r];
       if (outcome.state.kind == RowState::exceptional) {
@@ -129,14 +131,12 @@ struct SumExceptional {
 
  private:
   template <class Crew>
-  FASTSOFTMAX_HD static void sum_again(const Crew& crew, const TopkParameters& call,
-                                       std::int64_t r) {
+  FASTSOFTMAX_HD static void sum_again(Crew& crew, const TopkParameters& call, std::int64_t r) {
     Row row(call, offsets_of(call.outer, call.first_row + r));
-    decide<A, Log, kTermsPerLane>(crew, call, row, [&](int turn, std::int64_t start, int count) {
+    decide<A, Log, kTermsPerLane>(crew, call, row, [&](std::int64_t start, int count) {
       Tile<A, kTermsPerLane> z;
       load_tile(row, start, count, crew.s(), z);
-      const BlockSum sum = sum_tile<A, Log>(crew, z, count);
-      if (crew.s() == 0) crew.sums(turn)[crew.group()] = sum;
+      return sum_tile<A, Log>(crew, z, count);
     });
   }
 };

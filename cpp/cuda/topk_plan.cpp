@@ -118,7 +118,7 @@ TopkPlan make_topk_plan(const TopkRowsCall& call, const Device& device) {
                              std::int64_t{24} * device.sms);
   const int groups = groups_to_sum(left);
   plan.join_blocks = plan.rows_in_flight;
-  plan.join_shared_bytes = desk_bytes(kJoinThreads);
+  plan.join_shared_bytes = desk_bytes(kFetchThreads);
   plan.exceptional_threads = groups * kGroup;
   plan.exceptional_shared_bytes = desk_bytes(groups);
 

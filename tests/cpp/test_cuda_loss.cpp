@@ -259,7 +259,7 @@ TEST_CASE("losses of rows of every length and kind have the bits of the library 
 TEST_CASE("planned losses, many rows") {
   Random random(2);
   Tally tally;
-  constexpr cuda::Device devices[] = {{132, 227 * 1024, 50 << 20}, {1, 16 * 1024, 1 << 14}};
+  constexpr cuda::Device devices[] = {{132, 227 * 1024, 50 << 20, 90}, {1, 16 * 1024, 1 << 14, 75}};
   for (const fs::DType dtype : kFloatTypes) {
     const auto b = static_cast<std::int64_t>(block_of(dtype));
     for (const cuda::Device& device : devices) {
@@ -284,8 +284,8 @@ TEST_CASE("plans for rows that a crew has") {
     call.rows = rows;
     call.length = length;
     call.y = writes ? &y : nullptr;
-    call.inner = {33, 4, 4, 0};
-    return cuda::make_crew_plan(call, {132, 227 * 1024, 50 << 20});
+    call.inner = {33, 4, 4, 0, 0};
+    return cuda::make_crew_plan(call, {132, 227 * 1024, 50 << 20, 90});
   };
   using cuda::Layout;
   const auto f32 = fs::DType::f32;

@@ -204,7 +204,7 @@ Drawn drawn_along_1(const Array& x, const fs::SampleOptions& options, bool on_de
   const fs::View logs = logprobs.out();
   if (on_device) {
     const cuda::SampleCall call = cuda::sample_call(x.view(), 1, indices.out(), options, &logs);
-    const cuda::SamplePlan plan = cuda::make_sample_plan(call, {2, 64 * 1024, 1 << 20});
+    const cuda::SamplePlan plan = cuda::make_sample_plan(call, {2, 64 * 1024, 1 << 20, 75});
     std::vector<std::max_align_t> workspace(
         static_cast<std::size_t>(plan.rows * cuda::SampleWorkspace(call).bytes) /
         sizeof(std::max_align_t));
@@ -360,7 +360,7 @@ TEST_CASE("sample on a device: the plan") {
     call.rows.rows = rows;
     call.rows.length = length;
     call.may_filter = filter;
-    const cuda::SamplePlan plan = cuda::make_sample_plan(call, {132, 227 * 1024, 50 << 20});
+    const cuda::SamplePlan plan = cuda::make_sample_plan(call, {132, 227 * 1024, 50 << 20, 90});
     const cuda::SampleWorkspace memory(call);
     CHECK(plan.threads % 32 == 0);
     CHECK(plan.threads <= cuda::kSampleThreads);

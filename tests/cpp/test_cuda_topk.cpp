@@ -52,7 +52,7 @@ void launch(const cuda::TopkRowsCall& call, const cuda::TopkPlan& plan, Random* 
 // than there is room for; candidates in the workspace, sorted chunk by chunk.
 enum class Way { planned, bounded, overflowing, workspace };
 
-constexpr cuda::Device kDevice{4, 227 * 1024, 1 << 20};
+constexpr cuda::Device kDevice{4, 227 * 1024, 1 << 20, 90};
 
 // Another plan of the same call: room for so many candidates, so many of them in shared memory, and
 // few rows, pieces and thread blocks at a time.
@@ -61,7 +61,7 @@ cuda::TopkPlan plan_of(const cuda::TopkRowsCall& call, Way way, Random& random) 
   const int sorted_bytes = way == Way::workspace ? 256 : way == Way::overflowing ? 512 : 2048;
   const auto fixed = static_cast<int>(sizeof(cuda::TopkDesk) + 2048 * sizeof(std::uint32_t));
   cuda::TopkPlan plan =
-      cuda::make_topk_plan(call, {1, cuda::kStaticSharedBytes + fixed + sorted_bytes, 1 << 12});
+      cuda::make_topk_plan(call, {1, cuda::kStaticSharedBytes + fixed + sorted_bytes, 1 << 12, 75});
   if (plan.short_blocks != 0) {
     plan.short_blocks = 1;
     return plan;
@@ -290,7 +290,8 @@ TEST_CASE("topk on a device: arrays of three dimensions, misaligned and reversed
 }
 
 TEST_CASE("plans of top-k can be launched, and have room for k") {
-  constexpr cuda::Device devices[] = {{132, 227 * 1024, 50 << 20}, {40, 64 * 1024, 4 << 20}};
+  constexpr cuda::Device devices[] = {{132, 227 * 1024, 50 << 20, 90},
+                                      {40, 64 * 1024, 4 << 20, 75}};
   for (const cuda::Device& device : devices) {
     for (const fs::DType dtype : {fs::DType::f32, fs::DType::f64, fs::DType::bf16, fs::DType::i8}) {
       for (const std::int64_t rows : {std::int64_t{1}, std::int64_t{512}, std::int64_t{1} << 40}) {
@@ -336,7 +337,7 @@ TEST_CASE("the target's plan: one read, candidates in shared memory") {
   call.length = 131072;
   call.selection.k = 50;
   call.selection.picked = cuda::Picked::softmax;
-  const cuda::TopkPlan plan = cuda::make_topk_plan(call, {132, 227 * 1024, 50 << 20});
+  const cuda::TopkPlan plan = cuda::make_topk_plan(call, {132, 227 * 1024, 50 << 20, 90});
   CHECK(plan.rows_in_flight == 512);
   CHECK(plan.sums);
   CHECK(plan.maxima);
