@@ -164,9 +164,9 @@ RowsCall selected_rows(const TopkRowsCall& call, char* scores) {
   rows.rows = call.rows;
   const std::int64_t item = rows.dtype == DType::f64 ? 8 : 4;
   rows.outer.count = 1;
-  rows.outer.axis[0] = {call.rows, k * item, k * item, 0};
+  rows.outer.axis[0] = {call.rows, k * item, k * item, 0, 0};
   rows.reduced.count = 1;
-  rows.reduced.axis[0] = {k, item, item, 0};
+  rows.reduced.axis[0] = {k, item, item, 0, 0};
   return rows;
 }
 

@@ -262,7 +262,7 @@ TEST_CASE("planned gradients, misaligned rows") {
   Random random(5);
   Tally tally;
   constexpr cuda::Device devices[] = {
-      {132, 227 * 1024, 50 << 20}, {2, 48 * 1024, 1 << 20}, {1, 16 * 1024, 1 << 14}};
+      {132, 227 * 1024, 50 << 20, 90}, {2, 48 * 1024, 1 << 20, 75}, {1, 16 * 1024, 1 << 14, 75}};
   for_each_op([&](fs::DType dtype, fs::Op op) {
     const auto block = static_cast<std::int64_t>(block_of(dtype));
     for (const std::int64_t n : {std::int64_t{5}, block, 3 * block - 1, 7 * block + 11}) {
