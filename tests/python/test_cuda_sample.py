@@ -77,6 +77,20 @@ except ValueError:
 """)
 
 
+def test_most_likely(allocating):
+    allocating("""
+x = np.random.default_rng(1).normal(size=(3, 70)).astype(np.float32)
+mask = x > -1
+for axis, temperature in ((-1, 0.7), (0, 0.0)):
+    expected = fs.sample(x, axis, seed=1, temperature=temperature, where=mask, top_logprobs=3)
+    found = fs.sample(Interface(x), axis, seed=1, temperature=temperature, where=Interface(mask),
+                      top_logprobs=3)
+    assert type(found) is fs.SampleResult and found.logprobs is None
+    for name in ("indices", "top_logprobs", "top_indices"):
+        np.testing.assert_array_equal(getattr(found, name).array, getattr(expected, name))
+""")
+
+
 def test_an_option_outside_its_range(allocating):
     allocating("""
 x = np.zeros((3, 5), np.float32)
@@ -108,7 +122,11 @@ for error, pattern, call in [
     (ValueError, "top_k must not be negative, got -2", lambda: fs.sample(gpu, top_k=-2)),
     (TypeError, "top_k must not be an array of float64",
      lambda: fs.sample(gpu, top_k=Interface(rows))),
-    (ValueError, "top_logprobs is not supported", lambda: fs.sample(gpu, top_logprobs=1)),
+    (ValueError, "top_logprobs must not be negative", lambda: fs.sample(gpu, top_logprobs=-1)),
+    (ValueError, "top_logprobs is 4, but rows have only 3", lambda: fs.sample(gpu, top_logprobs=4)),
+    (TypeError, "top_logprobs must be an int", lambda: fs.sample(gpu, top_logprobs=1.0)),
+    (ValueError, "top_logprobs needs a number for temperature",
+     lambda: fs.sample(gpu, top_logprobs=1, temperature=Interface(rows + 1))),
     (TypeError, "top_p is not on a GPU, but", lambda: fs.sample(gpu, top_p=rows)),
     (TypeError, "seed is not on a GPU, but", lambda: fs.sample(gpu, seed=[1, 2])),
     (TypeError, "where is not on a GPU, but", lambda: fs.sample(gpu, where=x > 0)),

@@ -12,6 +12,7 @@ import numpy as np
 from .. import _core
 from .._results import SampleResult
 from ._arrays import Submission, normalized_axes, with_axes
+from ._topk import softmax_topk
 
 
 def sample(
@@ -44,16 +45,15 @@ def sample(
         dtype of `logits` that is not floating, and for libraries whose arrays cannot be allocated
         here.
     ValueError
-        For `top_logprobs`, which is not supported, where an argument is on another device than
-        `logits`, and for shapes and numbers as elsewhere.
+        For `top_logprobs` with an array as `temperature`, which is not supported, where an argument
+        is on another device than `logits`, and for shapes and numbers as elsewhere.
     RuntimeError
         Where there is no CUDA library, no driver or no device, and for errors of the device.
     """
     call = Submission(logits, "logits")
     x = call.x
     (at,) = normalized_axes(_single_axis(axis), len(x.shape))
-    if not isinstance(top_logprobs, int) or top_logprobs != 0:
-        raise ValueError("top_logprobs is not supported where logits is on a GPU; pass 0")
+    most_likely = _most_likely(top_logprobs, x.shape[at], temperature)
 
     def real(value: Any, name: str, off: float) -> Any:
         if value is None:
@@ -89,7 +89,15 @@ def sample(
         call.stream,
     )
     call.finish()
-    return SampleResult(indices, logprobs, None, None) if return_logprobs else indices
+    if not return_logprobs and most_likely == 0:
+        return indices
+    if most_likely == 0:
+        return SampleResult(indices, logprobs, None, None)
+    # The rows at temperature 0 are those at 1, as on the CPU.
+    top = softmax_topk(
+        logits, most_likely, at, temperature=temperature or 1.0, where=where, log=True
+    )
+    return SampleResult(indices, logprobs, top.values, top.indices)
 
 
 def _single_axis(axis: Any) -> int:
@@ -97,6 +105,19 @@ def _single_axis(axis: Any) -> int:
         return operator.index(axis)
     except TypeError:
         raise TypeError(f"axis must be an int, not {type(axis).__name__}") from None
+
+
+def _most_likely(number: Any, length: int, temperature: Any) -> int:
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise TypeError(f"top_logprobs must be an int, not {type(number).__name__}")
+    count = operator.index(number)
+    if count < 0:
+        raise ValueError(f"top_logprobs must not be negative, got {count}")
+    if count > length:
+        raise ValueError(f"top_logprobs is {count}, but rows have only {length} elements")
+    if count > 0 and not isinstance(temperature, Real):
+        raise ValueError("top_logprobs needs a number for temperature where logits is on a GPU")
+    return count
 
 
 def _integer(value: Any, name: str, call: Submission, limit: int = 1 << 64) -> Any:
