@@ -114,7 +114,7 @@ struct Arguments {
   void set_upstream(const ConstView& upstream, LossTerms& terms) const {
     check_view(upstream, "grad_out");
     check_floating(upstream, "grad_out");
-    check_upstream_shape(options, row_shape);
+    check_upstream_shape(upstream, options.reduction, row_shape);
     terms.upstream = row_array(upstream, -1, "grad_out");
   }
 

@@ -87,10 +87,11 @@ void check_class_shape(const ConstView& targets, std::span<const std::int64_t> r
                           shape_text(rows) + " or probabilities of shape " + shape_text(logits));
 }
 
-void check_upstream_shape(const CrossEntropyOptions& options, std::span<const std::int64_t> rows) {
-  const bool each = options.reduction == Reduction::none && !options.grad_out->shape.empty();
-  if (!std::ranges::equal(options.grad_out->shape, each ? rows : rows.first(0)))
-    throw InvalidArgument("grad_out has shape " + shape_text(options.grad_out->shape) +
+void check_upstream_shape(const ConstView& grad_out, Reduction reduction,
+                          std::span<const std::int64_t> rows) {
+  const bool each = reduction == Reduction::none && !grad_out.shape.empty();
+  if (!std::ranges::equal(grad_out.shape, each ? rows : rows.first(0)))
+    throw InvalidArgument("grad_out has shape " + shape_text(grad_out.shape) +
                           ", expected that of the loss");
 }
 
@@ -129,7 +130,7 @@ std::vector<double> upstream_of(const CrossEntropyOptions& options,
   if (!options.grad_out) return upstream;
   check_view(*options.grad_out, "grad_out");
   check_dtype(*options.grad_out, DType::f64, "grad_out");
-  check_upstream_shape(options, rows);
+  check_upstream_shape(*options.grad_out, options.reduction, rows);
   upstream = elements_of<double>(*options.grad_out, options.grad_out->shape, "grad_out");
   for (double& u : upstream) u *= scale;
   return upstream;

@@ -38,9 +38,9 @@ void check_shape(const ConstView& view, std::span<const std::int64_t> shape, con
 // and no floating numbers; without rows it is the shape alone.
 void check_class_shape(const ConstView& targets, std::span<const std::int64_t> rows,
                        std::span<const std::int64_t> logits);
-// Throws unless options.grad_out is a single number, or without reduction has the shape of the
-// rows.
-void check_upstream_shape(const CrossEntropyOptions& options, std::span<const std::int64_t> rows);
+// Throws unless grad_out is a single number, or without reduction has the shape of the rows.
+void check_upstream_shape(const ConstView& grad_out, Reduction reduction,
+                          std::span<const std::int64_t> rows);
 // Throws unless the loss, of this type, and the logsumexp have the shapes that outputs have.
 void check_loss_outputs(const CrossEntropyOutputs& out, DType dtype, const ConstView& logits,
                         int axis, Reduction reduction);
