@@ -15,7 +15,7 @@ from pathlib import Path
 REGISTERS = 65536  # of a multiprocessor, in all architectures since compute capability 3.5
 # Threads that should fit: enough loads in flight for the row lengths that a kernel is for.
 THREADS = {
-    "ShortRows": {"Li1E": 768, "Li4E": 512, "Li16E": 256},
+    "ShortRows": {"Li1E": 512, "Li4E": 512, "Li16E": 256},
     "BlockRows": 256,
     "SumParts": 384,
     "WriteParts": 768,
