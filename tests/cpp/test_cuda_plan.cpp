@@ -115,8 +115,9 @@ TEST_CASE("rows are fetched ahead where they are aligned and thread blocks take 
     CHECK(plan.slots * plan.threads / fs::cuda::kGroup * plan.cluster * 1024 > length);
     CHECK_FALSE(plan_of(fs::DType::f32, 1 << 16, length, kA100).bulk);
     CHECK_FALSE(plan_of(fs::DType::f32, 1 << 16, length - 1).bulk);
+    alignas(16) constexpr static char memory[16] = {};
     RowsCall call = call_of(fs::DType::f32, 1 << 16, length);
-    call.x = reinterpret_cast<const char*>(std::uintptr_t{8});
+    call.x = &memory[8];
     CHECK_FALSE(make_plan(call, kH200).bulk);
     call.x = nullptr;
     call.outer.count = 1;
