@@ -8,6 +8,7 @@
 #include "bind.h"
 #include "fastcall.h"
 #include "fastsoftmax/backward.hpp"
+#include "on_gpu.h"
 
 namespace fastsoftmax::python {
 
@@ -74,16 +75,27 @@ py::object gradient(const Arguments<5>& a, Function function) {
   return has_output ? hand_back_output(output) : hand_back(grad, array, result.dtype);
 }
 
+template <typename Function>
+py::object gradient_where_it_is(const Parameters<5>& parameters, const Arguments<5>& a,
+                                Function function) {
+  return compute_where_it_is(
+      parameters, a, [&](const Arguments<5>& arguments) { return gradient(arguments, function); });
+}
+
 PyObject* softmax_backward_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs,
                                  PyObject* keywords) {
-  return call_guarded(softmax_backward_parameters, args, nargs, keywords,
-                      [](const Arguments<5>& a) { return gradient(a, softmax_backward); });
+  return call_guarded(
+      softmax_backward_parameters, args, nargs, keywords, [](const Arguments<5>& a) {
+        return gradient_where_it_is(softmax_backward_parameters, a, softmax_backward);
+      });
 }
 
 PyObject* log_softmax_backward_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs,
                                      PyObject* keywords) {
-  return call_guarded(log_softmax_backward_parameters, args, nargs, keywords,
-                      [](const Arguments<5>& a) { return gradient(a, log_softmax_backward); });
+  return call_guarded(
+      log_softmax_backward_parameters, args, nargs, keywords, [](const Arguments<5>& a) {
+        return gradient_where_it_is(log_softmax_backward_parameters, a, log_softmax_backward);
+      });
 }
 
 }  // namespace

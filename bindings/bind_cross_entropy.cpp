@@ -9,6 +9,7 @@
 #include "fastcall.h"
 #include "fastsoftmax/cross_entropy.hpp"
 #include "loss_arguments.h"
+#include "on_gpu.h"
 
 namespace fastsoftmax::python {
 
@@ -106,7 +107,9 @@ py::object cross_entropy_of(const Arguments<12>& a) {
 
 PyObject* cross_entropy_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs,
                               PyObject* keywords) {
-  return call_guarded(cross_entropy_parameters, args, nargs, keywords, cross_entropy_of);
+  return call_guarded(cross_entropy_parameters, args, nargs, keywords, [](const Arguments<12>& a) {
+    return compute_where_it_is(cross_entropy_parameters, a, cross_entropy_of);
+  });
 }
 
 }  // namespace

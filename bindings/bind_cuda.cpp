@@ -1,65 +1,28 @@
 // Arrays in the memory of a GPU: what fastsoftmax._cuda calls. Addresses and streams are ints.
-#include <pybind11/stl.h>
-
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "bind.h"
+#include "device_array.h"
 #include "dlpack.h"
-#include "errors.h"
 #include "fastsoftmax/cuda.hpp"
 
 namespace fastsoftmax::python {
 
 namespace {
 
-// fastsoftmax._cuda.DeviceArray as far as it concerns the core.
-struct DeviceArray {
-  std::uintptr_t address;
-  DType dtype;
-  std::vector<std::int64_t> shape;
-  std::vector<std::int64_t> strides;  // bytes
-
-  explicit DeviceArray(const py::handle& array, const char* parameter)
-      : address(array.attr("address").cast<std::uintptr_t>()),
-        dtype(dtype_named(array.attr("dtype").cast<std::string>(), parameter)),
-        shape(array.attr("shape").cast<std::vector<std::int64_t>>()),
-        strides(array.attr("strides").cast<std::vector<std::int64_t>>()) {}
-
-  void* data() const { return reinterpret_cast<void*>(address); }  // NOLINT(*-no-int-to-ptr)
-  ConstView as_input() const { return {data(), dtype, shape, strides}; }
-  View as_output() const { return {data(), dtype, shape, strides}; }
-
- private:
-  static DType dtype_named(const std::string& text, const char* parameter) {
-    for (const DType dtype :
-         {DType::f16, DType::bf16, DType::f32, DType::f64, DType::i8, DType::i16, DType::i32,
-          DType::i64, DType::u8, DType::u16, DType::u32, DType::u64, DType::boolean}) {
-      if (text == name(dtype)) return dtype;
-    }
-    refuse_dtype(parameter, text);
-  }
-};
-
-void* stream_at(std::uintptr_t stream) {
-  return reinterpret_cast<void*>(stream);  // NOLINT(*-no-int-to-ptr)
-}
-
 void run(const std::string& op, const py::object& x, const py::object& out, const py::object& where,
-         const std::vector<int>& axes, double temperature, bool empty_is_zero,
+         const std::vector<int>& axes, const py::object& temperature, bool empty_is_zero,
          const std::string& algorithm, int device, std::uintptr_t stream) {
   const DeviceArray scores(x, "x");
   const DeviceArray result(out, "out");
   Options options;
-  options.temperature = temperature;
+  const DeviceTemperature temperatures(temperature);
+  temperatures.set(options);
   options.algorithm = parse_algorithm(algorithm);
   options.empty = empty_is_zero ? EmptyRow::zero : EmptyRow::nan;
-  std::optional<DeviceArray> mask;
-  if (!where.is_none()) {
-    mask.emplace(where, "where");
-    options.where = mask->as_input();
-  }
+  const std::optional<DeviceArray> mask = optional_array(where, "where");
+  if (mask) options.where = mask->as_input();
   const auto function = op == "softmax"       ? cuda::softmax
                         : op == "log_softmax" ? cuda::log_softmax
                                               : cuda::logsumexp;

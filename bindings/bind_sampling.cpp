@@ -11,6 +11,7 @@
 #include "errors.h"
 #include "fastcall.h"
 #include "fastsoftmax/sampling.hpp"
+#include "on_gpu.h"
 #include "per_row.h"
 #include "sampling_docs.h"
 
@@ -212,7 +213,9 @@ class MirostatBatch {
 };
 
 PyObject* sample_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* keywords) {
-  return call_guarded(sample_parameters, args, nargs, keywords, sample_of);
+  return call_guarded(sample_parameters, args, nargs, keywords, [](const Arguments<14>& a) {
+    return compute_where_it_is(sample_parameters, a, sample_of);
+  });
 }
 
 PyObject* gumbel_topk_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs,

@@ -1,9 +1,9 @@
 // softmax, log_softmax, logsumexp and explain. The entry points are plain C functions that Python
 // users call without a wrapper: a call on ten elements takes about a microsecond.
 #include "bind.h"
-#include "errors.h"
 #include "fastcall.h"
 #include "fastsoftmax/plan.hpp"
+#include "on_gpu.h"
 #include "request.h"
 #include "softmax_docs.h"
 
@@ -43,27 +43,12 @@ RawArguments logsumexp_arguments(const Arguments<7>& a) {
           .dtype = a[6]};
 }
 
-// Whatever was passed, by name.
-template <std::size_t Count>
-py::dict passed(const Parameters<Count>& parameters, const Arguments<Count>& a) {
-  py::dict arguments;
-  for (std::size_t i = 0; i < Count; ++i) {
-    if (a[i] != nullptr) arguments[parameters.names[i]] = py::handle(a[i]);
-  }
-  return arguments;
-}
-
-// An x on a GPU has a way of its own; with x on the CPU the others must be there too.
-template <std::size_t Count>
+template <std::size_t Count, class Read>
 py::object compute(Op op, const Parameters<Count>& parameters, const Arguments<Count>& a,
-                   const RawArguments& arguments) {
-  try {
-    return Request(op, arguments).compute();
-  } catch (const OnGpu& error) {
-    if (error.parameter() != "x") throw;
-  }
-  return py::module_::import("fastsoftmax._cuda")
-      .attr("compute")(parameters.function, **passed(parameters, a));
+                   Read read) {
+  return compute_where_it_is(parameters, a, [&](const Arguments<Count>& arguments) {
+    return Request(op, read(arguments)).compute();
+  });
 }
 
 Op read_op(PyObject* object) {
@@ -88,20 +73,20 @@ py::object plan_object(const Plan& plan) {
 
 PyObject* softmax_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* keywords) {
   return call_guarded(softmax_parameters, args, nargs, keywords, [](const Arguments<8>& a) {
-    return compute(Op::softmax, softmax_parameters, a, softmax_arguments(a));
+    return compute(Op::softmax, softmax_parameters, a, softmax_arguments<8>);
   });
 }
 
 PyObject* log_softmax_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs,
                             PyObject* keywords) {
   return call_guarded(log_softmax_parameters, args, nargs, keywords, [](const Arguments<8>& a) {
-    return compute(Op::log_softmax, log_softmax_parameters, a, softmax_arguments(a));
+    return compute(Op::log_softmax, log_softmax_parameters, a, softmax_arguments<8>);
   });
 }
 
 PyObject* logsumexp_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* keywords) {
   return call_guarded(logsumexp_parameters, args, nargs, keywords, [](const Arguments<7>& a) {
-    return compute(Op::logsumexp, logsumexp_parameters, a, logsumexp_arguments(a));
+    return compute(Op::logsumexp, logsumexp_parameters, a, logsumexp_arguments);
   });
 }
 

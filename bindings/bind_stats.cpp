@@ -5,6 +5,7 @@
 #include "bind.h"
 #include "fastcall.h"
 #include "fastsoftmax/stats.hpp"
+#include "on_gpu.h"
 #include "stats_docs.h"
 
 namespace fastsoftmax::python {
@@ -39,7 +40,9 @@ py::object softmax_stats_of(const Arguments<4>& a) {
 
 PyObject* softmax_stats_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs,
                               PyObject* keywords) {
-  return call_guarded(softmax_stats_parameters, args, nargs, keywords, softmax_stats_of);
+  return call_guarded(softmax_stats_parameters, args, nargs, keywords, [](const Arguments<4>& a) {
+    return compute_where_it_is(softmax_stats_parameters, a, softmax_stats_of);
+  });
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "errors.h"
 #include "fastcall.h"
 #include "fastsoftmax/topk.hpp"
+#include "on_gpu.h"
 #include "topk_docs.h"
 
 namespace fastsoftmax::python {
@@ -80,11 +81,15 @@ py::object topk_of(const Arguments<4>& a) {
 
 PyObject* softmax_topk_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs,
                              PyObject* keywords) {
-  return call_guarded(softmax_topk_parameters, args, nargs, keywords, softmax_topk_of);
+  return call_guarded(softmax_topk_parameters, args, nargs, keywords, [](const Arguments<9>& a) {
+    return compute_where_it_is(softmax_topk_parameters, a, softmax_topk_of);
+  });
 }
 
 PyObject* topk_entry(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* keywords) {
-  return call_guarded(topk_parameters, args, nargs, keywords, topk_of);
+  return call_guarded(topk_parameters, args, nargs, keywords, [](const Arguments<4>& a) {
+    return compute_where_it_is(topk_parameters, a, topk_of);
+  });
 }
 
 }  // namespace

@@ -23,7 +23,8 @@ temperature : float or array_like
     the larger is the variance of gradients.
 hard : bool, default False
     Return one-hot rows: 1 where ``logits + g`` is largest, the first of equal
-    ones. They do not depend on `temperature`.
+    ones. They do not depend on `temperature`, and are there even where the
+    quotient overflows and the soft rows are NaN.
 seed : int, array_like of int or numpy.random.Generator, optional
     As for `sample`. None: a fresh one for each call.
 axis : int, default -1

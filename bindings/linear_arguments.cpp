@@ -36,7 +36,7 @@ void NumpyMatmul::run(void* self, const Matrix& a, const Matrix& b, const Matrix
     array.attr("setflags")(py::arg("write") = false);
     return array;
   };
-  function(input(a), input(b), py::arg("out") = as_array(out, function));
+  function(input(a), input(b), as_array(out, function));
 }
 
 LinearArguments::LinearArguments(PyObject* x, PyObject* weights, PyObject* bias) {

@@ -16,7 +16,7 @@ namespace fastsoftmax::python {
 // without the GIL; what Python raises comes out as it is.
 class NumpyMatmul {
  public:
-  NumpyMatmul() : function_(py::module_::import("numpy").attr("matmul")) {}
+  NumpyMatmul() : function_(py::module_::import("fastsoftmax._matmul").attr("matmul")) {}
   Matmul matmul() { return {run, this}; }
 
  private:

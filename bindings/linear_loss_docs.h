@@ -177,12 +177,13 @@ Joins the shards of a vocabulary that several processes have computed.
 Parameters
 ----------
 shards : sequence of LinearCrossEntropy
-    Results of `linear_cross_entropy` or `sampled_softmax_loss` with
-    `vocab_size`, of which `max`, `logsum` and `target_logit` are read.
+    Results of `linear_cross_entropy`, `sampled_softmax_loss` or
+    `partial_fc_loss` with `vocab_size`, of which `max`, `logsum` and
+    `target_logit` are read.
 targets : array_like of integers of shape (N,), optional
     As for `linear_cross_entropy`; needed with `weight` only.
 weight : array_like of shape (vocab_size,), optional
-    Weights of the classes; not with shards of `sampled_softmax_loss`.
+    Weights of the classes; with shards of `linear_cross_entropy` only.
 z_loss : float, default 0.0
     As for `linear_cross_entropy`; likewise.
 reduction : {'mean', 'sum', 'none'}, default 'mean'
@@ -192,8 +193,9 @@ Returns
 -------
 LinearCrossEntropy
     As `linear_cross_entropy` over the whole vocabulary returns it, without
-    gradients; see `linear_cross_entropy_backward` and
-    `sampled_softmax_loss_backward`. All float64, of the kind of the first shard.
+    gradients; see `linear_cross_entropy_backward`,
+    `sampled_softmax_loss_backward` and `partial_fc_loss_backward`. All float64,
+    of the kind of the first shard.
     Where rows have several targets, `target_logit` has shape (N, num_true).
 
 Raises
@@ -212,6 +214,11 @@ The logarithm of the sum is joined relative to the shard with the largest
 maximum, in double: nothing is lost under a common offset of the scores or where
 one class dominates. The result depends on the order of shards in the last bits
 alone.
+
+Shards do not say what they are of. Those of different losses, inputs or options,
+of `sampled_softmax_loss` with different samples, and `weight` or `z_loss` with
+shards of samples that have one target for each row, are not refused; what
+comes out is no loss then.
 
 References
 ----------

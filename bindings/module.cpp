@@ -37,4 +37,9 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   python::register_tune(module);
   python::register_dlpack(module);
   python::register_cuda(module);
+  python::register_cuda_backward(module);
+  python::register_cuda_loss(module);
+  python::register_cuda_stats(module);
+  python::register_cuda_topk(module);
+  python::register_cuda_sample(module);
 }

@@ -13,12 +13,34 @@ enable_language(CUDA)
 
 add_library(
   fastsoftmax_cuda MODULE
+  cuda/backward_bf16.cu
+  cuda/backward_f16.cu
+  cuda/backward_f32.cu
+  cuda/backward_f64.cu
+  cuda/backward_plan.cpp
   cuda/kernels_bf16.cu
   cuda/kernels_f16.cu
   cuda/kernels_f32.cu
   cuda/kernels_f64.cu
   cuda/library.cu
-  cuda/plan.cpp)
+  cuda/loss_bf16.cu
+  cuda/loss_f16.cu
+  cuda/loss_f32.cu
+  cuda/loss_f64.cu
+  cuda/loss_library.cu
+  cuda/crew_plan.cpp
+  cuda/plan.cpp
+  cuda/sample_f32.cu
+  cuda/sample_f64.cu
+  cuda/sample_plan.cpp
+  cuda/stats_library.cu
+  cuda/topk.cu
+  cuda/topk_bf16.cu
+  cuda/topk_f16.cu
+  cuda/topk_f32.cu
+  cuda/topk_f64.cu
+  cuda/topk_integers.cu
+  cuda/topk_plan.cpp)
 target_compile_features(fastsoftmax_cuda PRIVATE cxx_std_20)
 target_include_directories(fastsoftmax_cuda PRIVATE include src .)
 list(JOIN FASTSOFTMAX_CUDA_ARCHITECTURES " " architectures)

@@ -5,13 +5,10 @@
 namespace fastsoftmax::cuda {
 namespace {
 
-Axis axis_of(const Dim& dim) { return {dim.size, dim.x, dim.y, dim.where}; }
+Axis axis_of(const Dim& dim) { return {dim.size, dim.x, dim.y, dim.where, dim.temperature}; }
 
 Axes axes_of(const DimList& dims, const char* what) {
-  if (dims.count > kMaxAxes)
-    throw InvalidArgument("arrays on a GPU may have at most " + std::to_string(kMaxAxes) + " " +
-                          what + " axes that cannot be walked as one, not " +
-                          std::to_string(dims.count));
+  check_axis_count(dims.count, what);
   Axes axes{};
   axes.count = dims.count;
   for (int d = 0; d < dims.count; ++d)
@@ -29,14 +26,35 @@ bool is_contiguous(const Call& call) {
 
 }  // namespace
 
-RowsCall rows_call(const Call& call) {
+void check_operand(const Call& call, const char* what) {
   if (call.x_dtype != call.row_dtype)
-    throw InvalidType("x has dtype " + std::string(name(call.x_dtype)) + " on a GPU, expected " +
-                      std::string(name(call.row_dtype)) + " or dtype=None and a floating type");
+    throw InvalidType(std::string(what) + " has dtype " + std::string(name(call.x_dtype)) +
+                      " on a GPU, expected " + std::string(name(call.row_dtype)) +
+                      " or dtype=None and a floating type");
   if (!call.aligned)
     throw InvalidArgument("elements of arrays on a GPU must be aligned and in native byte order");
-  if (call.temperatures != nullptr)
-    throw InvalidArgument("temperature must be a number for arrays on a GPU");
+}
+
+void check_temperatures(const Call& call) {
+  if (call.temperatures == nullptr) return;
+  const std::int64_t item = itemsize(call.temperature_dtype);
+  auto misaligned =
+      reinterpret_cast<std::uintptr_t>(call.temperatures) % static_cast<std::uintptr_t>(item) != 0;
+  for (const Dim& dim : call.outer.view()) misaligned |= dim.temperature % item != 0;
+  if (call.layout == fastsoftmax::Layout::columns) misaligned |= call.inner.temperature % item != 0;
+  if (misaligned) throw InvalidArgument("elements of temperature must be aligned on a GPU");
+}
+
+void check_axis_count(int count, const char* what) {
+  if (count > kMaxAxes)
+    throw InvalidArgument("arrays on a GPU may have at most " + std::to_string(kMaxAxes) + " " +
+                          what + " axes that cannot be walked as one, not " +
+                          std::to_string(count));
+}
+
+RowsCall rows_call(const Call& call) {
+  check_operand(call, "x");
+  check_temperatures(call);
   RowsCall rows{};
   rows.op = static_cast<kernels::RowOp>(call.op);
   rows.dtype = call.row_dtype;
@@ -45,6 +63,8 @@ RowsCall rows_call(const Call& call) {
                                                             : Layout::gathered;
   rows.empty_is_zero = call.empty == EmptyRow::zero;
   rows.temperature = call.temperature;
+  rows.temperatures = call.temperatures;
+  rows.temperature_dtype = call.temperature_dtype;
   rows.x = call.x;
   rows.y = call.y;
   rows.where = call.where;
@@ -54,6 +74,18 @@ RowsCall rows_call(const Call& call) {
   rows.rows = call.outer.size();
   if (rows.layout == Layout::columns) rows.inner = axis_of(call.inner);
   return rows;
+}
+
+void take_columns(RowsCall& call) {
+  if (call.layout != Layout::gathered || call.outer.count == 0 || call.rows == 0) return;
+  const Axis& last = call.outer.axis[call.outer.count - 1];
+  const std::int64_t item = itemsize(call.dtype);
+  if (last.x != item || (call.y != nullptr && last.y != item)) return;
+  if (call.reduced.count != 1 || call.reduced.axis[0].x == item) return;
+  call.layout = Layout::columns;
+  call.inner = last;
+  call.rows /= last.size;
+  --call.outer.count;
 }
 
 }  // namespace fastsoftmax::cuda

@@ -185,6 +185,7 @@ struct Columns {
         at.x += column * call.inner.x;
         at.y += column * call.inner.y;
         at.where += column * call.inner.where;
+        at.temperature += column * call.inner.temperature;
       }
       Row<A, In, Layout::columns> row(call, at);
       constexpr int steps = kernels::kTermsPerLane;

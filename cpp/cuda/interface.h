@@ -18,6 +18,7 @@ struct Axis {
   std::int64_t x;
   std::int64_t y;
   std::int64_t where;
+  std::int64_t temperature;
 };
 struct Axes {
   int count;
@@ -37,6 +38,8 @@ struct RowsCall {
   Layout layout;
   bool empty_is_zero;
   double temperature;
+  const char* temperatures;  // null: `temperature` for all rows
+  DType temperature_dtype;   // any
   const char* x;
   char* y;
   const char* where;  // null: everything is admitted
@@ -47,12 +50,19 @@ struct RowsCall {
   Axis inner;  // of columns: the contiguous axis
 };
 
+struct BackwardCall;  // backward_call.h
+struct TopkRowsCall;  // selection.h
+
 struct Device {
   int sms;
   int shared_per_block;  // bytes of shared memory that a thread block may have
   std::int64_t l2_bytes;
   int architecture;  // compute capability that the kernels were compiled for, such as 90
 };
+
+struct LossCall;    // loss_call.h
+struct StatsCall;   // stats_call.h
+struct SampleCall;  // sample_call.h
 
 // Errors are codes of the CUDA runtime; 0 is success. Streams are cudaStream_t.
 struct Table {
@@ -64,6 +74,11 @@ struct Table {
   int (*device_of)(const void* data, int* device);
   // Asynchronous on the stream, which belongs to the device.
   int (*run)(const RowsCall* call, int device, void* stream);
+  int (*backward)(const BackwardCall* call, int device, void* stream);
+  int (*loss)(const LossCall* call, int device, void* stream);
+  int (*stats)(const StatsCall* call, int device, void* stream);
+  int (*topk)(const TopkRowsCall* call, int device, void* stream);
+  int (*sample)(const SampleCall* call, int device, void* stream);
   // What is submitted to `after` from here on waits for what has been submitted to `before`.
   int (*order)(int device, void* before, void* after);
   const char* (*error_text)(int error);

@@ -21,14 +21,11 @@ cudaError_t launch_f16(const Plan& plan, const RowsCall& call, void* workspace,
 cudaError_t launch_bf16(const Plan& plan, const RowsCall& call, void* workspace,
                         cudaStream_t stream);
 
-// The compute capability that the kernels of this device were compiled for: what they may do.
-cudaError_t architecture_of_kernels(int& architecture);
-
 namespace {
 
-template <class Kernel>
+template <class Kernel, class Call>
 __global__ void __launch_bounds__(Kernel::max_threads, Kernel::min_blocks)
-    enter(const __grid_constant__ Parameters call) {
+    enter(const __grid_constant__ Call call) {
   extern __shared__ __align__(16) char shared[];
   Kernel::run(Team{shared}, call);
 }
@@ -37,12 +34,11 @@ struct StreamLauncher {
   cudaStream_t stream;
   cudaError_t error = cudaSuccess;  // of the first launch that failed; none follows it
 
-  template <class Kernel>
-  void launch(std::int64_t blocks, int threads, int shared_bytes, Parameters call,
-              int cluster = 1) {
+  template <class Kernel, class Call>
+  void launch(std::int64_t blocks, int threads, int shared_bytes, Call call, int cluster = 1) {
     if (error != cudaSuccess) return;
     constexpr int without_asking = 48 * 1024;
-    const auto* const entry = reinterpret_cast<const void*>(enter<Kernel>);
+    const auto* const entry = reinterpret_cast<const void*>(enter<Kernel, Call>);
     if (shared_bytes > without_asking) {
       error =
           cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);

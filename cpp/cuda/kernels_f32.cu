@@ -1,3 +1,4 @@
+#include "cuda/device.cuh"
 #include "cuda/kernels.cuh"
 
 namespace fastsoftmax::cuda {
@@ -9,7 +10,8 @@ cudaError_t launch_f32(const Plan& plan, const RowsCall& call, void* workspace,
 
 cudaError_t architecture_of_kernels(int& architecture) {
   cudaFuncAttributes attributes{};
-  const cudaError_t error = cudaFuncGetAttributes(&attributes, enter<JoinParts<F32, false>>);
+  const cudaError_t error =
+      cudaFuncGetAttributes(&attributes, enter<JoinParts<F32, false>, Parameters>);
   architecture = attributes.ptxVersion;
   return error;
 }

@@ -1,50 +1,17 @@
 // The table of functions that the core finds in libfastsoftmax_cuda.
 #include <cstdio>
-#include <cstring>
 
+#include "cuda/backward.cuh"
+#include "cuda/device.cuh"
 #include "cuda/kernels.cuh"
+#include "cuda/loss_library.h"
+#include "cuda/sample.cuh"
+#include "cuda/stats_library.h"
+#include "cuda/topk.cuh"
 #include "fastsoftmax/version.h"
 
 namespace fastsoftmax::cuda {
 namespace {
-
-// Makes a device the current one, and puts the caller's back.
-class CurrentDevice {
- public:
-  explicit CurrentDevice(int device) {
-    error_ = cudaGetDevice(&before_);
-    if (error_ == cudaSuccess && before_ != device) error_ = cudaSetDevice(device);
-  }
-  ~CurrentDevice() {
-    if (before_ >= 0) cudaSetDevice(before_);
-  }
-  CurrentDevice(const CurrentDevice&) = delete;
-  CurrentDevice& operator=(const CurrentDevice&) = delete;
-  cudaError_t error() const { return error_; }
-
- private:
-  int before_ = -1;
-  cudaError_t error_;
-};
-
-// An error is the caller's to hear of, once.
-int told(cudaError_t error) {
-  if (error != cudaSuccess) cudaGetLastError();
-  return static_cast<int>(error);
-}
-
-cudaError_t describe(int device, Device& described) {
-  int l2 = 0;
-  cudaError_t error =
-      cudaDeviceGetAttribute(&described.sms, cudaDevAttrMultiProcessorCount, device);
-  if (error == cudaSuccess)
-    error = cudaDeviceGetAttribute(&described.shared_per_block,
-                                   cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, device);
-  described.l2_bytes = l2;
-  if (error == cudaSuccess) error = architecture_of_kernels(described.architecture);
-  return error;
-}
 
 cudaError_t launch(const Plan& plan, const RowsCall& call, void* workspace, cudaStream_t stream) {
   switch (call.dtype) {
@@ -61,40 +28,69 @@ cudaError_t launch(const Plan& plan, const RowsCall& call, void* workspace, cuda
   }
 }
 
-cudaError_t run_on(const RowsCall& call, int device, cudaStream_t stream) {
-  const bool writes = call.rows > 0 && (call.layout != Layout::columns || call.inner.size > 0) &&
-                      (call.length > 0 || call.op == kernels::RowOp::logsumexp);
-  if (!writes) return cudaSuccess;
-  Device described{};
-  if (const cudaError_t error = describe(device, described); error != cudaSuccess) return error;
-  const Plan plan = make_plan(call, described);
-  const std::int64_t bytes = workspace_bytes(call, plan);
-  if (bytes == 0) return launch(plan, call, nullptr, stream);
-  void* workspace = nullptr;
-  cudaError_t error = cudaMallocAsync(&workspace, static_cast<std::size_t>(bytes), stream);
-  if (error != cudaSuccess) return error;
-  error = launch(plan, call, workspace, stream);
-  const cudaError_t freed = cudaFreeAsync(workspace, stream);
-  return error != cudaSuccess ? error : freed;
+cudaError_t launch(const Plan& plan, const BackwardCall& call, void* workspace,
+                   cudaStream_t stream) {
+  switch (call.dtype) {
+    case DType::f32:
+      return backward_f32(plan, call, workspace, stream);
+    case DType::f64:
+      return backward_f64(plan, call, workspace, stream);
+    case DType::f16:
+      return backward_f16(plan, call, workspace, stream);
+    case DType::bf16:
+      return backward_bf16(plan, call, workspace, stream);
+    default:
+      return cudaErrorInvalidValue;
+  }
 }
 
-int run(const RowsCall* call, int device, void* stream) {
-  const CurrentDevice current(device);
-  if (current.error() != cudaSuccess) return told(current.error());
-  return told(run_on(*call, device, static_cast<cudaStream_t>(stream)));
+template <class Call>
+int submit_planned(const Call& call, int device, void* stream_pointer) {
+  return submit_on(device, [&] {
+    Device described{};
+    if (const cudaError_t error = describe(device, described); error != cudaSuccess) return error;
+    const Plan plan = make_plan(call, described);
+    const auto stream = static_cast<cudaStream_t>(stream_pointer);
+    return with_workspace(workspace_bytes(call, plan), stream,
+                          [&](void* workspace) { return launch(plan, call, workspace, stream); });
+  });
+}
+
+int run(const RowsCall* call, int device, void* stream_pointer) {
+  const bool writes = call->rows > 0 && (call->layout != Layout::columns || call->inner.size > 0) &&
+                      (call->length > 0 || call->op == kernels::RowOp::logsumexp);
+  return writes ? submit_planned(*call, device, stream_pointer) : 0;
+}
+
+int backward(const BackwardCall* call, int device, void* stream_pointer) {
+  return submit_planned(*call, device, stream_pointer);
+}
+
+int sample(const SampleCall* call, int device, void* stream_pointer) {
+  if (call->rows.rows == 0) return 0;
+  return submit_on(device, [&] {
+    Device described{};
+    if (const cudaError_t error = describe(device, described); error != cudaSuccess) return error;
+    const SamplePlan plan = make_sample_plan(*call, described);
+    const auto stream = static_cast<cudaStream_t>(stream_pointer);
+    return with_workspace(plan.rows * SampleWorkspace(*call).bytes, stream, [&](void* workspace) {
+      return call->rows.dtype == DType::f64 ? launch_sample_f64(plan, *call, workspace, stream)
+                                            : launch_sample_f32(plan, *call, workspace, stream);
+    });
+  });
 }
 
 int order(int device, void* before, void* after) {
-  const CurrentDevice current(device);
-  if (current.error() != cudaSuccess) return told(current.error());
-  cudaEvent_t reached = nullptr;
-  cudaError_t error = cudaEventCreateWithFlags(&reached, cudaEventDisableTiming);
-  if (error != cudaSuccess) return told(error);
-  error = cudaEventRecord(reached, static_cast<cudaStream_t>(before));
-  if (error == cudaSuccess)
-    error = cudaStreamWaitEvent(static_cast<cudaStream_t>(after), reached, 0);
-  cudaEventDestroy(reached);
-  return told(error);
+  return submit_on(device, [&] {
+    cudaEvent_t reached = nullptr;
+    cudaError_t error = cudaEventCreateWithFlags(&reached, cudaEventDisableTiming);
+    if (error != cudaSuccess) return error;
+    error = cudaEventRecord(reached, static_cast<cudaStream_t>(before));
+    if (error == cudaSuccess)
+      error = cudaStreamWaitEvent(static_cast<cudaStream_t>(after), reached, 0);
+    cudaEventDestroy(reached);
+    return error;
+  });
 }
 
 int device_count(int* count) { return told(cudaGetDeviceCount(count)); }
@@ -127,6 +123,11 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            device_name,
                            device_of,
                            run,
+                           backward,
+                           submit_loss,
+                           submit_stats,
+                           topk,
+                           sample,
                            order,
                            error_text};
   return &table;

@@ -1,10 +1,10 @@
+#include "cuda/loader.h"
+
 #include <dlfcn.h>
 
 #include <cstdlib>
 #include <mutex>
 
-#include "cuda/device_call.h"
-#include "fastsoftmax/cuda.hpp"
 #include "fastsoftmax/version.h"
 
 namespace fastsoftmax::cuda {
@@ -79,6 +79,8 @@ std::string error_text(const Table& table, int error) {
   return "CUDA error " + std::to_string(error) + ", " + table.error_text(error);
 }
 
+}  // namespace
+
 const Table& table() {
   const Found library = found();
   if (library.table == nullptr) throw Unavailable("no CUDA: " + library.reason);
@@ -94,17 +96,6 @@ void check(const Table& functions, int error) {
             std::string(functions.architectures) + ")";
   throw Unavailable(text);
 }
-
-void run(Op op, const ConstView& x, const View& out, std::span<const int> axes,
-         const Options& options, int device, void* stream) {
-  const RowsCall call = rows_call(make_call(op, x, out, axes, options));
-  if (call.y == nullptr && call.rows > 0 && (op == Op::logsumexp || call.length > 0))
-    throw InvalidArgument("out has no data");
-  const Table& functions = table();
-  check(functions, functions.run(&call, device, stream));
-}
-
-}  // namespace
 
 Status status() {
   const Found library = found();
@@ -127,19 +118,6 @@ Status status() {
   status.available = count > 0;
   if (count == 0) status.reason = "no CUDA device";
   return status;
-}
-
-void softmax(const ConstView& x, const View& out, std::span<const int> axes, const Options& options,
-             int device, void* stream) {
-  run(Op::softmax, x, out, axes, options, device, stream);
-}
-void log_softmax(const ConstView& x, const View& out, std::span<const int> axes,
-                 const Options& options, int device, void* stream) {
-  run(Op::log_softmax, x, out, axes, options, device, stream);
-}
-void logsumexp(const ConstView& x, const View& out, std::span<const int> axes,
-               const Options& options, int device, void* stream) {
-  run(Op::logsumexp, x, out, axes, options, device, stream);
 }
 
 int device_of(const void* data) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/geometry.h"
+#include "cuda/plan_arithmetic.h"
 
 namespace fastsoftmax::cuda {
 namespace {
@@ -37,47 +38,9 @@ Work work_of(const RowsCall& call) {
   return work;
 }
 
-int block_of(bool f64) { return f64 ? kernels::kBlockF64 : kernels::kBlockF32; }
-
-// Thread blocks walk on through rows where there are more than this.
-constexpr std::int64_t kMaxBlocks = INT32_MAX / kMaxCluster * kMaxCluster;
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-// Groups for a row of so many blocks, in whole warps.
-int groups_for(std::int64_t blocks, int most) {
-  return static_cast<int>(std::clamp<std::int64_t>((blocks + 1) / 2 * 2, 2, most));
-}
-
 // Shared memory for a slot of every group.
 std::int64_t slot_of_groups(const Work& work, int groups) {
   return std::int64_t{groups} * slot_bytes(block_of(work.f64) * work.item_bytes);
-}
-
-Plan of_path(Path path, int threads, std::int64_t blocks, int shared_bytes) {
-  Plan plan{};
-  plan.path = path;
-  plan.direct = true;
-  plan.threads = threads;
-  plan.blocks = std::clamp<std::int64_t>(blocks, 1, kMaxBlocks);
-  plan.shared_bytes = shared_bytes;
-  plan.cluster = 1;
-  return plan;
-}
-
-Plan in_parts(const Work& work, const Device& device, std::int64_t blocks, int threads) {
-  const int groups = threads / kGroup;
-  // Enough rows to fill the device, and no more than stay in half of L2 until they are written.
-  const std::int64_t cached = std::max<std::int64_t>(device.l2_bytes / 2 / work.row_bytes, 1);
-  const std::int64_t rows = std::min(cached, work.rows);
-  const std::int64_t wanted = ceil_div(std::int64_t{4} * device.sms, rows);
-  const std::int64_t rounds = std::max<std::int64_t>(blocks / groups / wanted, 1);
-  Plan plan = of_path(Path::parts, threads, 1, desk_bytes(groups));
-  plan.part_blocks = rounds * groups;
-  plan.rows_in_flight =
-      std::clamp<std::int64_t>(rows, 1, kMaxBlocks / ceil_div(blocks, plan.part_blocks));
-  plan.blocks = plan.rows_in_flight * ceil_div(blocks, plan.part_blocks);
-  return plan;
 }
 
 // Thread blocks of a cluster: as many as keep a row in half of the registers, so that another one
@@ -154,7 +117,7 @@ Plan of_long_rows(const Work& work, const Device& device, std::int64_t blocks) {
   const std::int64_t at_once = std::min<std::int64_t>(work.rows, 2 * std::int64_t{device.sms});
   const bool cached = at_once * work.row_bytes <= device.l2_bytes / 2;
   if (2 * work.rows <= device.sms || (work.has_output && !cached))
-    return in_parts(work, device, blocks, most * kGroup);
+    return in_parts(work.rows, work.row_bytes, blocks, most * kGroup, desk_bytes(most), device);
   plan = of_path(Path::reread_rows, most * kGroup, work.rows, desk_bytes(most));
   if (!work.has_output) fetch_ahead(plan, work, device, 2);
   return plan;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/geometry.h"
+#include "cuda/temperature.h"
 #include "kernels/row.h"
 
 namespace fastsoftmax {
@@ -22,30 +23,37 @@ struct Offsets {
   std::int64_t x = 0;
   std::int64_t y = 0;
   std::int64_t where = 0;
+  std::int64_t temperature = 0;
+
+  FASTSOFTMAX_HD void advance(const Axis& axis, std::int64_t i) {
+    x += i * axis.x;
+    y += i * axis.y;
+    where += i * axis.where;
+    temperature += i * axis.temperature;
+  }
 };
 
 // Of element `index` of the axes, counted in C order.
-FASTSOFTMAX_HD inline Offsets offsets_of(const Axes& axes, std::int64_t index) {
-  Offsets at;
+template <class At = Offsets, class AnyAxes>
+FASTSOFTMAX_HD inline At offsets_of(const AnyAxes& axes, std::int64_t index) {
+  At at;
   FASTSOFTMAX_ROLLED
   for (int d = axes.count - 1; d >= 0; --d) {
-    const Axis& axis = axes.axis[d];
+    const auto& axis = axes.axis[d];
     std::int64_t i = index;
     if (d > 0) {
       index /= axis.size;
       i -= index * axis.size;
     }
-    at.x += i * axis.x;
-    at.y += i * axis.y;
-    at.where += i * axis.where;
+    at.advance(axis, i);
   }
   return at;
 }
 
 // The same where it is called in many places.
-FASTSOFTMAX_HD [[gnu::noinline]] inline Offsets far_offsets_of(const Axes& axes,
-                                                               std::int64_t index) {
-  return offsets_of(axes, index);
+template <class At = Offsets, class AnyAxes>
+FASTSOFTMAX_HD [[gnu::noinline]] inline At far_offsets_of(const AnyAxes& axes, std::int64_t index) {
+  return offsets_of<At>(axes, index);
 }
 
 // Layout::columns: along one axis.
@@ -54,6 +62,7 @@ struct Row {
   using A = Arithmetic;
   using In = Element;
   using T = typename A::T;
+  using At = Offsets;
   static constexpr int per_thread = kPerThread<A>;
   using Packed = Pack<In, per_thread>;
 
@@ -71,7 +80,7 @@ struct Row {
         x(p.x + at.x),
         y(p.y + at.y),
         where(p.where == nullptr ? nullptr : p.where + at.where),
-        temperature(static_cast<T>(p.temperature)),
+        temperature(temperature_of<T>(p, at.temperature)),
         aligned_x(reinterpret_cast<std::uintptr_t>(x) % sizeof(Packed) == 0),
         aligned_y(reinterpret_cast<std::uintptr_t>(y) % sizeof(Packed) == 0) {}
 
@@ -149,7 +158,7 @@ struct Row {
     Offsets at;
     if constexpr (L == Layout::columns) {
       const Axis& axis = call->reduced.axis[0];
-      at = {i * axis.x, 0, i * axis.where};
+      at = {i * axis.x, 0, i * axis.where, 0};
     } else {
       at = far_offsets_of(call->reduced, i);
     }

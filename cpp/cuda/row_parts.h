@@ -10,14 +10,15 @@ namespace {
 
 // body(row within the batch, its access, start, count, block) for the blocks that this group has of
 // its thread block's part.
-template <class A, class In, class Crew, class Body>
-FASTSOFTMAX_HD inline void for_part(const Crew& crew, const Parameters& call, Body&& body) {
+template <class Row, class Crew, class Call, class Body>
+FASTSOFTMAX_HD inline void for_part(const Crew& crew, const Call& call, Body&& body) {
+  using A = typename Row::A;
   const std::int64_t blocks = blocks_of<A>(call.length);
   const std::int64_t parts = (blocks + call.part_blocks - 1) / call.part_blocks;
   const std::int64_t r = crew.team->block() / parts;
   const std::int64_t first = (crew.team->block() - r * parts) * call.part_blocks;
   const std::int64_t last = first + call.part_blocks < blocks ? first + call.part_blocks : blocks;
-  const Row<A, In, Layout::rows> row(call, offsets_of(call.outer, call.first_row + r));
+  const Row row(call, offsets_of<typename Row::At>(call.outer, call.first_row + r));
   for (std::int64_t b = first + crew.group(); b < last; b += crew.groups()) {
     const std::int64_t left = call.length - b * A::block;
     body(r, row, b * A::block, left < A::block ? static_cast<int>(left) : A::block, b);
@@ -35,7 +36,7 @@ struct SumParts {
     team.sync();
     const Crew<Team, false> crew{&team};
     const std::int64_t blocks = blocks_of<A>(call.length);
-    for_part<A, In>(
+    for_part<Row<A, In, Layout::rows>>(
         crew, call,
         [&](std::int64_t r, const auto& row, std::int64_t start, int count, std::int64_t b) {
           Tile<A, kTermsPerLane> z;
@@ -77,7 +78,7 @@ struct WriteParts {
     A::load_tables(team.thread());
     team.sync();
     const Crew<Team, false> crew{&team};
-    for_part<A, In>(
+    for_part<Row<A, In, Layout::rows>>(
         crew, call,
         [&](std::int64_t r, const auto& row, std::int64_t start, int count, std::int64_t b) {
           const RowOutcome& outcome = call.outcomes[r];

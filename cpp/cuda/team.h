@@ -15,6 +15,7 @@
 //   exchange(v, mask)    v of the thread with index ^ mask of the same group
 //   any(b)               whether b holds for any of the threads that must stay together
 //   begin_copies(), start_copy(), await_copy()  bulk_copy.h
+//   fetch_add(at, n)     adds to an integer that threads share, and returns what it was
 //
 // The tests have another Team, which runs thread blocks on a CPU.
 #pragma once
@@ -46,6 +47,7 @@ struct Team {
   __device__ T exchange(T v, int mask) const {
     return __shfl_xor_sync(group_mask(), v, mask);
   }
+  __device__ unsigned fetch_add(unsigned* at, unsigned n) const { return atomicAdd(at, n); }
 
 #if __CUDA_ARCH__ >= 900
   __device__ int rank() const {

@@ -162,6 +162,10 @@ void augment_reduce_losses(const ConstView& log_n, const ConstView& examples,
   check_dense(loss, "loss", DType::f64, log_n.shape);
   check_dense(factor, "factor", DType::f64, log_n.shape);
   const auto given = elements_of<double>(log_n, log_n.shape, "losses");
+  for (std::size_t r = 0; r < given.size(); ++r)
+    if (given[r] < 0.0)
+      throw InvalidArgument("losses must not be negative, but that of row " + std::to_string(r) +
+                            " is " + number_text(given[r]));
   std::vector<std::int64_t> all(given.size());
   std::iota(all.begin(), all.end(), std::int64_t{0});
   AugmentedRows rows =

@@ -48,6 +48,10 @@ class Lanes {
 
 EtaStep step_eta(const AugmentReduceOptions& options, std::int32_t visits, double log_n,
                  double& log_eta) {
+  if (log_n == kInfinity) {
+    log_eta = log_n;
+    return {log_n, 1.0};
+  }
   if (visits == 0 || !std::isfinite(log_n))
     log_eta = log_n;
   else if (options.update)

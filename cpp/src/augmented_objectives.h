@@ -25,7 +25,8 @@ inline bool is_usable(double location, double scale = 1.0) {
   return std::isfinite(location) && std::isfinite(scale) && scale > 0.0;
 }
 
-// A row of the softmax: moves log eta, for the logarithm of the estimate of n.
+// A row of the softmax: moves log eta, for the logarithm of the estimate of n. Where that is inf,
+// eta is n.
 struct EtaStep {
   double loss;
   double factor;  // n / eta

@@ -1,17 +1,15 @@
 #include "fastsoftmax/backward.hpp"
 
 #include <algorithm>
-#include <string>
 #include <vector>
 
-#include "call.h"
+#include "backward_calls.h"
 #include "dispatch.h"
 #include "execute.h"
 #include "fastsoftmax/tune.hpp"
 #include "row_tiles.h"
 #include "rows_job.h"
 #include "threads.h"
-#include "view_checks.h"
 
 namespace fastsoftmax {
 namespace {
@@ -22,10 +20,7 @@ using kernels::RowOp;
 using kernels::RowsJob;
 using kernels::SumPair;
 
-// Two calls with one result: their rows and elements are numbered alike.
-struct Backward {
-  Call grad;
-  Call output;
+struct Backward : BackwardCalls {
   RowOp op;
   Plan plan;
   const BackwardKernels* kernels;
@@ -101,30 +96,10 @@ bool is_contiguous(const Call& call) {
          (call.reduced.dims[0].x == item && call.reduced.dims[0].y == item);
 }
 
-void check_alike(const ConstView& grad, const ConstView& y) {
-  check_view(grad, "grad");
-  check_view(y, "y");
-  if (!std::equal(grad.shape.begin(), grad.shape.end(), y.shape.begin(), y.shape.end()))
-    throw InvalidArgument("grad has shape " + shape_text(grad.shape) + " for y of shape " +
-                          shape_text(y.shape));
-  if (result_dtype(grad.dtype) != result_dtype(y.dtype))
-    throw InvalidType("grad has dtype " + std::string(name(grad.dtype)) + ", expected that of y, " +
-                      std::string(name(y.dtype)));
-}
-
 void run(Op op, const ConstView& grad, const ConstView& y, const View& out,
          std::span<const int> axes, const BackwardOptions& options) {
-  check_alike(grad, y);
-  Options core;
-  core.temperature = options.temperature;
-  core.temperatures = options.temperatures;
-  core.max_threads = options.max_threads;
-  Backward backward{make_call(op, grad, out, axes, core, false),
-                    make_call(op, y, out, axes, {}, false),
-                    static_cast<RowOp>(op),
-                    {},
-                    nullptr,
-                    false};
+  Backward backward{
+      backward_calls(op, grad, y, out, axes, options), static_cast<RowOp>(op), {}, nullptr, false};
   Call& call = backward.grad;
   if (call.rows == 0 || call.row_length == 0) return;
   if (out.data == nullptr) throw InvalidArgument("out has no data");

@@ -143,7 +143,7 @@ void check_options(const Options& options) {
 }
 
 Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> axes,
-               const Options& options, bool columns) {
+               const Options& options, bool columns, bool on_device) {
   check_view(x, "x");
   check_data(x, "x");
   check_view(as_input(out), "out");
@@ -173,6 +173,7 @@ Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> 
   call.y = static_cast<char*>(out.data);
   call.where = nullptr;
   call.temperatures = nullptr;
+  call.temperature_dtype = DType::f64;
   call.temperature = options.temperature;
   call.empty = options.empty;
 
@@ -187,15 +188,18 @@ Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> 
   }
   if (options.temperatures) {
     const ConstView& t = *options.temperatures;
-    if (t.dtype != DType::f64 || t.byteswapped)
+    if ((t.dtype != DType::f64 && !on_device) || t.byteswapped)
       throw InvalidType("temperature must be float64, got " + std::string(name(t.dtype)));
     broadcast(t, x.shape, "temperature", temperature);
     check_data(t, "temperature");
     check_per_row(t, x.shape, reduced, "temperature");
-    for_each_value<double>(t, [&](double value) {
-      if (!is_valid_temperature(value, row_dtype)) refuse_temperature(value, row_dtype);
-    });
+    if (!on_device) {
+      for_each_value<double>(t, [&](double value) {
+        if (!is_valid_temperature(value, row_dtype)) refuse_temperature(value, row_dtype);
+      });
+    }
     call.temperatures = static_cast<const char*>(t.data);
+    call.temperature_dtype = t.dtype;
   } else if (!is_valid_temperature(options.temperature, row_dtype)) {
     refuse_temperature(options.temperature, row_dtype);
   }

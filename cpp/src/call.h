@@ -41,6 +41,7 @@ struct Call {
   char* y;
   const char* where;         // null: everything is admitted
   const char* temperatures;  // null: `temperature` for all rows
+  DType temperature_dtype;
   double temperature;
   EmptyRow empty;
   DimList reduced;  // in C order; the last varies fastest
@@ -57,9 +58,10 @@ struct Call {
   Problem problem() const;
 };
 
-// Throws as softmax.hpp says. Without columns the layout is rows or packed.
+// Throws as softmax.hpp says. Without columns the layout is rows or packed. On a device nothing is
+// read, and temperatures may have any type.
 Call make_call(Op op, const ConstView& x, const View& out, std::span<const int> axes,
-               const Options& options, bool columns = true);
+               const Options& options, bool columns = true, bool on_device = false);
 
 // Whether a temperature is positive and finite, also once rounded to the arithmetic type.
 bool is_valid_temperature(double temperature, DType row_dtype) noexcept;

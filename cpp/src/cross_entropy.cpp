@@ -58,14 +58,8 @@ struct CrossEntropy {
 
   // `grad` is where gradients go, if anywhere.
   void read_targets(const ConstView& targets, const View& grad, LossRows& rows) {
-    const bool fits = std::ranges::equal(targets.shape, row_shape);
-    const bool nothing = fits && rows.call.rows == 0;
-    if (!fits || (is_floating(targets.dtype) && !nothing))
-      throw InvalidArgument("targets of type " + std::string(name(targets.dtype)) + " have shape " +
-                            shape_text(targets.shape) + ", expected integers of shape " +
-                            shape_text(row_shape) + " or probabilities of shape " +
-                            shape_text(logits.shape));
-    if (!nothing) check_dtype(targets, DType::i64, "targets");
+    check_class_shape(targets, row_shape, logits.shape);
+    if (rows.call.rows > 0) check_dtype(targets, DType::i64, "targets");
     check_data(targets, "targets");
     const bool overwritten = grad.data != nullptr && may_share_memory(as_input(grad), targets);
     if (!overwritten) rows.targets = elements_in_place<std::int64_t>(targets, row_shape);
@@ -127,14 +121,6 @@ struct CrossEntropy {
   }
 };
 
-void check_scalar(const View& loss, DType dtype) {
-  if (loss.dtype != dtype)
-    throw InvalidType("loss has dtype " + std::string(name(loss.dtype)) + ", expected " +
-                      std::string(name(dtype)));
-  if (!loss.shape.empty() || loss.byteswapped)
-    throw InvalidArgument("loss must have no axes with this reduction");
-}
-
 }  // namespace
 
 void cross_entropy(const ConstView& logits, const ConstView& targets, int axis,
@@ -163,14 +149,9 @@ void cross_entropy(const ConstView& logits, const ConstView& targets, int axis,
     loss.read_targets(targets, out.grad, rows);
   rows.coefficients.class_weights = loss.class_weights;
   rows.upstream = upstream_of(options, loss.row_shape, loss.divisor);
-  if (out.loss.data == nullptr) throw InvalidArgument("loss has no data");
-  if (options.reduction == Reduction::none)
-    check_axis_output(out.loss, "loss", dtype, logits, axis, 1);
-  else
-    check_scalar(out.loss, dtype);
+  check_loss_outputs(out, dtype, logits, axis, options.reduction);
   check_apart(out.loss, "loss", {&logits, &targets});
   if (out.logsumexp.data != nullptr) {
-    check_axis_output(out.logsumexp, "logsumexp", dtype, logits, axis, 1);
     check_apart(out.logsumexp, "logsumexp", {&logits, &targets});
     rows.logsumexps = out.logsumexp;
   }

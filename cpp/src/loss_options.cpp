@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "axis_call.h"
 #include "view_checks.h"
 
 namespace fastsoftmax {
@@ -66,10 +67,45 @@ std::vector<double> doubles_of(const ConstView& view, std::span<const std::int64
                                const char* what) {
   check_view(view, what);
   check_dtype(view, DType::f64, what);
+  check_shape(view, shape, what);
+  return elements_of<double>(view, shape, what);
+}
+
+void check_shape(const ConstView& view, std::span<const std::int64_t> shape, const char* what) {
   if (!std::ranges::equal(view.shape, shape))
     throw InvalidArgument(std::string(what) + " has shape " + shape_text(view.shape) +
                           ", expected " + shape_text(shape));
-  return elements_of<double>(view, shape, what);
+}
+
+void check_class_shape(const ConstView& targets, std::span<const std::int64_t> rows,
+                       std::span<const std::int64_t> logits) {
+  const bool fits = std::ranges::equal(targets.shape, rows);
+  const bool nothing = fits && std::ranges::find(rows, 0) != rows.end();
+  if (!fits || (is_floating(targets.dtype) && !nothing))
+    throw InvalidArgument("targets of type " + std::string(name(targets.dtype)) + " have shape " +
+                          shape_text(targets.shape) + ", expected integers of shape " +
+                          shape_text(rows) + " or probabilities of shape " + shape_text(logits));
+}
+
+void check_upstream_shape(const CrossEntropyOptions& options, std::span<const std::int64_t> rows) {
+  const bool each = options.reduction == Reduction::none && !options.grad_out->shape.empty();
+  if (!std::ranges::equal(options.grad_out->shape, each ? rows : rows.first(0)))
+    throw InvalidArgument("grad_out has shape " + shape_text(options.grad_out->shape) +
+                          ", expected that of the loss");
+}
+
+void check_loss_outputs(const CrossEntropyOutputs& out, DType dtype, const ConstView& logits,
+                        int axis, Reduction reduction) {
+  if (out.logsumexp.data != nullptr)
+    check_axis_output(out.logsumexp, "logsumexp", dtype, logits, axis, 1);
+  if (reduction == Reduction::none)
+    return check_axis_output(out.loss, "loss", dtype, logits, axis, 1);
+  if (out.loss.dtype != dtype)
+    throw InvalidType("loss has dtype " + std::string(name(out.loss.dtype)) + ", expected " +
+                      std::string(name(dtype)));
+  if (!out.loss.shape.empty() || out.loss.byteswapped)
+    throw InvalidArgument("loss must have no axes with this reduction");
+  if (out.loss.data == nullptr) throw InvalidArgument("loss has no data");
 }
 
 std::vector<double> class_weights_of(const CrossEntropyOptions& options, std::int64_t classes) {
@@ -93,12 +129,8 @@ std::vector<double> upstream_of(const CrossEntropyOptions& options,
   if (!options.grad_out) return upstream;
   check_view(*options.grad_out, "grad_out");
   check_dtype(*options.grad_out, DType::f64, "grad_out");
-  const bool each = options.reduction == Reduction::none && !options.grad_out->shape.empty();
-  const std::span<const std::int64_t> shape = each ? rows : rows.first(0);
-  if (!std::ranges::equal(options.grad_out->shape, shape))
-    throw InvalidArgument("grad_out has shape " + shape_text(options.grad_out->shape) +
-                          ", expected that of the loss");
-  upstream = elements_of<double>(*options.grad_out, shape, "grad_out");
+  check_upstream_shape(options, rows);
+  upstream = elements_of<double>(*options.grad_out, options.grad_out->shape, "grad_out");
   for (double& u : upstream) u *= scale;
   return upstream;
 }

@@ -32,6 +32,19 @@ extern template std::vector<std::int64_t> elements_of(const ConstView&,
 std::vector<double> doubles_of(const ConstView& view, std::span<const std::int64_t> shape,
                                const char* what);
 
+// Throws for another shape.
+void check_shape(const ConstView& view, std::span<const std::int64_t> shape, const char* what);
+// Throws unless targets, not of the shape of the logits or not floating, are of that of the rows
+// and no floating numbers; without rows it is the shape alone.
+void check_class_shape(const ConstView& targets, std::span<const std::int64_t> rows,
+                       std::span<const std::int64_t> logits);
+// Throws unless options.grad_out is a single number, or without reduction has the shape of the
+// rows.
+void check_upstream_shape(const CrossEntropyOptions& options, std::span<const std::int64_t> rows);
+// Throws unless the loss, of this type, and the logsumexp have the shapes that outputs have.
+void check_loss_outputs(const CrossEntropyOutputs& out, DType dtype, const ConstView& logits,
+                        int axis, Reduction reduction);
+
 // The weights of the classes; none where they were not given. Throws unless there are `classes`.
 std::vector<double> class_weights_of(const CrossEntropyOptions& options, std::int64_t classes);
 // Of a row whose target has this weight, among so many classes.

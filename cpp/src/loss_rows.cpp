@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
 
 #include "dispatch.h"
@@ -39,7 +38,7 @@ void weigh(const LossCoefficients& c, std::int64_t start, int count, T* k) {
   if (c.keep != 1.0 || c.spread != 0.0) {
     const T keep = static_cast<T>(c.keep);
     const T spread = static_cast<T>(c.spread);
-    for (int i = 0; i < count; ++i) k[i] = k[i] * keep + spread;
+    for (int i = 0; i < count; ++i) k[i] = smoothed(k[i], keep, spread);
   }
   if (c.class_weights.empty()) return;
   const double* const w = c.class_weights.data() + start;
@@ -199,12 +198,6 @@ struct LossTask {
     }
   }
 
-  // Whether K M - S has lost what it is made of: then scores less M are to be added up, which
-  // loses nothing.
-  static bool cancels(const RowLoss& row) {
-    return !(std::fabs(row.distance) >= 0x1p-20 * std::fabs(row.coefficients * row.max));
-  }
-
   // A row as it lies.
   RowLoss irregular(std::int64_t row, const std::int64_t* target) const {
     const bool direct = rows.call.direct;
@@ -215,26 +208,14 @@ struct LossTask {
 }  // namespace
 
 double sum_in_order(std::span<const double> values) {
-  // Several sums at a time, because each waits for its last addition.
-  constexpr std::size_t chains = 8;
-  std::array<double, chains> sums{};
-  std::array<double, chains> errors{};
-  const auto add = [](double& sum, double& error, double v) {
-    const double next = sum + v;
-    const double other = next - sum;
-    error += (sum - (next - other)) + (v - other);
-    sum = next;
-  };
+  std::array<double, kSumChains> sums{};
+  std::array<double, kSumChains> errors{};
   std::size_t i = 0;
-  for (; i + chains <= values.size(); i += chains) {
-    for (std::size_t c = 0; c < chains; ++c) add(sums[c], errors[c], values[i + c]);
+  for (; i + kSumChains <= values.size(); i += kSumChains) {
+    for (std::size_t c = 0; c < kSumChains; ++c) add_to_chain(sums[c], errors[c], values[i + c]);
   }
-  for (std::size_t c = 0; i < values.size(); ++i, ++c) add(sums[c], errors[c], values[i]);
-  for (std::size_t c = 1; c < chains; ++c) {
-    add(sums[0], errors[0], sums[c]);
-    errors[0] += errors[c];
-  }
-  return std::isfinite(sums[0]) ? sums[0] + errors[0] : sums[0];
+  for (std::size_t c = 0; i < values.size(); ++i, ++c) add_to_chain(sums[c], errors[c], values[i]);
+  return join_chains(sums.data(), errors.data());
 }
 
 void LossRows::read_targets(std::int64_t row, std::int64_t count, std::int64_t* to) const {

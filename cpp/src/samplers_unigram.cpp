@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <string>
 #include <utility>
@@ -12,6 +13,19 @@ namespace fastsoftmax {
 namespace {
 
 constexpr double kNever = -std::numeric_limits<double>::infinity();
+
+// Of logs - offset, with the rounding error of each step.
+double sum_of_exp(const std::vector<double>& logs, double offset) {
+  double sum = 0.0;
+  double error = 0.0;
+  for (const double log : logs) {
+    const double term = portable::exp(log - offset);
+    const double next = sum + term;
+    error += sum >= term ? (sum - next) + term : (term - next) + sum;
+    sum = next;
+  }
+  return sum + error;
+}
 
 std::vector<double> log_probs_of(std::span<const std::int64_t> counts, double power,
                                  std::span<const std::int64_t> reserved) {
@@ -35,16 +49,7 @@ std::vector<double> log_probs_of(std::span<const std::int64_t> counts, double po
   for (const double log : logs) largest = std::max(largest, log);
   if (!counts.empty() && largest == kNever)
     throw InvalidArgument("no class has a positive count and is not reserved");
-  // With the rounding error of each step.
-  double sum = 0.0;
-  double error = 0.0;
-  for (const double log : logs) {
-    const double term = portable::exp(log - largest);
-    const double next = sum + term;
-    error += sum >= term ? (sum - next) + term : (term - next) + sum;
-    sum = next;
-  }
-  const double normalizer = portable::log(sum + error);
+  const double normalizer = portable::log(sum_of_exp(logs, largest));
   for (double& log : logs) log = (log - largest) - normalizer;
   return logs;
 }
@@ -54,6 +59,16 @@ std::vector<double> log_probs_of(std::span<const std::int64_t> counts, double po
 UnigramSampler::UnigramSampler(std::span<const std::int64_t> counts, double power,
                                std::span<const std::int64_t> reserved)
     : UnigramSampler(log_probs_of(counts, power, reserved)) {}
+
+UnigramSampler UnigramSampler::from_log_probs(std::vector<double> log_probs) {
+  // Small enough that not all classes of positive probability have less than 1 / V.
+  constexpr double tolerance = 1e-10;
+  const baseline::DefaultFloatEnvironment environment;
+  const bool are_logs = std::ranges::all_of(log_probs, [](double log) { return log <= 0.0; });
+  if (!are_logs || !(std::fabs(sum_of_exp(log_probs, 0.0) - 1.0) <= tolerance))
+    throw InvalidArgument("log_probs are not logarithms of probabilities that add up to 1");
+  return UnigramSampler(std::move(log_probs));
+}
 
 UnigramSampler::UnigramSampler(std::vector<double> log_probs)
     : Sampler(std::ssize(log_probs),

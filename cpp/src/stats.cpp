@@ -9,6 +9,7 @@
 #include "gather.h"
 #include "kernels/kernel_table.h"
 #include "rows_job.h"
+#include "stats_checks.h"
 #include "threads.h"
 
 namespace fastsoftmax {
@@ -61,18 +62,21 @@ auto stats_kernel(const Call& call) {
   return f64 ? table.stats_gathered_f64 : table.stats_gathered_f32;
 }
 
+std::array<const View*, kFields> views_of(const SoftmaxStats& out) {
+  return {&out.max, &out.logsumexp, &out.entropy, &out.top1, &out.margin};
+}
+
 }  // namespace
 
-void softmax_stats(const ConstView& x, int axis, const SoftmaxStats& out,
-                   const StatsOptions& options) {
+Call checked_stats_call(const ConstView& x, int axis, const SoftmaxStats& out,
+                        const StatsOptions& options) {
   Options core;
   core.temperature = options.temperature;
   core.temperatures = options.temperatures;
   core.where = options.where;
   core.max_threads = options.max_threads;
-  Call call = axis_call(x, axis, core);
-  const std::array<const View*, kFields> views = {&out.max, &out.logsumexp, &out.entropy, &out.top1,
-                                                  &out.margin};
+  const Call call = axis_call(x, axis, core);
+  const std::array<const View*, kFields> views = views_of(out);
   constexpr std::array names = {"max", "logsumexp", "entropy", "top1", "margin"};
   std::array<ConstView, kFields> taken;
   const ConstView* const where = options.where ? &*options.where : nullptr;
@@ -83,6 +87,12 @@ void softmax_stats(const ConstView& x, int axis, const SoftmaxStats& out,
     for (std::size_t g = 0; g < f; ++g) check_apart(*views[f], names[f], {&taken[g]});
     taken[f] = as_input(*views[f]);
   }
+  return call;
+}
+
+void softmax_stats(const ConstView& x, int axis, const SoftmaxStats& out,
+                   const StatsOptions& options) {
+  Call call = checked_stats_call(x, axis, out, options);
   if (call.rows == 0) return;
   // Kernels for rows as they lie exist for f32 and f64; all others are gathered.
   if (call.row_dtype == DType::f16 || call.row_dtype == DType::bf16) call.direct = false;
@@ -92,7 +102,8 @@ void softmax_stats(const ConstView& x, int axis, const SoftmaxStats& out,
   Plan by_rows = plan;
   by_rows.rows_per_task = per_task;
   StatsTask task{call, by_rows, stats_kernel(call), {}};
-  for (std::size_t f = 0; f < kFields; ++f) task.fields[f] = static_cast<char*>(views[f]->data);
+  for (std::size_t f = 0; f < kFields; ++f)
+    task.fields[f] = static_cast<char*>(views_of(out)[f]->data);
   parallel_for((call.rows + per_task - 1) / per_task, plan.threads, StatsTask::run, &task);
 }
 

@@ -9,8 +9,6 @@
 namespace fastsoftmax {
 namespace {
 
-std::int64_t length_of(const ConstView& x, int axis) { return x.shape[axis_of(x, axis)]; }
-
 void check_k(std::int64_t k, std::int64_t length) {
   if (k < 0) throw InvalidArgument("k must not be negative, got " + std::to_string(k));
   if (k > length)
@@ -18,12 +16,12 @@ void check_k(std::int64_t k, std::int64_t length) {
                           std::to_string(length) + " elements");
 }
 
-TopkCall topk_call(const ConstView& x, std::int64_t k, int axis, const View& values,
-                   const View& indices, const Options& options) {
+TopkCall call_of(const ConstView& x, std::int64_t k, int axis, const View& values,
+                 const View& indices, const Options& options) {
   TopkCall topk;
   topk.call = axis_call(x, axis, options);
   topk.k = k;
-  check_k(k, length_of(x, axis));
+  check_k(k, x.shape[axis_of(x, axis)]);
   topk.values_dtype = values.dtype;
   topk.values = static_cast<char*>(values.data);
   topk.indices = static_cast<char*>(indices.data);
@@ -33,16 +31,20 @@ TopkCall topk_call(const ConstView& x, std::int64_t k, int axis, const View& val
 
 }  // namespace
 
-void softmax_topk(const ConstView& x, std::int64_t k, int axis, const View& values,
-                  const View& indices, const TopKOptions& options, const View* logsumexp_out) {
-  if (options.normalize > Normalize::topk) throw InvalidArgument("unknown value of normalize");
+Options options_of_rows(const TopKOptions& options) {
   Options core;
   core.empty = options.empty;
   core.temperature = options.temperature;
   core.temperatures = options.temperatures;
   core.where = options.where;
   core.max_threads = options.max_threads;
-  TopkCall topk = topk_call(x, k, axis, values, indices, core);
+  return core;
+}
+
+TopkCall topk_call(const ConstView& x, std::int64_t k, int axis, const View& values,
+                   const View& indices, const TopKOptions& options, const View* logsumexp_out) {
+  if (options.normalize > Normalize::topk) throw InvalidArgument("unknown value of normalize");
+  TopkCall topk = call_of(x, k, axis, values, indices, options_of_rows(options));
   const DType dtype = result_dtype(x.dtype);
   const ConstView* const where = options.where ? &*options.where : nullptr;
   const ConstView* const temperatures = options.temperatures ? &*options.temperatures : nullptr;
@@ -59,17 +61,14 @@ void softmax_topk(const ConstView& x, std::int64_t k, int axis, const View& valu
   }
   topk.normalize = options.normalize;
   topk.log = options.log;
-  if (topk.call.rows == 0) return;
-  if (k > 0) return execute(topk, options.max_threads);
-  const int axes[] = {axis};
-  if (logsumexp_out != nullptr) logsumexp(x, *logsumexp_out, axes, core);
+  return topk;
 }
 
-void topk(const ConstView& x, std::int64_t k, int axis, const View& values, const View& indices,
-          bool largest, int max_threads) {
+TopkCall topk_call(const ConstView& x, std::int64_t k, int axis, const View& values,
+                   const View& indices, bool largest, int max_threads) {
   Options core;
   core.max_threads = max_threads;
-  TopkCall topk = topk_call(x, k, axis, values, indices, core);
+  TopkCall topk = call_of(x, k, axis, values, indices, core);
   check_axis_output(values, "values", x.dtype, x, axis, k);
   check_axis_output(indices, "indices", DType::i64, x, axis, k);
   check_apart(values, "values", {&x});
@@ -77,6 +76,21 @@ void topk(const ConstView& x, std::int64_t k, int axis, const View& values, cons
   check_apart(indices, "indices", {&x, &taken});
   topk.selection = true;
   topk.smallest = !largest;
+  return topk;
+}
+
+void softmax_topk(const ConstView& x, std::int64_t k, int axis, const View& values,
+                  const View& indices, const TopKOptions& options, const View* logsumexp_out) {
+  const TopkCall topk = topk_call(x, k, axis, values, indices, options, logsumexp_out);
+  if (topk.call.rows == 0) return;
+  if (k > 0) return execute(topk, options.max_threads);
+  const int axes[] = {axis};
+  if (logsumexp_out != nullptr) logsumexp(x, *logsumexp_out, axes, options_of_rows(options));
+}
+
+void topk(const ConstView& x, std::int64_t k, int axis, const View& values, const View& indices,
+          bool largest, int max_threads) {
+  const TopkCall topk = topk_call(x, k, axis, values, indices, largest, max_threads);
   if (topk.call.rows > 0 && k > 0) execute(topk, max_threads);
 }
 

@@ -23,6 +23,15 @@ struct TopkCall {
   std::int64_t inner = 1;  // product of the lengths of the axes behind the reduced one
 };
 
+// Throw as topk.hpp says.
+TopkCall topk_call(const ConstView& x, std::int64_t k, int axis, const View& values,
+                   const View& indices, const TopKOptions& options, const View* logsumexp);
+TopkCall topk_call(const ConstView& x, std::int64_t k, int axis, const View& values,
+                   const View& indices, bool largest, int max_threads);
+
+// Those that softmax_topk has in common with the functions of softmax.hpp.
+Options options_of_rows(const TopKOptions& options);
+
 // Carries it out; 0 < k, and there are rows.
 void execute(const TopkCall& topk, int max_threads);
 

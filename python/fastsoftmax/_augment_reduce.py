@@ -226,8 +226,9 @@ class AugmentReduce:
         IndexError
             For a class that `W` does not have, and an example that there is not.
         ValueError
-            For shapes that do not fit, an example in several rows, and locations and scales of
-            visited examples that are not finite.
+            For shapes that do not fit, an example in several rows, locations and scales of visited
+            examples that are not finite, and state that was replaced by arrays that are read-only
+            or not contiguous.
         TypeError
             For dtypes that are not supported, a sample that is none, and state that was replaced by
             arrays of another type.
@@ -235,8 +236,11 @@ class AugmentReduce:
         Notes
         -----
         After an error the state is as before. A row whose new q would not be finite keeps its own,
-        and the visit does not count. Results of a row depend on its example's state and number,
-        `seed`, and the sample, not on the rest of the batch or on threads.
+        and the visit does not count. So does one whose target has the score -inf and probability 0:
+        in the softmax its loss is inf and its gradient that of `sampled_softmax_loss`, in the other
+        models they are NaN. Given its scores, results of a row depend on its example's state and
+        number, `seed`, and the sample, not on the rest of the batch or on threads; the scores'
+        last bits may depend on the number of rows, as those of any matrix product.
         """
         if not isinstance(sample, Sample):
             raise TypeError(f"sample must be a Sample, not {type(sample).__name__}")
@@ -278,7 +282,8 @@ class AugmentReduce:
         Parameters
         ----------
         losses : array_like of float of shape (N,)
-            ``log n`` of each row, see the Notes of the class; only rows that take part.
+            ``log n`` of each row, see the Notes of the class, not negative; only rows that take
+            part.
         examples : array_like of int of shape (N,)
             Which example each of them is, all of them different.
         update : bool, default True
@@ -289,12 +294,13 @@ class AugmentReduce:
         loss : numpy.ndarray of float64, shape (N,)
             As from `step` without reduction.
         factor : numpy.ndarray of float64, shape (N,)
-            ``n / eta``.
+            ``n / eta``; 1 where a loss is inf.
 
         Raises
         ------
         IndexError, ValueError, TypeError
-            As for `step`; ValueError also in the other models, where losses do not tell enough.
+            As for `step`; ValueError also for a negative loss, and in the other models, where
+            losses do not tell enough.
 
         Examples
         --------

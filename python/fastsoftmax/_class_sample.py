@@ -14,14 +14,15 @@ from ._integers import integers, unmasked
 class Sample:
     """Classes that were drawn, and how often each was to be expected.
 
-    Unpacks as ``ids, log_expected_count = sample``.
+    Unpacks as ``ids, log_expected_count = sample``. Samples and samplers can be copied and pickled,
+    and go on as the originals, to the bit.
 
     Parameters
     ----------
     ids : array_like of int, shape (n,)
-        The classes.
+        The classes; copied.
     log_expected_count : array_like of float, shape (n,)
-        Natural logarithms of the expected number of times that each of them is drawn.
+        Natural logarithms of the expected number of times that each of them is drawn; copied.
 
     Raises
     ------
@@ -37,9 +38,9 @@ class Sample:
     log_expected_count: NDArray[np.float64]
 
     def __init__(self, ids: ArrayLike, log_expected_count: ArrayLike) -> None:
-        self.ids = integers(ids, "ids")
+        self.ids = integers(ids, "ids").copy()
         self.log_expected_count = unmasked(log_expected_count, "log_expected_count").astype(
-            np.float64, casting="same_kind", copy=False
+            np.float64, order="C", casting="same_kind"
         )
         if self.ids.ndim != 1 or self.ids.shape != self.log_expected_count.shape:
             raise ValueError(

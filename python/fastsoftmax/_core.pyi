@@ -89,9 +89,80 @@ def _cuda_run(
     out: DeviceArray,
     where: DeviceArray | None,
     axes: Sequence[int],
-    temperature: float,
+    temperature: float | DeviceArray,
     empty_is_zero: bool,
     algorithm: str,
+    device: int,
+    stream: int,
+) -> None: ...
+def _cuda_backward(
+    op: str,
+    grad: DeviceArray,
+    y: DeviceArray,
+    out: DeviceArray,
+    axes: Sequence[int],
+    temperature: float | DeviceArray,
+    device: int,
+    stream: int,
+) -> None: ...
+def _cuda_cross_entropy(
+    logits: DeviceArray,
+    targets: DeviceArray,
+    axis: int,
+    weight: DeviceArray | None,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    softcap: float,
+    reduction: str,
+    grad_out: float | DeviceArray,
+    loss: DeviceArray,
+    grad: DeviceArray | None,
+    logsumexp: DeviceArray | None,
+    device: int,
+    stream: int,
+) -> None: ...
+def _cuda_softmax_stats(
+    x: DeviceArray,
+    axis: int,
+    temperature: float,
+    where: DeviceArray | None,
+    results: Sequence[DeviceArray],
+    device: int,
+    stream: int,
+) -> None: ...
+def _cuda_softmax_topk(
+    x: DeviceArray,
+    k: int,
+    axis: int,
+    values: DeviceArray,
+    indices: DeviceArray,
+    logsumexp: DeviceArray | None,
+    where: DeviceArray | None,
+    temperature: float,
+    over_selected: bool,
+    log: bool,
+    empty_is_zero: bool,
+    device: int,
+    stream: int,
+) -> None: ...
+def _cuda_topk(
+    x: DeviceArray,
+    k: int,
+    axis: int,
+    largest: bool,
+    values: DeviceArray,
+    indices: DeviceArray,
+    device: int,
+    stream: int,
+) -> None: ...
+def _cuda_sample(
+    x: DeviceArray,
+    axis: int,
+    indices: DeviceArray,
+    logprobs: DeviceArray | None,
+    where: DeviceArray | None,
+    options: dict[str, Any],
     device: int,
     stream: int,
 ) -> None: ...
@@ -992,6 +1063,8 @@ class _Sampler:
     def log_expected_count(
         self, ids: NDArray[np.int64], times: tuple[int, bool, float, float], drawn: bool
     ) -> NDArray[np.float64]: ...
+    def __getstate__(self) -> tuple[str, int | NDArray[np.float64]]: ...
+    def __setstate__(self, state: tuple[str, int | NDArray[np.float64]]) -> None: ...
 
 class _Mirostat:
     def __init__(self, tau: float, eta: float) -> None: ...

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from operator import index
+from typing import SupportsIndex
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -15,6 +18,19 @@ class InBatchSampler:
 
     They are draws from the distribution of the targets; `update` says how often each class occurs.
 
+    Notes
+    -----
+    Each row's own target is in the sample, and a loss over the targets of that batch must remove
+    it: `sampled_softmax_loss` does, `nce_loss` with ``remove_hits=True``. What is left to a row are
+    the other n - 1 targets, draws that do not depend on its own. With p_c the frequency of class c
+    they hold it (n - 1) p_c times on average, so that for a row with target t
+
+    ``E[sum_{s != t} exp(z_s) / ((n - 1) p_s)] = sum_{c != t} exp(z_c)``
+
+    over the classes that occur: with the target's own term, which enters as it is, the estimate of
+    the partition is unbiased for n of 2 and more. Divided by n p_c, as if all n were draws, the
+    negatives would count (n - 1) / n of what they should.
+
     References
     ----------
     .. [1] X. Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
@@ -25,8 +41,10 @@ class InBatchSampler:
     >>> import fastsoftmax as fs
     >>> sampler = fs.InBatchSampler()
     >>> sampler.update([6, 2, 2])
-    >>> sampler.sample([0, 2, 0, 1]).log_expected_count.round(3)  # log(4 * 0.6), log(4 * 0.2)
-    array([ 0.875, -0.223,  0.875, -0.223])
+    >>> sampler.sample([0, 2, 0, 1]).log_expected_count.round(3)  # log(3 * 0.6), log(3 * 0.2)
+    array([ 0.588, -0.511,  0.588, -0.511])
+    >>> sampler.sample([0, -100, 2]).ids
+    array([0, 2])
     """
 
     def __init__(self) -> None:
@@ -49,18 +67,22 @@ class InBatchSampler:
         """
         self._sampler = _Sampler(list_of_integers(counts, "counts"), 1.0, np.empty(0, np.int64))
 
-    def sample(self, targets: ArrayLike) -> Sample:
+    def sample(self, targets: ArrayLike, *, ignore_index: SupportsIndex = -100) -> Sample:
         """Return the targets of a batch as a sample.
 
         Parameters
         ----------
         targets : array_like of int
-            The classes of the batch, of any shape; repeated ones stay.
+            The classes of the batch, of any shape, one for each row of the loss; repeated ones
+            stay.
+        ignore_index : int, default -100
+            Targets that are this are left out, as in losses.
 
         Returns
         -------
         Sample
-            `ids`, the targets, int64 of shape (n,), and `log_expected_count`, log(n p).
+            `ids`, the n targets, int64 of shape (n,), and `log_expected_count`, how often a row is
+            to expect them among those of the other rows: log((n - 1) p), or log(p) for n = 1.
 
         Raises
         ------
@@ -72,7 +94,8 @@ class InBatchSampler:
             For targets that are not integers.
         """
         ids = integers(targets, "targets").ravel()
-        times = (len(ids), False, 0.0, 0.0)
+        ids = ids[ids != index(ignore_index)]
+        times = (max(len(ids) - 1, 1), False, 0.0, 0.0)
         sampler = self._known()
         expected = sampler.log_expected_count(ids, times, True)
         unseen = ids[np.isneginf(expected)]

@@ -17,9 +17,13 @@ def unmasked(values: Any, name: str) -> NDArray[Any]:
 
 def integers(values: Any, name: str) -> NDArray[np.int64]:
     """`values` as int64, of any shape. An empty list is one of integers."""
+    if values is None:
+        raise TypeError(f"{name} must be integers, not None")
     array = unmasked(values, name)
     if array.size > 0 and array.dtype.kind not in "iu":
-        if array.dtype.kind == "O" and all(isinstance(value, int) for value in array.flat):
+        # NumPy makes floats or objects of lists of integers that no integer type holds.
+        elements = np.asarray(values, object).flat if array.dtype.kind in "Of" else ()
+        if elements and all(isinstance(value, int) for value in elements):
             raise ValueError(f"{name} must fit in 64 bits")
         raise TypeError(f"{name} must be integers, not {array.dtype}")
     if array.dtype == np.uint64 and array.size > 0 and array.max() >= 2**63:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 
 from . import _core
+from ._integers import integers
 from ._results import LinearCrossEntropy, LinearGradients, PartialFC
 
 _Reduction = Literal["mean", "sum", "none"]
@@ -47,8 +49,8 @@ def partial_fc_sample(
     V : int
         Classes of the layer, from 1 to 2**32 - 1.
     rate : float
-        Above 0, at most 1: ``round(rate * V)`` classes in all. Where the targets are more, these
-        alone.
+        Above 0, at most 1: ``rate * V`` classes in all, rounded, halves up. Where the targets are
+        more, these alone.
     seed : int or numpy.random.Generator, optional
         As for `sample`. By default a fresh one.
     position : int, default 0
@@ -102,12 +104,12 @@ def partial_fc_sample(
     (10, array([7, 3, 7]))
     """
     return _core._partial_fc_sample(
-        targets, V, rate, seed, position, ignore_index, vocab_start, vocab_size
+        integers(targets, "targets"), V, rate, seed, position, ignore_index, vocab_start, vocab_size
     )
 
 
 def _sample_of(
-    rate: float | PartialFC,
+    rate: Any,
     W: Any,  # noqa: N803
     targets: Any,
     seed: Any,
@@ -115,9 +117,12 @@ def _sample_of(
     **vocabulary: Any,
 ) -> PartialFC:
     if isinstance(rate, PartialFC):
-        if seed is not None:
-            raise ValueError("seed is of use with a rate only, not with a sample")
+        for name, given in (("seed", seed is not None), ("position", index(position) != 0)):
+            if given:
+                raise ValueError(f"{name} is of use with a rate only, not with a sample")
         return rate
+    if isinstance(rate, tuple):
+        raise TypeError("rate must be a number or a PartialFC, not another tuple")
     shape = np.shape(W)
     if len(shape) != 2:
         raise ValueError(f"W must have 2 dimensions, not shape {tuple(shape)}")
@@ -135,7 +140,8 @@ def _loss(
 ) -> Any:
     name, size = _read_margin(margin)
     correction = sample.log_correction if unbiased else None
-    return _core._partial_fc_loss(x, W, targets, sample.ids, correction, name, size, **options)
+    classes = integers(targets, "targets")
+    return _core._partial_fc_loss(x, W, classes, sample.ids, correction, name, size, **options)
 
 
 def partial_fc_loss(
@@ -185,9 +191,9 @@ def partial_fc_loss(
     normalize : bool, default True
         If false, scores are ``scale * x @ W.T``; only without a margin.
     seed : int or numpy.random.Generator, optional
-        As for `partial_fc_sample`.
+        As for `partial_fc_sample`; only with a rate.
     position : int, default 0
-        As for `partial_fc_sample`.
+        Likewise.
     reduction : {'mean', 'sum', 'none'}, default 'mean'
         The mean is that over rows that are not ignored; NaN over none.
     ignore_index : int, default -100
@@ -215,10 +221,11 @@ def partial_fc_loss(
         For a target that is no class; the message names row and value.
     ValueError
         For shapes that do not fit, options outside of their range, a target that is not in a given
-        sample, a margin without `normalize`, `grad_out` without `need_grad`, `need_grad` with
-        `vocab_size`.
+        sample, `seed` or `position` with a sample, a margin without `normalize`, `grad_out` without
+        `need_grad`, `need_grad` with `vocab_size`.
     TypeError
-        For dtypes that are not supported and targets that are not integers.
+        For dtypes that are not supported, targets that are not integers, and a rate that is neither
+        a number nor a `PartialFC`.
 
     Notes
     -----

@@ -112,7 +112,8 @@ def sampled_softmax_loss(
         Whether classes of the sample that are targets of a row are left out for that row, however
         often they are in the sample.
     num_true : int, default 1
-        How many targets a row has. The loss is the mean of those of all of them.
+        How many targets a row has. The loss is the mean of those of all of them; one that a row has
+        twice counts twice, in the mean and among the terms.
     reduction : {'mean', 'sum', 'none'}, default 'mean'
         The mean is that over rows that are not ignored; NaN over none.
     ignore_index : int, default -100

@@ -57,7 +57,7 @@ class _ClassSampler:
             For a negative `n`, for a seed or position that is out of range, with `unique` for more
             classes than can be drawn.
         TypeError
-            For arguments that are not integers.
+            For arguments that are not integers, and `unique` that is no bool.
 
         Notes
         -----
@@ -78,6 +78,8 @@ class _ClassSampler:
                Subset Sums", 2007.
         .. [2] W. Kool, H. van Hoof and M. Welling, "Stochastic Beams and Where to Find Them", 2019.
         """
+        if not isinstance(unique, bool | np.bool_):
+            raise TypeError(f"unique must be a bool, not {type(unique).__name__}")
         sampler = self._sampler
         ids, expected, times = sampler.sample(n, bool(unique), seed, position)
         drawn = Sample(ids, expected)
@@ -203,7 +205,7 @@ class UnigramSampler(_ClassSampler):
 
     def __init__(self, counts: ArrayLike, power: float = 0.75, reserved: ArrayLike = ()) -> None:
         self._power = power
-        self._reserved = integers(reserved, "reserved").ravel()
+        self._reserved = integers(reserved, "reserved").flatten()
         self.update(counts)
 
     def update(self, counts: ArrayLike) -> None:

@@ -223,6 +223,8 @@ struct EmulatedTeam {
   T exchange(T v, int mask) const {
     return emulated->exchange(of_cluster(), v, mask);
   }
+  // Threads take turns at barriers only.
+  unsigned fetch_add(unsigned* at, unsigned n) const { return std::exchange(*at, *at + n); }
   template <class T>
   T* peer(T* p, int rank) const {
     if (rank != rank_index) emulated->expect_present(rank);
@@ -244,8 +246,8 @@ struct EmulatedLauncher {
   Random* order = nullptr;  // of threads and of thread blocks; null: as they are counted
   int launches = 0;
 
-  template <class Kernel>
-  void launch(std::int64_t blocks, int threads, int shared_bytes, const fs::cuda::Parameters& call,
+  template <class Kernel, class Call>
+  void launch(std::int64_t blocks, int threads, int shared_bytes, const Call& call,
               int cluster = 1) {
     static EmulatedCluster emulated;
     EmulatedCopies copies;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "augmented_noise.h"
@@ -308,8 +309,8 @@ TEST_CASE("augment and reduce: chunks, threads and environments do not matter") 
 }
 
 TEST_CASE("augment and reduce: from losses") {
-  const std::vector<double> log_n = {2.0, 800.0, -1.0};
-  const Array losses = dense(fs::DType::f64, {3}, encode(fs::DType::f64, log_n));
+  const std::vector<double> log_n = {2.0, 800.0, 0.25};
+  Array losses = dense(fs::DType::f64, {3}, encode(fs::DType::f64, log_n));
   const Array examples = integers({4, 0, 9});
   State state(Model::softmax);
   state.visits = std::vector<std::int32_t>(at(kExamples), 1);
@@ -325,7 +326,7 @@ TEST_CASE("augment and reduce: from losses") {
   run();
   const double expected[] = {std::log(0.5 + 0.5 * std::exp(2.0)),
                              795.0 + std::log(0.5 + 0.5 * std::exp(5.0)),
-                             std::log(0.5 + 0.5 * std::exp(-1.0))};
+                             std::log(0.5 + 0.5 * std::exp(0.25))};
   const std::size_t ids[] = {4, 0, 9};
   for (std::size_t i = 0; i < 3; ++i) {
     CHECK(state.location[ids[i]] == doctest::Approx(expected[i]).epsilon(1e-14));
@@ -334,7 +335,20 @@ TEST_CASE("augment and reduce: from losses") {
     CHECK(numbers_in(factor)[i] == doctest::Approx(ratio).epsilon(1e-13));
     CHECK(numbers_in(loss)[i] == doctest::Approx(expected[i] - 1.0 + ratio).epsilon(1e-13));
   }
+  const double infinity = std::numeric_limits<double>::infinity();
   const State before = state;
+  const auto put = [&](const std::vector<double>& values) {
+    losses.bytes = encode(fs::DType::f64, values);
+  };
+  put({infinity, infinity, infinity});
+  run();
+  CHECK(numbers_in(loss) == std::vector(3, infinity));
+  CHECK(numbers_in(factor) == std::vector(3, 1.0));
+  CHECK(state == before);
+  put({1.0, -1e-9, 1.0});
+  CHECK_THROWS_AS(run(), fs::InvalidArgument);
+  CHECK(state == before);
+  put({1.0, 1.0, 1.0});
   options.model = Model::probit;
   state.scale.assign(at(kExamples), 1.0);
   CHECK_THROWS_AS(run(), fs::InvalidArgument);

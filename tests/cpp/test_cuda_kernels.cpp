@@ -5,30 +5,14 @@
 #include "simd/vec_cuda.h"
 
 #include "cuda/device_call.h"
-#include "cuda/launch.h"
 #include "dispatch.h"
-#include "emulated_device.h"
+#include "emulated_calls.h"
 #include "run.h"
 
 namespace tests {
 namespace {
 
 namespace cuda = fs::cuda;
-
-void launch(const cuda::Plan& plan, const cuda::RowsCall& call, EmulatedLauncher& launcher) {
-  std::vector<std::max_align_t> workspace(
-      static_cast<std::size_t>(cuda::workspace_bytes(call, plan)) / sizeof(std::max_align_t) + 1);
-  switch (call.dtype) {
-    case fs::DType::f32:
-      return cuda::launch<cuda::F32, float>(plan, call, workspace.data(), launcher);
-    case fs::DType::f64:
-      return cuda::launch<cuda::F64, double>(plan, call, workspace.data(), launcher);
-    case fs::DType::f16:
-      return cuda::launch<cuda::F32, fs::f16>(plan, call, workspace.data(), launcher);
-    default:
-      return cuda::launch<cuda::F32, fs::bf16>(plan, call, workspace.data(), launcher);
-  }
-}
 
 std::int64_t blocks_of(const cuda::RowsCall& call) {
   const auto block = static_cast<std::int64_t>(block_of(call.dtype));
@@ -419,19 +403,13 @@ TEST_CASE("what a GPU does not take") {
   alignas(8) unsigned char x[64] = {};
   alignas(8) unsigned char y[64] = {};
   const std::array axes = {1};
-  const auto call = [&](fs::DType dtype, std::size_t past, const fs::Options& options) {
+  const auto call = [&](fs::DType dtype, std::size_t past) {
     return cuda::rows_call(fs::make_call(fs::Op::softmax, {x + past, dtype, shape, strides},
-                                         {y, fs::DType::f64, shape, strides}, axes, options));
+                                         {y, fs::DType::f64, shape, strides}, axes, {}));
   };
-  CHECK_NOTHROW(call(fs::DType::f64, 0, {}));
-  CHECK_THROWS_AS(call(fs::DType::i64, 0, {}), fs::InvalidType);
-  CHECK_THROWS_AS(call(fs::DType::f64, 4, {}), fs::InvalidArgument);
-  const double temperatures[2] = {1.0, 2.0};
-  const Shape per_row = {2, 1};
-  const Shape steps = {8, 8};
-  fs::Options options;
-  options.temperatures = fs::ConstView{temperatures, fs::DType::f64, per_row, steps};
-  CHECK_THROWS_AS(call(fs::DType::f64, 0, options), fs::InvalidArgument);
+  CHECK_NOTHROW(call(fs::DType::f64, 0));
+  CHECK_THROWS_AS(call(fs::DType::i64, 0), fs::InvalidType);
+  CHECK_THROWS_AS(call(fs::DType::f64, 4), fs::InvalidArgument);
 }
 
 }  // namespace

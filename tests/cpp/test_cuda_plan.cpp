@@ -121,7 +121,7 @@ TEST_CASE("rows are fetched ahead where they are aligned and thread blocks take 
     CHECK_FALSE(make_plan(call, kH200).bulk);
     call.x = nullptr;
     call.outer.count = 1;
-    call.outer.axis[0] = {1 << 16, 4 * length + 4, 4 * length, 0};
+    call.outer.axis[0] = {1 << 16, 4 * length + 4, 4 * length, 0, 0};
     CHECK_FALSE(make_plan(call, kH200).bulk);
     call.outer.axis[0].x = 4 * length + 16;
     CHECK(make_plan(call, kH200).bulk);

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <set>
 #include <span>
@@ -151,6 +152,35 @@ TEST_CASE("what has no probability is never drawn") {
     CHECK(std::set(all.ids.begin(), all.ids.end()) == possible);
     for (const double log : all.expected) CHECK(log == 0.0);
   }
+}
+
+TEST_CASE("the sampler of given probabilities") {
+  const std::int64_t everyone[] = {1, 2, 7, 1000, 100000};
+  for (const std::int64_t classes : everyone) {
+    const fs::UnigramSampler sampler(zipf_counts(classes), 0.6);
+    std::vector<std::int64_t> ids(static_cast<std::size_t>(classes));
+    std::iota(ids.begin(), ids.end(), std::int64_t{0});
+    std::vector<double> logs(ids.size());
+    sampler.log_prob(ids, logs);
+    const auto same = fs::UnigramSampler::from_log_probs(logs);
+    CHECK(same.classes() == classes);
+    for (const bool unique : {false, true}) {
+      const std::size_t n = unique ? (ids.size() + 1) / 2 : 5000;
+      CHECK(checksum(drawn_from(same, n, {unique, 1, 2})) ==
+            checksum(drawn_from(sampler, n, {unique, 1, 2})));
+    }
+  }
+  const double never = -std::numeric_limits<double>::infinity();
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const std::vector<double>& wrong : {std::vector<double>{},
+                                           {0.0, 0.0},
+                                           {never, never},
+                                           {nan, 0.0},
+                                           {0.0, nan},
+                                           {1e-3, -7.0},
+                                           {-0.7, -0.7},
+                                           {std::log(0.5), std::log(0.5) + 1e-8}})
+    CHECK_THROWS_AS(fs::UnigramSampler::from_log_probs(wrong), fs::InvalidArgument);
 }
 
 TEST_CASE("expectations for other classes") {

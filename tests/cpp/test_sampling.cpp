@@ -256,8 +256,8 @@ TEST_CASE("sampling: cuts by mass against a sort, in lists of every kind") {
         std::vector<float> v = list;
         v.resize(room);
         std::vector<float> spare(room);
-        const auto cut = kernels::cut_by_mass<A>(kernels::ByValue<A>{}, v.data(), n, spare.data(),
-                                                 exponent, p * mass, mass);
+        const auto cut = kernels::cut_by_mass(kernels::Lists<A>{exponent}, kernels::ByValue<A>{},
+                                              v.data(), n, spare.data(), p * mass, mass);
         std::vector<float> kept;
         std::int64_t equal = cut.equal;
         for (const float z : list)
@@ -270,8 +270,8 @@ TEST_CASE("sampling: cuts by mass against a sort, in lists of every kind") {
 
         v = list;
         v.resize(room);
-        const float key = kernels::key_by_bits<A>(kernels::ByValue<A>{}, v.data(), n, spare.data(),
-                                                  exponent, p * mass);
+        const float key = kernels::key_by_bits(kernels::Lists<A>{exponent}, kernels::ByValue<A>{},
+                                               v.data(), n, spare.data(), p * mass);
         CHECK(key == cut.bound);
         ++checked;
       }

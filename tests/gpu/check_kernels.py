@@ -13,15 +13,41 @@ import sys
 from pathlib import Path
 
 REGISTERS = 65536  # of a multiprocessor, in all architectures since compute capability 3.5
-# Threads that should fit: enough loads in flight for the row lengths that a kernel is for.
+# Threads that should fit: enough loads in flight for the row lengths that a kernel is for. The
+# first name that a kernel's contains is its kind.
 THREADS = {
+    "LossShortRows": 256,
+    "LossBlockRows": {"LNS0_6LayoutE0": 256, "LNS0_6LayoutE1": 128},
+    "LossColumns": 256,
+    "StatsShortRows": 256,
+    "StatsBlockRows": {"LNS0_6LayoutE0": 256, "LNS0_6LayoutE2": 128},
+    "StatsColumns": 256,
+    "LossSum": 512,
+    "LossDivisor": 512,
     "ShortRows": {"Li1E": 512, "Li4E": 512, "Li16E": 256},
     "BlockRows": 256,
     "SumParts": 384,
     "WriteParts": 768,
     "JoinParts": 768,
     "Columns": 256,
+    "ShortGradients": {"Li1E": 1024, "Li4E": 640, "Li16E": 256},
+    "BlockGradients": 384,
+    "SumGradientParts": 768,
+    "WriteGradientParts": 768,
+    "JoinGradientParts": 768,
+    "ColumnGradients": 768,
+    "ObserveBlocks": 384,
+    "JoinSums": 1024,
+    "SumExceptional": 384,
+    "ChooseRows": 1024,
+    "StoreSelected": 1024,
+    "ShortTopk": 384,
+    "SampleRows": 256,
+    "SampleParts": 512,
 }
+# Not one for each type of elements.
+ONE_FOR_ALL = ["JoinParts", "JoinGradientParts", "LossSum", "LossDivisor", "JoinSums"]
+ONE_FOR_ALL += ["SampleRows", "SampleParts"]
 TYPES = {"f32": "F32Ef", "f64": "F64Ed", "f16": "3f16", "bf16": "4bf16"}
 
 Report = dict[str, tuple[int, int, int]]  # kernel and architecture: registers, stack, spilled bytes
@@ -30,17 +56,21 @@ Report = dict[str, tuple[int, int, int]]  # kernel and architecture: registers, 
 def read(log: str) -> Report:
     """Return registers, bytes of stack and bytes spilled for each entry function."""
     report: Report = {}
-    entry = ""
+    entry = last = ""
     stack = spilled = 0
     for line in log.splitlines():
         if found := re.search(r"Compiling entry function '(\S+)' for '(\S+)'", line):
             entry = " ".join(found.groups())
         elif found := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores", line):
+            now = [int(text) for text in found.groups()]
             if entry:
-                stack, spilled = (int(text) for text in found.groups())
+                stack, spilled = now
+            elif last:  # a function that kernels call
+                registers, *before = report[last]
+                report[last] = (registers, max(before[0], now[0]), max(before[1], now[1]))
         elif (found := re.search(r"Used (\d+) registers", line)) and entry:
             report[entry] = (int(found.group(1)), stack, spilled)
-            entry = ""
+            entry, last = "", entry
     return report
 
 
@@ -69,7 +99,7 @@ def complaints(report: Report) -> list[str]:
         f"no kernel of {kind} for {dtype}"
         for kind in THREADS
         for dtype, mangled in TYPES.items()
-        if kind != "JoinParts" and not any(kind in k and mangled in k for k in report)
+        if kind not in ONE_FOR_ALL and not any(kind in k and mangled in k for k in report)
     ]
     return found
 

@@ -222,6 +222,10 @@ def test_steps_from_losses():
         np.testing.assert_array_equal(whole.location, parts.location)
         np.testing.assert_array_equal(whole.visits, parts.visits)
         assert (factor != 1).any() == (seed > 0)
+    for least in (-1e-300, -2.0, -np.inf):
+        with pytest.raises(ValueError, match="not be negative, but that of row 1 is -"):
+            parts.step_from_losses([0.0, least], [0, 1])
+    assert parts.visits.sum() == 4 * ROWS
     with pytest.raises(ValueError, match="losses must have 1 dimension"):
         parts.step_from_losses([[1.0]], [0])
     with pytest.raises(IndexError, match="example -1 of row 0 is out of bounds"):
@@ -230,6 +234,35 @@ def test_steps_from_losses():
         parts.step_from_losses(np.ma.array([1.0]), [0])
     with pytest.raises(ValueError, match="step of the probit model"):
         fs.AugmentReduce(1, "probit").step_from_losses([1.0], [0])
+
+
+def test_targets_of_score_minus_infinity():
+    """In the softmax as in the sampled softmax; the state of such examples stays in all models."""
+    x, weights, targets, bias = layer()
+    bias[targets[3]] = -np.inf
+    hopeless = targets == targets[3]
+    sample = fs.LogUniformSampler(CLASSES).sample(12, seed=2)
+    arrays, rows = (x, weights, targets, sample), np.arange(ROWS)
+    for model in MODELS:
+        of = fs.AugmentReduce(ROWS, model)
+        for visits in range(2):
+            before = of.location.copy()
+            result = of.step(*arrays, rows, bias, reduction="none")
+            if model == "softmax":
+                sampled = fs.sampled_softmax_loss(*arrays, bias, reduction="none", need_grad=True)
+                np.testing.assert_array_equal(result.loss[hopeless], np.inf)
+                np.testing.assert_array_equal(sampled.loss[hopeless], np.inf)
+                np.testing.assert_array_equal(result.grad_x[hopeless], sampled.grad_x[hopeless])
+                assert np.isfinite(result.grad_x).all()
+                loss, factor = of.step_from_losses(sampled.loss, rows, update=False)
+                np.testing.assert_array_equal(loss[hopeless], np.inf)
+                np.testing.assert_array_equal(factor[hopeless], 1.0)
+            else:
+                assert np.isnan(result.loss[hopeless]).all()
+            assert np.isfinite(result.loss[~hopeless]).all()
+            np.testing.assert_array_equal(of.location[hopeless], before[hopeless])
+            np.testing.assert_array_equal(of.visits, np.where(hopeless, 0, visits + 1))
+            of.visits[hopeless] = 0
 
 
 @pytest.mark.parametrize("model", MODELS)

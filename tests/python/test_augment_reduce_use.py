@@ -215,10 +215,43 @@ def test_errors():
     of.scale = of.scale[:-1].copy()
     with pytest.raises(ValueError, match="the state has 11 visits, 11 locations and 10 scales"):
         step()
-    of.scale = np.ones(ROWS, np.float32)
-    with pytest.raises(TypeError):
+    of.scale = np.ones(ROWS)
+    of.model = "gumbel"
+    with pytest.raises(ValueError, match="'softmax', 'probit' or 'logistic', not 'gumbel'"):
         step()
+    of.model = "probit"
     assert (of.visits == (rows == 3)).all()
+
+
+def frozen(array):
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "match"),
+    [
+        ("scale", np.ones(ROWS, np.float32), TypeError, "scale must be .* float64, not of float32"),
+        ("location", np.zeros(ROWS, ">f8"), TypeError, "location must be an array of float64"),
+        ("visits", np.zeros(ROWS, np.int64), TypeError, "visits must be .* int32, not of int64"),
+        ("visits", [0] * ROWS, TypeError, "visits must be an array of int32, not list"),
+        ("visits", None, TypeError, "visits must be an array of int32, not NoneType"),
+        ("location", np.zeros((ROWS, 1)), ValueError, "location must have 1 dimension"),
+        ("location", np.zeros(2 * ROWS)[::2], ValueError, "location must be contiguous"),
+        ("location", frozen(np.zeros(ROWS)), ValueError, "location is read-only"),
+        ("visits", frozen(np.zeros(ROWS, np.int32)), ValueError, "visits is read-only"),
+    ],
+)
+@pytest.mark.parametrize("model", ["softmax", "probit"])
+def test_state_that_is_none(model, name, value, error, match):
+    x, weights, targets, bias = layer()
+    of = fs.AugmentReduce(ROWS, model)
+    setattr(of, name, value)
+    with pytest.raises(error, match=match):
+        of.step(x, weights, targets, EVERY, np.arange(ROWS), bias)
+    if model == "softmax":
+        with pytest.raises(error, match=match):
+            of.step_from_losses(np.ones(ROWS), np.arange(ROWS))
 
 
 def test_training_reaches_the_full_softmax():

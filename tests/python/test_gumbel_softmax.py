@@ -267,6 +267,29 @@ def test_scores_outside_the_domain_of_the_exponential(n, rng):
     assert in_place.tobytes() == soft.tobytes()
 
 
+@pytest.mark.parametrize("n", [4, 70, 1024, 5000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_hard_where_the_quotient_overflows(n, dtype):
+    """One-hot rows of the largest score, of rows that have no soft ones."""
+    most = np.finfo(dtype).max
+    x = np.zeros((4, n), dtype)
+    x[0, 2] = most
+    x[1, [2, n - 1]] = most / 2, most
+    x[2] = -most
+    x[3, n - 1] = 1e3
+    options = {"temperature": 1e-300 if dtype == np.float64 else 1e-37, "seed": 1, "hard": True}
+    hard, soft = fs.gumbel_softmax(x, return_soft=True, **options)
+    np.testing.assert_array_equal(hard.argmax(-1), [2, n - 1, 0, n - 1])
+    np.testing.assert_array_equal(np.sort(hard, -1)[:, -2:], [[0, 1]] * 4)
+    assert np.isnan(soft[:3]).all()
+    for other in (
+        fs.gumbel_softmax(x, **options),
+        fs.gumbel_softmax(x, **(options | {"temperature": 1.0})),
+        fs.gumbel_softmax(x.T.copy(), axis=0, **options).T,
+    ):
+        np.testing.assert_array_equal(other, hard)
+
+
 @pytest.mark.parametrize("n", range(0, 301, 7))
 def test_every_length(n, rng):
     x = rng.standard_normal((4, n)).astype(np.float32)

@@ -63,7 +63,6 @@ def test_topk_prefers_the_lower_class_among_equals(rng):
     np.testing.assert_allclose(actual.values, expected.values, 1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_rows_without_softmax_are_as_those_of_scores(rng):
     x, w, _ = layer(rng, 6, 1, 3000)
     w = np.abs(w) + 0.5
@@ -71,7 +70,8 @@ def test_rows_without_softmax_are_as_those_of_scores(rng):
     b = np.zeros(3000)
     b[[5, 2500]] = -INF
     x[0], x[1], x[2], x[3] = NAN, INF, -INF, 1e5
-    z = x @ w.T + b
+    with np.errstate(invalid="ignore"):
+        z = scores_of(x, w, b)
     np.testing.assert_allclose(fs.linear_logsumexp(x, w, b), fs.logsumexp(z), 1e-13)
     top = fs.linear_topk(x, w, 4, b)
     expected = fs.softmax_topk(z, 4)
@@ -79,6 +79,33 @@ def test_rows_without_softmax_are_as_those_of_scores(rng):
     np.testing.assert_array_equal(top.indices, expected.indices)
     ids = np.full(6, 5)
     np.testing.assert_array_equal(fs.linear_log_prob(x, w, ids, b), fs.log_softmax(z)[:, 5])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("told", ["ignore", "warn", "raise"])
+def test_numpy_neither_warns_nor_raises(rng, told):
+    """Products of infinities, of NaNs and beyond the largest number are results like others."""
+    x, w, b = layer(rng, 6, 4, 30)
+    x[0], x[1, 2], x[2], x[3] = NAN, INF, 1e300, -1e-300
+    w[3], w[5], w[9, 0] = 1e300, -1e-300, -INF
+    targets = np.arange(6)
+    sample = fs.UniformSampler(30).sample(20, seed=1)
+    calls = [
+        lambda: fs.linear_logsumexp(x, w, b),
+        lambda: fs.linear_log_prob(x, w, targets, b),
+        lambda: fs.linear_topk(x, w, 3, b),
+        lambda: fs.linear_cross_entropy(x, w, targets, b, need_grad=True),
+        lambda: fs.sampled_softmax_loss(x, w, targets, sample, b, need_grad=True),
+        lambda: fs.nce_loss(x, w, targets, sample, b, need_grad=True),
+        lambda: fs.partial_fc_loss(x, w, targets, 1.0, normalize=False, need_grad=True),
+        lambda: fs.AugmentReduce(6, "probit").step(x, w, targets, sample, targets, b),
+    ]
+    with np.errstate(all=told):
+        for call in calls:
+            call()
+        assert set(np.geterr().values()) == {told}
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+        x @ w.T
 
 
 def test_a_common_offset_costs_nothing(rng):

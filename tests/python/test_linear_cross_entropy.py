@@ -196,7 +196,6 @@ def test_a_single_class():
     assert [g.item() for g in gradients_of(actual)] == [0, 0, 0]
 
 
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("biased", [True, False])
 def test_rows_without_softmax_and_beyond_the_domain(rng, schedule, biased):
@@ -204,7 +203,8 @@ def test_rows_without_softmax_and_beyond_the_domain(rng, schedule, biased):
     bias, b = (b, b) if biased else (None, 0 * b)
     targets[:] = np.arange(40)
     x[0], x[7, 1], x[20] = NAN, INF, 1e9
-    z = x @ w.T + b
+    with np.errstate(invalid="ignore"):
+        z = x @ w.T + b
     expected = fs.cross_entropy(z, targets, reduction="none", need_grad=True)
     actual = fs.linear_cross_entropy(
         x, w, targets, bias, reduction="none", need_grad=True, tile_bytes=SCHEDULES[schedule]
@@ -213,7 +213,7 @@ def test_rows_without_softmax_and_beyond_the_domain(rng, schedule, biased):
     assert np.isfinite(actual.loss[20])
     good = np.isfinite(actual.loss)
     assert list(np.flatnonzero(~good)) == [0, 7]
-    np.testing.assert_allclose(actual.grad_x[good], (expected.grad @ w)[good], 1e-6, 1e-9)
+    np.testing.assert_allclose(actual.grad_x[good], expected.grad[good] @ w, 1e-6, 1e-9)
     assert np.isnan(actual.grad_x[~good]).all()
 
 

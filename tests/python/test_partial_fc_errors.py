@@ -46,6 +46,14 @@ X, W, T = np.ones((3, 2)), np.ones((5, 2)), [0, 1, 4]
         ({"rate": fs.PartialFC([[0, 1, 4]], None, None)}, ValueError, "1 dimension"),
         ({"rate": fs.PartialFC([0, 1, 4], None, None), "seed": 1}, ValueError, "seed"),
         (
+            {"rate": fs.PartialFC([0, 1, 4], None, None), "position": 1},
+            ValueError,
+            "position is of use with a rate only",
+        ),
+        ({"rate": (0.5, 0.5)}, TypeError, "a number or a PartialFC, not another tuple"),
+        ({"rate": "all"}, TypeError, "rate"),
+        ({"rate": fs.Sample([0], [0.0])}, TypeError, "rate"),
+        (
             {"rate": fs.PartialFC([0, 1, 4], None, [0.0]), "unbiased": True},
             ValueError,
             r"log_correction has shape \(1,\)",

@@ -104,6 +104,8 @@ def test_a_generator_seeds():
         (([0, -1], 5, 0.5), {}, IndexError, "target -1 of row 1"),
         (([[0]], 5, 0.5), {}, ValueError, "1 dimension"),
         (([0.5], 5, 0.5), {}, TypeError, "targets"),
+        ((None, 5, 0.5), {}, TypeError, "targets must be integers, not None"),
+        (([2**63, 1], 5, 0.5), {}, ValueError, "targets must fit in 64 bits"),
         ((TARGETS, 5, 0.5), {"seed": -1}, ValueError, "seed"),
         ((TARGETS, 5, 0.5), {"seed": [1]}, TypeError, "seed must be an int"),
         ((TARGETS, 5, 0.5), {"position": 2**32}, ValueError, "position"),

@@ -95,6 +95,52 @@ def test_formula_and_finite_differences(kind, loss, logq, remove_hits, num_true,
         assert (gradient * direction).sum() == pytest.approx(slope, rel=1e-6, abs=1e-9)
 
 
+class SampledValues(fs.Sample):
+    """TensorFlow's `sampled_values`: counts of targets are given, too."""
+
+    __slots__ = ("_true",)
+
+    def __init__(self, ids, true_expected_count, sampled_expected_count):
+        super().__init__(ids, np.log(sampled_expected_count))
+        self._true = np.log(true_expected_count)
+
+    def log_expected_count_of(self, ids):
+        assert np.shape(ids) == self._true.shape
+        return self._true
+
+
+@pytest.mark.parametrize("remove_hits", [True, False])
+@pytest.mark.parametrize("num_true", [1, 2])
+def test_formulas_of_tensorflow_with_sampled_values(num_true, remove_hits):
+    """Logits, labels and losses as the documentation of both functions composes them."""
+    x, weights, bias, _ = layer(np.float64)
+    rng = np.random.default_rng(5)
+    true_classes = rng.integers(0, CLASSES, (ROWS, num_true))
+    sampled = rng.permutation(CLASSES)[:35]
+    counts = rng.uniform(0.05, 3.0, CLASSES)
+    true_count, sampled_count = counts[true_classes], counts[sampled]
+
+    true_logits = np.einsum("nd,ntd->nt", x, weights[true_classes]) + bias[true_classes]
+    sampled_logits = x @ weights[sampled].T + bias[sampled]
+    hits = (sampled[None, None, :] == true_classes[:, :, None]).any(1)
+    assert 0 < hits.sum() < hits.size
+    if remove_hits:
+        sampled_logits[hits] = -np.finfo(np.float32).max
+    logits = np.hstack([true_logits - np.log(true_count), sampled_logits - np.log(sampled_count)])
+    labels = np.hstack([np.full((ROWS, num_true), 1 / num_true), np.zeros_like(sampled_logits)])
+    log_softmax = logits - np.logaddexp.reduce(logits, 1, keepdims=True)
+    softmax_losses = -(labels * log_softmax).sum(1)
+    sigmoid = np.maximum(logits, 0) - logits * labels + np.log1p(np.exp(-np.abs(logits)))
+
+    values = SampledValues(sampled, true_count if num_true > 1 else true_count[:, 0], sampled_count)
+    targets = true_classes if num_true > 1 else true_classes[:, 0]
+    options = {"num_true": num_true, "remove_hits": remove_hits, "reduction": "none"}
+    arguments = (x, weights, targets, values, bias)
+    found = fs.sampled_softmax_loss(*arguments, logq="all", **options)
+    np.testing.assert_allclose(found, softmax_losses, rtol=1e-13)
+    np.testing.assert_allclose(fs.nce_loss(*arguments, **options), sigmoid.sum(1), rtol=1e-13)
+
+
 def test_all_classes_without_correction_are_the_full_softmax():
     x, weights, bias, targets = layer(np.float64)
     every = fs.Sample(np.arange(CLASSES)[::-1], np.zeros(CLASSES))
@@ -132,6 +178,34 @@ def test_estimates_of_the_partition_and_its_gradient_are_unbiased(sampler, uniqu
         error = estimates.std(axis=0) / np.sqrt(len(estimates))
         assert (np.abs(estimates.mean(axis=0) - expected) < 4.5 * error + 1e-9).all()
     assert np.std(sums) < 1.3 * np.exp(z).sum()  # so that the mean's error is about 2 % of it
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_in_batch_estimates_of_the_partition_are_unbiased(size):
+    """As above, for the first row of batches of random targets, one more of which is ignored."""
+    x, weights, bias, _ = layer(np.float64)
+    x = x[:1]
+    z = (x @ weights.T + bias)[0]
+    rng = np.random.default_rng(3)
+    counts = rng.integers(5, 15, CLASSES)
+    sampler = fs.InBatchSampler()
+    sampler.update(counts)
+    sums, terms = [], []
+    for _ in range(8000):
+        targets = rng.choice(CLASSES, size, p=counts / counts.sum())
+        sample = sampler.sample([-100, *targets])
+        own = targets[:1]
+        result = fs.sampled_softmax_loss(x, weights, own, sample, bias, need_grad=True)
+        sums.append(np.exp(result.loss + z[own[0]]))
+        p = result.grad_bias.to_dense()
+        p[own] += 1
+        terms.append(sums[-1] * p)
+    for estimates, expected in ((np.array(sums), np.exp(z).sum()), (np.array(terms), np.exp(z))):
+        error = estimates.std(axis=0) / np.sqrt(len(estimates))
+        assert (np.abs(estimates.mean(axis=0) - expected) < 4.5 * error + 1e-9).all()
+        if estimates.ndim == 1:
+            # So that the interval excludes counts of n p, by which negatives are (n - 1) / n.
+            assert 4.5 * error < 0.5 / size * expected
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
@@ -281,7 +355,8 @@ def test_targets_that_are_none(loss, logq):
         (targets, 1.0, TypeError, "integer"),
         (targets.astype(float), 1, TypeError, "targets must be integers, not float64"),
         (np.ma.array(targets, mask=targets < 9), 1, TypeError, "targets is a MaskedArray"),
-        (None, 1, TypeError, "targets must be integers"),
+        (None, 1, TypeError, "targets must be integers, not None"),
+        ([2**63, 1], 1, ValueError, "targets must fit in 64 bits"),
     ):
         with pytest.raises(error, match=match):
             call(loss, logq, x, weights, wrong, sample, num_true=num_true)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 
 import fastsoftmax as fs
 import numpy as np
@@ -225,16 +227,121 @@ def test_in_batch():
         with pytest.raises(ValueError, match="call update"):
             call([1])
     sampler.update([5, 0, 15])
-    ids, expected = batch = sampler.sample([[0, 2], [2, 2]])
-    assert ids.tolist() == [0, 2, 2, 2]
-    np.testing.assert_allclose(expected, np.log([1, 3, 3, 3]), atol=1e-15)
+    ids, expected = batch = sampler.sample([[0, 2, 2], [-100, 2, 2]])
+    assert ids.tolist() == [0, 2, 2, 2, 2]
+    np.testing.assert_allclose(expected, np.log([1, 3, 3, 3, 3]), atol=1e-15)
     np.testing.assert_allclose(
         batch.log_expected_count_of([0, 1, 2]), np.log([1, 1e-300, 3]) * [1, np.inf, 1], atol=1e-15
     )
+    ids, expected = sampler.sample([0, 1, 2, 1], ignore_index=1)
+    assert ids.tolist() == [0, 2]
+    np.testing.assert_allclose(expected, np.log([0.25, 0.75]), atol=1e-15)
+    np.testing.assert_allclose(sampler.sample(2).log_expected_count, np.log([0.75]))
+    assert len(sampler.sample([-100, -100])) == len(sampler.sample([])) == 0
     with pytest.raises(ValueError, match="class 1 is a target"):
         sampler.sample([0, 1])
     with pytest.raises(IndexError, match="id 3 is out of range"):
         sampler.sample([3])
+
+
+def test_arrays_of_the_caller_may_change():
+    counts, reserved, ids, logs = np.ones(4, np.int64), np.array([3]), np.arange(3), np.zeros(3)
+    unigram = fs.UnigramSampler(counts, reserved=reserved)
+    in_batch = fs.InBatchSampler()
+    in_batch.update(counts)
+    samples = [fs.Sample(ids, logs), in_batch.sample(ids)]
+    before = unigram.sample(9, seed=1)
+    counts[0], reserved[0] = 0, 1
+    ids[:], logs[:] = 2, 7.0
+    assert [sample.ids.tolist() for sample in samples] == [[0, 1, 2]] * 2
+    assert samples[0].log_expected_count.tolist() == [0.0] * 3
+    np.testing.assert_allclose(in_batch.log_prob([0, 1]), np.log(0.25))
+    np.testing.assert_array_equal(unigram.sample(9, seed=1).ids, before.ids)
+    unigram.update([1, 1, 1, 1])
+    np.testing.assert_array_equal(np.isneginf(unigram.log_prob(range(4))), [False] * 3 + [True])
+
+
+COPIES = {
+    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("unique", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fs.UniformSampler(1000),
+        lambda: fs.LogUniformSampler(1000),
+        lambda: fs.UnigramSampler(zipf_counts(1000), 0.6, reserved=[0, 7]),
+        lambda: fs.UnigramSampler([0, 3, 0], 2.0),
+        lambda: fs.UnigramSampler(SKEWED, 1.0),
+    ],
+)
+def test_samplers_and_samples_survive(make, unique, copied):
+    """They go on as the originals, to the bit."""
+    sampler = make()
+    n = 1 if sampler.num_classes == 3 else 5
+    sample = sampler.sample(n, unique=unique, seed=4)
+    samples = [copied(sample)]
+    again = copied(sampler)
+    every = np.arange(sampler.num_classes)
+    assert sampler.log_prob(every).tobytes() == again.log_prob(every).tobytes()
+    for position in (0, 8):
+        ids, expected = sampler.sample(n, unique=unique, seed=4, position=position)
+        other = again.sample(n, unique=unique, seed=4, position=position)
+        np.testing.assert_array_equal(ids, other.ids)
+        assert expected.tobytes() == other.log_expected_count.tobytes()
+        samples += [other] if position == 0 else []
+    many, others = (s.sample(20000, seed=5).ids for s in (sampler, again))
+    np.testing.assert_array_equal(many, others)
+    for other in samples:
+        np.testing.assert_array_equal(other.ids, sample.ids)
+        expected, found = (s.log_expected_count_of(every) for s in (sample, other))
+        assert expected.tobytes() == found.tobytes()
+    if isinstance(sampler, fs.UnigramSampler):
+        again.update([1, 1, 1, 1, 1, 1, 1, 1])
+        sampler.update(np.ones(8, np.int64))
+        assert again.log_prob(range(8)).tobytes() == sampler.log_prob(range(8)).tobytes()
+        np.testing.assert_array_equal(samples[0].log_expected_count_of(every), expected)
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_in_batch_samplers_survive(copied):
+    sampler = fs.InBatchSampler()
+    with pytest.raises(ValueError, match="call update"):
+        copied(sampler).sample([0])
+    sampler.update([6, 2, 0, 2])
+    sample = sampler.sample([0, 0, 3])
+    for other in (copied(sample), copied(sampler).sample([0, 0, 3])):
+        np.testing.assert_array_equal(other.ids, sample.ids)
+        for counts in (s.log_expected_count_of(range(4)) for s in (sample, other)):
+            np.testing.assert_allclose(counts, np.log([1.2, 0.4, 1e-300, 0.4]) * [1, 1, np.inf, 1])
+    by_hand = copied(fs.Sample([3], [0.5]))
+    assert (by_hand.ids.tolist(), by_hand.log_expected_count.tolist()) == ([3], [0.5])
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        (),
+        ("uniform",),
+        ("uniform", 0),
+        ("normal", 3),
+        ("unigram", np.zeros(2)),
+        ("unigram", np.full(2, -np.inf)),
+        ("unigram", np.array([np.nan, 0.0])),
+        ("unigram", np.array([0.5, -1.0])),
+        ("unigram", np.empty(0)),
+    ],
+)
+def test_states_that_are_none(state):
+    """A damaged file is an error, not a table that draws classes that there are not."""
+    sampler = fs.UniformSampler(3)._sampler
+    with pytest.raises(ValueError, match=r"sampler|classes|probabilities"):
+        type(sampler).__new__(type(sampler)).__setstate__(state)
 
 
 def test_samples_by_hand():
@@ -259,6 +366,16 @@ def test_samples_by_hand():
         (lambda: fs.UniformSampler(0), ValueError, "from 1 to"),
         (lambda: fs.LogUniformSampler(2**32), ValueError, "from 1 to"),
         (lambda: fs.UniformSampler(1.5), TypeError, "V must be an int"),
+        (lambda: fs.UniformSampler(10**30), ValueError, "V must fit in 64 bits"),
+        (lambda: fs.UniformSampler(9).sample(10**30), ValueError, "n must fit in 64 bits"),
+        (lambda: fs.UniformSampler(9).sample(1, unique="no"), TypeError, "unique must be a bool"),
+        (lambda: fs.UniformSampler(9).log_prob([2**63, 1]), ValueError, "ids must fit in 64 bits"),
+        (lambda: fs.UniformSampler(9).log_prob(None), TypeError, "ids must be integers, not None"),
+        (
+            lambda: fs.UniformSampler(9).log_prob([True]),
+            TypeError,
+            "ids must be integers, not bool",
+        ),
         (lambda: fs.UnigramSampler([]), ValueError, "from 1 to"),
         (lambda: fs.UnigramSampler([0, 0]), ValueError, "no class"),
         (lambda: fs.UnigramSampler([0, 2], reserved=[1]), ValueError, "no class"),

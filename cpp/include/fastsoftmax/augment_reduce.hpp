@@ -30,8 +30,12 @@
 // The first visit sets eta to n, or location and scale to maximum and curvature of what q is to
 // approximate (Laplace).
 //
-// Randomness: Philox4x32-10 with the key `seed` and the counter (draw, visits, example): results
-// depend on the example's state, not on the rest of the batch or on threads.
+// A target of score -inf has probability 0: the softmax's loss is inf and its gradient that of the
+// sampled softmax, those of the other models are NaN; the example's state stays.
+//
+// Randomness: Philox4x32-10 with the key `seed` and the counter (draw, visits, example): given its
+// scores, results of a row depend on its example's state, not on the rest of the batch or on
+// threads.
 //
 // Error: given the scores, for the softmax that of cross_entropy.hpp; log F and its derivative are
 // within a few ulp of themselves and added in double. Types and threads: as in linear.hpp.
@@ -84,10 +88,10 @@ void augment_reduce_step(const LinearLayer& layer, const ConstView& targets,
                          const AugmentReduceOptions& options = {});
 
 // The softmax's step where log n comes from elsewhere, such as shards of a vocabulary: it is the
-// loss of sampled_softmax_loss with LogQ::negatives, and the gradients of the step are those of
-// that loss with grad_out times `factor`, n / eta. Arrays: f64 (N,), `loss` and `factor` dense in C
-// order and apart from all others; examples as above. Reads model, decay, min_step and update of
-// the options. Throws likewise, also for another model.
+// loss of sampled_softmax_loss with LogQ::negatives, not negative, and the gradients of the step
+// are those of that loss with grad_out times `factor`, n / eta (1 where the loss is inf). Arrays:
+// f64 (N,), `loss` and `factor` dense in C order and apart from all others; examples as above.
+// Reads model, decay, min_step and update of the options. Throws likewise, also for another model.
 void augment_reduce_losses(const ConstView& log_n, const ConstView& examples,
                            const AugmentReduceState& state, const View& loss, const View& factor,
                            const AugmentReduceOptions& options = {});

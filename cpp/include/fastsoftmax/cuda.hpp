@@ -29,12 +29,13 @@ struct Status {
 // Never throws for what is missing.
 Status status();
 
-// As the functions of softmax.hpp, but that x, out and options.where are in memory of `device`,
-// that work is submitted to `stream` (a cudaStream_t of that device; null is the default stream)
-// without waiting for it, and that options.algorithm and options.max_threads have no effect. x must
-// have the type of the result, with aligned elements in native byte order, and options.temperatures
-// is not supported; at most eight reduced and eight other axes may remain once those that can be
-// walked as one have been joined. Throws what those functions throw, and Unavailable.
+// As the functions of softmax.hpp, but that x, out, options.where and options.temperatures are in
+// memory of `device`, that work is submitted to `stream` (a cudaStream_t of that device; null is
+// the default stream) without waiting for it, and that options.algorithm and options.max_threads
+// have no effect. x must have the type of the result, with aligned elements in native byte order;
+// at most eight reduced and eight other axes may remain once those that can be walked as one have
+// been joined. options.temperatures may have any type; one that is not positive and finite makes
+// its row NaN. Throws what the functions of softmax.hpp throw, and Unavailable.
 void softmax(const ConstView& x, const View& out, std::span<const int> axes, const Options& options,
              int device, void* stream);
 void log_softmax(const ConstView& x, const View& out, std::span<const int> axes,

@@ -31,8 +31,8 @@ namespace fastsoftmax {
 
 struct GumbelSoftmaxOptions {
   PerRow<double> temperature{1.0, {}};  // positive
-  // One-hot rows: 1 where x + g is largest, the first of equal ones, whatever the temperature is;
-  // NaN or 0 where softmax(x) is.
+  // One-hot rows: 1 where x + g is largest, the first of equal ones, whatever the temperature is,
+  // also where the quotient overflows; NaN or 0 where softmax(x) is.
   bool hard = false;
   std::optional<ConstView> where;  // as in Options, as are the others
   EmptyRow empty = EmptyRow::nan;

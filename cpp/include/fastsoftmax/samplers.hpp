@@ -134,6 +134,11 @@ class UnigramSampler final : public Sampler {
   explicit UnigramSampler(std::span<const std::int64_t> counts, double power = 0.75,
                           std::span<const std::int64_t> reserved = {});
 
+  // The sampler of which these are log_prob() of all classes: the same draws, to the bit.
+  // Throws InvalidArgument unless they are logarithms of probabilities that add up to 1; and
+  // std::bad_alloc.
+  static UnigramSampler from_log_probs(std::vector<double> log_probs);
+
  private:
   // All that a draw needs, so that it takes one access to memory.
   struct Column {

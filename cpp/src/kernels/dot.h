@@ -111,8 +111,9 @@ template <class A, bool Products, int First = 0, class In>
 
 // s + x or s + x y, with the errors added to e. Any of a sum and a term may be the larger.
 template <class A, bool Products>
-[[gnu::always_inline]] inline void add_carried(typename A::reg& s, typename A::reg& e,
-                                               typename A::reg x, typename A::reg y) {
+FASTSOFTMAX_HD [[gnu::always_inline]] inline void add_carried(typename A::reg& s,
+                                                              typename A::reg& e, typename A::reg x,
+                                                              typename A::reg y) {
   auto term = x;
   if constexpr (Products) {
     term = A::mul(x, y);

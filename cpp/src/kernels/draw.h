@@ -17,6 +17,28 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
+// Looks for where a running sum of masses exceeds a target.
+struct RunningMass {
+  double target;
+  double sum = 0.0;
+  double before = 0.0;  // of what is at `at`
+  std::int64_t at = 0;  // the last that weighs anything
+
+  // True where the search is over.
+  FASTSOFTMAX_HD bool add(std::int64_t i, double mass) {
+    if (!(mass > 0.0)) return false;
+    at = i;
+    before = sum;
+    sum += mass;
+    return sum > target;
+  }
+};
+
+// The mass of a block under another exponent than its own, which is not above that.
+FASTSOFTMAX_HD inline double mass_under(const BlockSum& sum, std::int32_t exponent) {
+  return (sum.hi + sum.lo) * power_of_two(std::int64_t{sum.exponent} - exponent);
+}
+
 template <class A, class In>
 [[gnu::noinline]] Sum2 sum_of(const In* x, int count, typename A::T exponent) {
   return block_sum<A>(x, count, exponent);
@@ -28,20 +50,14 @@ template <class A, class In>
 [[gnu::noinline]] std::int64_t position(const In* x, std::int64_t count, typename A::T exponent,
                                         double target) {
   using T = typename A::T;
-  double sum = 0.0;
-  double before = 0.0;  // of the group that starts at `start`
-  std::int64_t start = 0;
+  RunningMass groups{target};
   for (std::int64_t i = 0; i < count; i += A::lanes) {
     const std::int64_t left = count - i;
     const Sum2 group =
         sum_of<A>(x + i, left < A::lanes ? static_cast<int>(left) : A::lanes, exponent);
-    const double mass = group.hi + group.lo;
-    if (!(mass > 0.0)) continue;
-    start = i;
-    before = sum;
-    sum += mass;
-    if (sum > target) break;
+    if (groups.add(i, group.hi + group.lo)) break;
   }
+  const std::int64_t start = groups.at;
   alignas(64) T terms[A::lanes];
   const std::int64_t left = count - start;
   const int size = left < A::lanes ? static_cast<int>(left) : A::lanes;
@@ -49,14 +65,11 @@ template <class A, class In>
   map_block<A>(terms, size, false, [&](int i, auto part) __attribute__((always_inline)) {
     return ExtExp<A>::term(load<A>(x + start + i, part, A::set1(-infinity<T>())), rounder);
   });
-  int last = 0;
+  RunningMass elements{target, groups.before};
   for (int i = 0; i < size; ++i) {
-    if (!(terms[i] > T(0))) continue;
-    last = i;
-    before += static_cast<double>(terms[i]);
-    if (before > target) break;
+    if (elements.add(i, static_cast<double>(terms[i]))) break;
   }
-  return start + last;
+  return start + elements.at;
 }
 
 // A block's sum under its own exponent; its maximum is not above the domain.
@@ -84,21 +97,13 @@ struct BlockMasses {
     total = 0.0;
     for (std::int64_t b = 0; b < blocks; ++b) total += mass(b);
   }
-  double mass(std::int64_t b) const {
-    return (sums[b].hi + sums[b].lo) * power_of_two(std::int64_t{sums[b].exponent} - exponent);
-  }
+  double mass(std::int64_t b) const { return mass_under(sums[b], exponent); }
   std::int64_t choose(double uniform) const {
-    const double target = uniform * total;
-    double sum = 0.0;
-    std::int64_t last = 0;
+    RunningMass running{uniform * total};
     for (std::int64_t b = 0; b < blocks; ++b) {
-      const double m = mass(b);
-      if (!(m > 0.0)) continue;
-      last = b;
-      sum += m;
-      if (sum > target) break;
+      if (running.add(b, mass(b))) break;
     }
-    return last;
+    return running.at;
   }
 };
 

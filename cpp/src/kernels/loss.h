@@ -11,19 +11,15 @@
 // Special values: a NaN makes L NaN, as do +inf and a row of nothing above -inf.
 #pragma once
 
-#include "kernels/dot.h"
+#include "kernels/loss_formula.h"
 #include "kernels/rows.h"
-#include "kernels/softcap.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-using kernels::Coefficients;
 using kernels::LossJob;
 using kernels::LossTotals;
-using kernels::RowLoss;
-using kernels::SumPair;
 
 // body(source) for the scores of a row, soft-capped, and less `shift`.
 template <class Rows, class Body>
@@ -80,12 +76,8 @@ template <class A, Coefficients C, class In>
 [[gnu::noinline]] void weigh_block(const In* x, const typename A::T* k, int count,
                                    LossTotals& totals) {
   using T = typename A::T;
-  const auto add = [](SumPair& total, Sum2 term) {
-    const Sum2 sum = two_sum(Sum2{total.hi, total.lo}, term);
-    total = {sum.hi, sum.lo};
-  };
   if constexpr (C == Coefficients::ones) {
-    add(totals.scores, sum_of_block<A, false>(x, x, count));
+    add_sum(totals.scores, sum_of_block<A, false>(x, x, count));
     totals.coefficients.hi += count;
   } else {
     alignas(64) T z[A::block];
@@ -93,8 +85,8 @@ template <class A, Coefficients C, class In>
     map_block<A>(z, count, false, [&](int i, auto part) __attribute__((always_inline)) {
       return A::select_equal(load<A>(k + i, part, zero), zero, zero, load<A>(x + i, part, zero));
     });
-    add(totals.scores, sum_of_block<A, true>(static_cast<const T*>(z), k, count));
-    add(totals.coefficients, sum_of_block<A, false>(k, k, count));
+    add_sum(totals.scores, sum_of_block<A, true>(static_cast<const T*>(z), k, count));
+    add_sum(totals.coefficients, sum_of_block<A, false>(k, k, count));
   }
 }
 
@@ -186,16 +178,6 @@ template <class Rows>
   }
 }
 
-// K M - S, for sums K of k_i and S of k_i z_i.
-inline double distance_from(double max, const SumPair& coefficients, const SumPair& scores) {
-  if (scores.hi - scores.hi != 0.0) return -scores.hi;
-  const double product = coefficients.hi * max;
-  const double error = fused(coefficients.hi, max, -product);
-  const Sum2 difference = two_sum(product, -scores.hi);
-  const double rest = coefficients.lo * max - scores.lo;
-  return difference.hi + (difference.lo + (error + rest));
-}
-
 template <class A>
 [[gnu::noinline]] void finish_losses(const LossTotals* totals, std::int64_t rows, RowLoss* losses) {
   constexpr int batch = 16;
@@ -207,13 +189,7 @@ template <class A>
     finish_rows<A, true>(total, state, count);
     for (int r = 0; r < count; ++r) {
       const LossTotals& t = totals[first + r];
-      const auto kind = state[r].kind == RowState::regular ? RowLoss::regular : RowLoss::irregular;
-      losses[first + r] = {kind,
-                           state[r].max,
-                           state[r].log_sum,
-                           t.target - state[r].max,
-                           t.coefficients.hi,
-                           distance_from(state[r].max, t.coefficients, t.scores)};
+      losses[first + r] = row_loss(state[r], t.target, t.coefficients, t.scores);
     }
   }
 }

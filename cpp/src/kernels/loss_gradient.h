@@ -13,60 +13,14 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-using kernels::LossGradient;
 using kernels::LossKernels;
-
-// What the rows of a batch are formed with, a register of rows at a time.
-template <class A>
-struct GradientBatch {
-  using T = typename A::T;
-  static constexpr int rows = 16;
-
-  // Of each row: M, less what is subtracted from its scores, L, and z_t - M.
-  alignas(64) double max[rows] = {};
-  alignas(64) double log_sum[rows] = {};
-  alignas(64) double target[rows] = {};
-  // Its normalizer, p_t and 1 - p_t.
-  alignas(64) T inverse_hi[rows], inverse_lo[rows], scale[rows], exponent[rows];
-  alignas(64) double p[rows];
-  alignas(64) double rest[rows];
-
-  void form() {
-    using D = Several<F64, 2>;
-    using E = ExtExp<D>;
-    alignas(64) double sums[rows];
-    alignas(64) double exponents[rows];
-    constexpr double none[A::width] = {};
-    for (int r = 0; r < rows; r += D::width) {
-      const auto l = D::load(log_sum + r);
-      const auto of_max = E::pair(D::load(max + r));
-      const auto of_log = E::pair(l);
-      const auto bias = D::set1(power_of_two(kSumBias));
-      D::store(sums + r, D::mul(D::mul(of_max.m, of_log.m), bias));
-      D::store(exponents + r, D::add(of_max.n, of_log.n));
-      const ExpAndLess<D> share(D::sub(D::load(target + r), l));
-      D::store(p + r, share.exp);
-      D::store(rest + r, D::sub(D::set1(0.0), share.less));
-    }
-    for (int r = 0; r < rows; ++r) exponent[r] = static_cast<T>(exponents[r]);
-    for (int r = 0; r < rows; r += A::width)
-      normalizers_of<A>(sums + r, none, inverse_hi + r, inverse_lo + r, scale + r);
-  }
-};
 
 template <class A, Coefficients C, bool Capped, class Source, class Sink>
 [[gnu::noinline]] void write_loss_gradient(const LossJob& job, std::int64_t row, Source& source,
                                            Sink& sink, const LossGradient& how, double shift,
                                            const GradientBatch<A>& batch, int r) {
   using T = typename A::T;
-  using E = ExtExp<A>;
-  const auto rounder = A::set1(sum_rounder<A>(batch.exponent[r]));
-  const Quotient<A> quotient{A::set1(batch.inverse_hi[r]), A::set1(batch.inverse_lo[r]),
-                             A::set1(batch.scale[r])};
-  const auto a = A::set1(static_cast<T>(how.softmax));
-  const auto b = A::set1(static_cast<T>(how.coefficient));
-  const auto inverse_cap = A::set1(Capped ? T(1) / static_cast<T>(job.softcap) : T(0));
-  const auto shifted_by = A::set1(static_cast<T>(shift));
+  const LossSlope<A> slope(how, batch, r, shift, Capped ? job.softcap : 0.0);
   const auto nan = A::set1(static_cast<T>(__builtin_nan("")));
   const auto fill = A::set1(T(0));
   const std::int64_t length = job.rows.length;
@@ -81,30 +35,20 @@ template <class A, Coefficients C, bool Capped, class Source, class Sink>
     const bool has_target = at >= 0 && at < n;
     T at_target = 0;
     if (has_target) {
-      double v = how.excess * batch.p[r] + how.target * batch.rest[r];
-      if constexpr (C == Coefficients::ones) v += how.coefficient;
-      if constexpr (C == Coefficients::given) v += how.coefficient * static_cast<double>(k[at]);
-      if constexpr (Capped) {
-        const double tanh = (batch.target[r] + how.max) / job.softcap;
-        v *= 1.0 - tanh * tanh;
-      }
-      at_target = static_cast<T>(v == v ? v : __builtin_nan(""));
+      double coefficient = -0.0;
+      if constexpr (C == Coefficients::ones) coefficient = how.coefficient;
+      if constexpr (C == Coefficients::given)
+        coefficient = how.coefficient * static_cast<double>(k[at]);
+      at_target = slope_at_target<T>(how, batch.p[r], batch.rest[r], coefficient,
+                                     Capped ? job.softcap : 0.0, batch.target[r] + how.max);
     }
     map_block<A>(y, n, sink.stream && !has_target,
                  [&](int i, auto part) __attribute__((always_inline)) {
                    const auto z = load<A>(x + i, part, fill);
-                   const auto p = quotient(E::term(z, rounder));
-                   typename A::reg v;
-                   if constexpr (C == Coefficients::none)
-                     v = A::mul(p, a);
-                   else if constexpr (C == Coefficients::ones)
-                     v = A::fma(p, a, b);
-                   else
-                     v = A::fma(load<A>(k + i, part, fill), b, A::mul(p, a));
-                   if constexpr (Capped) {
-                     const auto capped = A::add(z, shifted_by);
-                     v = A::mul(v, softcap_derivative<A>(capped, inverse_cap));
-                   }
+                   auto k_here = fill;
+                   if constexpr (C == Coefficients::given) k_here = load<A>(k + i, part, fill);
+                   auto v = slope.template of_score<C>(z, k_here);
+                   if constexpr (Capped) v = slope.before_softcap(v, z);
                    return A::select_equal(v, v, v, nan);
                  });
     if (has_target) A::store(y + at, A::set1(at_target), 1);
@@ -162,13 +106,11 @@ struct LossEntries {
   static constexpr LossKernels table() { return {add, finish, irregular, gradient}; }
 
  private:
-  static double shift_of(const LossGradient& how) { return in_domain<A>(how.max) ? 0.0 : how.max; }
-
   static void describe(const LossJob& job, std::int64_t row, const LossGradient& how,
                        GradientBatch<A>& batch, int r) {
     batch.max[r] = batch.log_sum[r] = batch.target[r] = 0.0;
     if (how.kind != LossGradient::regular) return;
-    batch.max[r] = how.max - shift_of(how);
+    batch.max[r] = how.max - gradient_shift<A>(how.max);
     batch.log_sum[r] = how.log_sum;
     const std::int64_t target = job.targets[row];
     if (target < 0 || target >= job.rows.length) return;
@@ -184,7 +126,7 @@ struct LossEntries {
       const T value = how.kind == LossGradient::zero ? T(0) : static_cast<T>(__builtin_nan(""));
       return fill_blocks<A>(sink, job.rows.length, value, 0, blocks_of<A>(job.rows.length));
     }
-    const double shift = shift_of(how);
+    const double shift = gradient_shift<A>(how.max);
     with_loss_scores<Rows>(job, row, shift, [&](auto& source) {
       with_coefficients(job.coefficients, [&](auto c) {
         write<c.value>(job, row, source, sink, how, shift, batch, r);

@@ -34,9 +34,10 @@ FASTSOFTMAX_HD [[gnu::always_inline]] inline Normalizer<T> normalizer_of(double 
 
 // Those of A::width sums, and the number that scales what they multiply.
 template <class A>
-[[gnu::always_inline]] inline void normalizers_of(const double* hi, const double* lo,
-                                                  typename A::T* inverse_hi,
-                                                  typename A::T* inverse_lo, typename A::T* scale) {
+FASTSOFTMAX_HD [[gnu::always_inline]] inline void normalizers_of(const double* hi, const double* lo,
+                                                                 typename A::T* inverse_hi,
+                                                                 typename A::T* inverse_lo,
+                                                                 typename A::T* scale) {
   using T = typename A::T;
   const auto one = A::set1(T(1));
   typename A::reg s_hi;

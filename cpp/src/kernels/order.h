@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernels/block.h"
+#include "kernels/ordered.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -22,38 +23,9 @@ inline int count_bits(unsigned bits) {
     return __builtin_popcount(bits);
 }
 
-template <class T>
-struct OrderedBits;
-template <>
-struct OrderedBits<float> {
-  using U = std::uint32_t;
-  static constexpr U sign = U{1} << 31;
-};
-template <>
-struct OrderedBits<double> {
-  using U = std::uint64_t;
-  static constexpr U sign = U{1} << 63;
-};
-template <class T>
-using Ordered = typename OrderedBits<T>::U;
-
-// An integer that compares as the number does.
-template <class T>
-inline Ordered<T> ordered(T v) {
-  constexpr auto sign = OrderedBits<T>::sign;
-  const auto u = bits_of(v + T(0));
-  return (u & sign) != 0 ? ~u : u | sign;
-}
-inline float from_ordered(std::uint32_t u) {
-  return float_of((u & OrderedBits<float>::sign) != 0 ? u ^ OrderedBits<float>::sign : ~u);
-}
-inline double from_ordered(std::uint64_t u) {
-  return double_of((u & OrderedBits<double>::sign) != 0 ? u ^ OrderedBits<double>::sign : ~u);
-}
-
 // The largest number below v; NaN, which everything is above, for -inf.
 template <class T>
-inline T next_below(T v) {
+FASTSOFTMAX_HD inline T next_below(T v) {
   if (v == -infinity<T>()) return static_cast<T>(__builtin_nan(""));
   const T below = from_ordered(static_cast<Ordered<T>>(ordered(v) - 1));
   return below == T(0) && v == T(0) ? from_ordered(static_cast<Ordered<T>>(ordered(v) - 2)) : below;

@@ -11,32 +11,34 @@ namespace {
 
 using kernels::RandomStream;
 
-constexpr std::uint32_t kPhiloxMultipliers[2] = {0xD2511F53, 0xCD9E8D57};
-constexpr std::uint32_t kPhiloxWeyl[2] = {0x9E3779B9, 0xBB67AE85};
+template <int I>
+constexpr std::uint32_t kPhiloxMultiplier = I == 0 ? 0xD2511F53 : 0xCD9E8D57;
+template <int I>
+constexpr std::uint32_t kPhiloxWeyl = I == 0 ? 0x9E3779B9 : 0xBB67AE85;
 
 struct Philox {
   std::uint32_t word[4];  // the counter, and what becomes of it
 
-  void encrypt(const std::uint32_t (&key)[2]) {
+  FASTSOFTMAX_HD void encrypt(const std::uint32_t (&key)[2]) {
     std::uint32_t k0 = key[0];
     std::uint32_t k1 = key[1];
     for (int round = 0; round < 10; ++round) {
-      const std::uint64_t p = std::uint64_t{kPhiloxMultipliers[0]} * word[0];
-      const std::uint64_t q = std::uint64_t{kPhiloxMultipliers[1]} * word[2];
+      const std::uint64_t p = std::uint64_t{kPhiloxMultiplier<0>} * word[0];
+      const std::uint64_t q = std::uint64_t{kPhiloxMultiplier<1>} * word[2];
       word[0] = static_cast<std::uint32_t>(q >> 32) ^ word[1] ^ k0;
       word[2] = static_cast<std::uint32_t>(p >> 32) ^ word[3] ^ k1;
       word[1] = static_cast<std::uint32_t>(q);
       word[3] = static_cast<std::uint32_t>(p);
-      k0 += kPhiloxWeyl[0];
-      k1 += kPhiloxWeyl[1];
+      k0 += kPhiloxWeyl<0>;
+      k1 += kPhiloxWeyl<1>;
     }
   }
-  std::uint64_t half(int which) const {
+  FASTSOFTMAX_HD std::uint64_t half(int which) const {
     return word[2 * which] | std::uint64_t{word[2 * which + 1]} << 32;
   }
 };
 
-inline Philox random(const RandomStream& stream, std::uint32_t draw) {
+FASTSOFTMAX_HD inline Philox random(const RandomStream& stream, std::uint32_t draw) {
   Philox numbers{{draw, stream.position, stream.id[0], stream.id[1]}};
   numbers.encrypt(stream.key);
   return numbers;
@@ -46,13 +48,13 @@ inline Philox random(const RandomStream& stream, std::uint32_t draw) {
 struct Uniforms {
   double first, second;
 };
-inline Uniforms uniforms(const RandomStream& stream, std::uint32_t draw) {
+FASTSOFTMAX_HD inline Uniforms uniforms(const RandomStream& stream, std::uint32_t draw) {
   const Philox numbers = random(stream, draw);
   return {static_cast<double>(numbers.half(0) >> 11) * 0x1p-53,
           static_cast<double>(numbers.half(1) >> 11) * 0x1p-53};
 }
 // One in (0, 1).
-inline double open_uniform(const RandomStream& stream, std::uint32_t draw) {
+FASTSOFTMAX_HD inline double open_uniform(const RandomStream& stream, std::uint32_t draw) {
   return (static_cast<double>(random(stream, draw).half(0) >> 12) + 0.5) * 0x1p-52;
 }
 

@@ -26,14 +26,14 @@ inline void random_words(const RandomStream& stream, std::uint32_t draw, std::ui
       Words::reg p_low;
       Words::reg q_high;
       Words::reg q_low;
-      Words::multiply(a, Words::set1(kPhiloxMultipliers[0]), p_high, p_low);
-      Words::multiply(d, Words::set1(kPhiloxMultipliers[1]), q_high, q_low);
+      Words::multiply(a, Words::set1(kPhiloxMultiplier<0>), p_high, p_low);
+      Words::multiply(d, Words::set1(kPhiloxMultiplier<1>), q_high, q_low);
       a = Words::exclusive_or(Words::exclusive_or(q_high, b), Words::set1(k0));
       d = Words::exclusive_or(Words::exclusive_or(p_high, e), Words::set1(k1));
       b = q_low;
       e = p_low;
-      k0 += kPhiloxWeyl[0];
-      k1 += kPhiloxWeyl[1];
+      k0 += kPhiloxWeyl<0>;
+      k1 += kPhiloxWeyl<1>;
     }
     Words::store(words + c, Words::half(a));
     Words::store(words + 16 + c, Words::half(b));

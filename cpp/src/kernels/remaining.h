@@ -1,40 +1,13 @@
-// What filters have left of a row: a cut by value and one by nearness to a centre. Ties are taken
-// in the order of the row, so that where a cut goes through equal elements, the ones before decide.
+// The passes over rows and lists that filters.h asks for, on a CPU.
 #pragma once
 
+#include "kernels/filters.h"
 #include "kernels/mass.h"
-#include "kernels/select.h"
+#include "kernels/score_moments.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
-
-template <class A>
-struct Remaining {
-  using T = typename A::T;
-  Cut<T> by_value;  // a bound of -inf: everything that is finite
-  bool is_typical = false;
-  T centre = 0;
-  Cut<T> by_nearness;
-
-  // The smaller of two sets that are both cuts of the same order.
-  void shorten(const Cut<T>& cut) {
-    if (cut.bound > by_value.bound || (cut.bound == by_value.bound && cut.equal < by_value.equal))
-      by_value = cut;
-  }
-  // Nothing below a score; the first of the largest in any case.
-  void shorten_to(double lowest, T max) {
-    T bound = static_cast<T>(lowest);
-    if (static_cast<double>(bound) < lowest) bound = next_above(bound);
-    if (bound > max)
-      shorten({max, 1});
-    else if (bound > -infinity<T>())
-      shorten({next_below(bound), 0});
-  }
-
- private:
-  static T next_above(T v) { return -next_below(-v); }
-};
 
 // Tells register by register, in the order of the row, what remains.
 template <class A>
@@ -113,22 +86,13 @@ template <class A, class Source>
 // Whether an element remains.
 template <class A, class Source>
 [[gnu::noinline]] bool contains(Source& source, std::int64_t length, const typename A::T* block_max,
-                                const Remaining<A>& remaining, std::int64_t index,
-                                typename A::T score) {
+                                const Remaining<A>& remaining, std::int64_t index) {
   using T = typename A::T;
-  const ByNearness<A> nearness{A::set1(remaining.centre)};
-  const T distance = A::first(nearness(A::set1(score)));
-  const Cut<T>& by_value = remaining.by_value;
-  const Cut<T>& by_nearness = remaining.by_nearness;
-  if (score < by_value.bound || (remaining.is_typical && distance < by_nearness.bound))
-    return false;
-  if (score > by_value.bound && (!remaining.is_typical || distance > by_nearness.bound))
-    return true;
   Membership<A> membership(remaining);
   const std::int64_t last = index / A::block;
   unsigned bits = 0;
   for_each_block<A>(length, 0, last + 1, [&](std::int64_t b, std::int64_t start, int count) {
-    if (block_max != nullptr && block_max[b] < by_value.bound) return;
+    if (block_max != nullptr && block_max[b] < remaining.by_value.bound) return;
     const auto* x = source.block(start, count);
     for (int i = 0; i < count && start + i <= index; i += A::width) {
       const Part part{count - i < A::width ? count - i : A::width};
@@ -180,6 +144,82 @@ template <class A, class Source>
   }
   return found;
 }
+
+// A row, or its k largest elements, on a CPU.
+template <class Arithmetic, class Source>
+struct SourceWork {
+  using A = Arithmetic;
+  using T = typename A::T;
+
+  Source* source;
+  std::int64_t length;
+  const T* block_max;  // or null
+  T max;
+  T* list;  // room for the source and a register more, as for `spare`
+  T* spare;
+  BlockSum* sums;             // of the list
+  T* sample;                  // room for kCounted
+  const BlockMasses* masses;  // of the source, which may lie in `sums`; null: not drawn from
+  T exponent = ExtExp<A>::exponent(max);
+
+  Drawn<T> draw(const Uniforms& uniform) const {
+    return fastsoftmax::FASTSOFTMAX_ISA::draw<A>(*source, length, *masses, uniform);
+  }
+  Drawn<T> draw_listed(const Remaining<A>& remaining, const Uniforms& uniform) const {
+    const std::int64_t count = gather(remaining);
+    DirectSource<T> from{list};
+    for_each_block<A>(count, 0, blocks_of<A>(count),
+                      [&](std::int64_t b, std::int64_t start, int n) {
+                        const T top = fastsoftmax::FASTSOFTMAX_ISA::block_max<A>(list + start, n);
+                        sum_block<A>(sums[b], list + start, n, top);
+                      });
+    Drawn<T> drawn = fastsoftmax::FASTSOFTMAX_ISA::draw<A>(
+        from, count, BlockMasses(sums, blocks_of<A>(count)), uniform);
+    drawn.index = find_equal(drawn.score, count_equal<A>(list, drawn.index, drawn.score));
+    return drawn;
+  }
+  bool contains(const Remaining<A>& remaining, std::int64_t index) const {
+    return fastsoftmax::FASTSOFTMAX_ISA::contains<A>(*source, length, block_max, remaining, index);
+  }
+  std::int64_t find_equal(T value, std::int64_t ahead) const {
+    return fastsoftmax::FASTSOFTMAX_ISA::find_equal<A>(*source, length, block_max, value, ahead);
+  }
+  double deviation() const {
+    return fastsoftmax::FASTSOFTMAX_ISA::deviation<A>(*source, length, max);
+  }
+  std::int64_t gather(const Remaining<A>& remaining) const {
+    return fastsoftmax::FASTSOFTMAX_ISA::gather<A>(*source, length, block_max, remaining, list);
+  }
+  SplitMass split(const Bracket<T>& bracket) const {
+    return fastsoftmax::FASTSOFTMAX_ISA::split<A>(ByValue<A>{}, *source, length, bracket, exponent,
+                                                  list);
+  }
+  void take_sample() const {
+    fastsoftmax::FASTSOFTMAX_ISA::take_sample<A>(*source, length, sample);
+  }
+  std::int64_t sampled_above(T bound) const {
+    std::int64_t above = 0;
+    for (std::int64_t i = 0; i < kCounted; ++i) above += sample[i] > bound ? 1 : 0;
+    return above;
+  }
+  Bracket<T> sampled_bracket(double share) const {
+    return bracket_of<A>(ByValue<A>{}, sample, exponent, share);
+  }
+  double list_mass(std::int64_t count) const { return lists().mass_of(list, count); }
+  std::int64_t list_position(std::int64_t count, double target) const {
+    return lists().position(list, count, target);
+  }
+  template <class Key>
+  Cut<T> list_cut(Key key, std::int64_t count, double target, double mass) const {
+    return cut_by_mass(lists(), key, list, count, spare, target, mass);
+  }
+  MeanScore<T> list_mean(std::int64_t count) const {
+    return mean_score<A>(list, count, max, exponent);
+  }
+
+ private:
+  Lists<A> lists() const { return {exponent}; }
+};
 
 }  // namespace
 }  // namespace FASTSOFTMAX_ISA

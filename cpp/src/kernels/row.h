@@ -25,6 +25,13 @@ constexpr double kNarrow = sizeof(typename A::T) == sizeof(float) ? 140.0 : 900.
 // Stands for the exponent of a block above the domain of the extended exponential.
 constexpr std::int32_t kOutOfDomain = INT32_MAX;
 
+// Whether the exponentials of a row with this maximum can be summed as they are.
+template <class A>
+FASTSOFTMAX_HD inline bool in_domain(double max) {
+  const double exponent = static_cast<double>(ExtExp<A>::exponent(static_cast<typename A::T>(max)));
+  return exponent <= kMaxExponent && exponent >= -kMaxExponent;
+}
+
 // Joins block sums in order. Ops that take a logarithm (Log) keep the row's first maximum out of
 // the sum.
 template <bool Log>

@@ -102,12 +102,6 @@ template <RowAlgorithm G>
 constexpr bool reloads = G == RowAlgorithm::three_pass_reload || G == RowAlgorithm::online_reload;
 
 template <class A>
-bool in_domain(double max) {
-  const double exponent = static_cast<double>(ExtExp<A>::exponent(static_cast<typename A::T>(max)));
-  return exponent <= kMaxExponent && exponent >= -kMaxExponent;
-}
-
-template <class A>
 typename A::T* block_exponents(const RowsJob& job) {
   return job.length > A::block ? static_cast<typename A::T*>(job.block_exponents) : nullptr;
 }

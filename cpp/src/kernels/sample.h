@@ -2,7 +2,7 @@
 // from what that read has left. An unfiltered draw looks at one more block.
 #pragma once
 
-#include "kernels/filters.h"
+#include "kernels/remaining.h"
 #include "kernels/topk.h"
 
 namespace fastsoftmax {
@@ -85,22 +85,16 @@ struct RowSampler {
   template <class Source>
   static Drawn<T> draw_filtered(const SampleJob& job, const SampleRow& how, Source& source,
                                 const SampleMemory<A>& m, T max, const RowState& log) {
-    Filtered<A, Source> row{source, job.rows.length, m.selection.block_max, max, m.list, m.spare};
-    if (how.max_surprise < __builtin_inf()) {
-      constexpr double ln2 = 0x1.62e42fefa39efp-1;
-      row.remaining.shorten_to(log.max + log.log_sum - how.max_surprise * ln2, max);
-    }
-    if (how.top_n_sigma > 0.0) {
-      const double distance = how.top_n_sigma * deviation<A>(source, row.length, max);
-      row.remaining.shorten_to(static_cast<double>(max) - distance, max);
-    }
+    T sample[kCounted];
+    Filtered<SourceWork<A, Source>> row{{&source, job.rows.length, m.selection.block_max, max,
+                                         m.list, m.spare, job.sums, sample, nullptr}};
     if (how.top_k == 0) {
       const BlockMasses masses(job.sums, m.selection.blocks);
-      const bool is_whole = row.remaining.by_value.bound == -infinity<T>();
-      row.apply(how, is_whole ? masses.total : 0.0);
-      return row.draw_from(masses, how.random, job.sums);
+      row.work.masses = &masses;
+      return row.draw(how, log, masses.total);
     }
-    select_largest<A>(source, row.length, m.selection, m.values, m.indices);
+    row.apply_to_scores(how, log);
+    select_largest<A>(source, job.rows.length, m.selection, m.values, m.indices);
     std::int64_t count = how.top_k;
     while (m.values[count - 1] == -infinity<T>()) --count;
     if (how.typical_p < 1.0) {
@@ -108,13 +102,13 @@ struct RowSampler {
       const T least = m.values[count - 1];
       row.remaining.shorten({least, count_equal<A>(m.values, count, least)});
       row.apply(how, 0.0);
-      return row.draw_listed(uniforms(how.random, 0), job.sums);
+      return row.work.draw_listed(row.remaining, uniforms(how.random, 0));
     }
     DirectSource<T> values{m.values};
-    Filtered<A, DirectSource<T>> largest{values, count,   nullptr,      max,
-                                         m.list, m.spare, row.remaining};
+    Filtered<SourceWork<A, DirectSource<T>>> largest{
+        {&values, count, nullptr, max, m.list, m.spare, job.sums, sample, nullptr}, row.remaining};
     largest.apply(how, 0.0);
-    Drawn<T> drawn = largest.draw_listed(uniforms(how.random, 0), job.sums);
+    Drawn<T> drawn = largest.work.draw_listed(largest.remaining, uniforms(how.random, 0));
     drawn.index = m.indices[drawn.index];
     return drawn;
   }
@@ -142,11 +136,6 @@ struct RowSampler {
       static_cast<T*>(job.logprobs)[row] = below - static_cast<T>(log.log_sum);
     }
     return true;
-  }
-
-  static bool is_filtered(const SampleRow& how) {
-    return how.top_k > 0 || how.top_p < 1.0 || how.min_p > 0.0 || how.typical_p < 1.0 ||
-           how.top_n_sigma > 0.0 || how.max_surprise < __builtin_inf();
   }
 };
 

@@ -18,7 +18,7 @@ template <class A>
 struct ExpAndLess {
   typename A::reg exp, less;
 
-  [[gnu::always_inline]] explicit ExpAndLess(typename A::reg x) {
+  FASTSOFTMAX_HD [[gnu::always_inline]] explicit ExpAndLess(typename A::reg x) {
     using T = typename A::T;
     using E = ExtExp<A>;
     const auto z = A::max(A::set1(T(-1000)), x);
@@ -33,7 +33,7 @@ struct ExpAndLess {
 };
 
 template <class A>
-[[gnu::always_inline]] inline typename A::reg tanh_of(typename A::reg u) {
+FASTSOFTMAX_HD [[gnu::always_inline]] inline typename A::reg tanh_of(typename A::reg u) {
   using T = typename A::T;
   const auto zero = A::set1(T(0));
   const auto size = A::max(A::sub(zero, u), u);
@@ -41,6 +41,12 @@ template <class A>
   const auto tanh = A::div(A::sub(zero, e), A::add(A::set1(T(2)), e));
   // Between -tanh and tanh lies u only where it is 0.
   return A::max(A::sub(zero, tanh), A::min(tanh, u));
+}
+
+template <class A>
+FASTSOFTMAX_HD [[gnu::always_inline]] inline typename A::reg soft_capped(typename A::reg x,
+                                                                         typename A::reg cap) {
+  return A::mul(tanh_of<A>(A::div(x, cap)), cap);
 }
 
 // A source whose blocks are soft-capped.
@@ -60,15 +66,15 @@ struct SoftcapSource {
     s.fetch(s.context, row, start, count, z);
     const auto cap = A::set1(s.cap);
     map_block<A>(z, count, false, [&](int i, auto part) __attribute__((always_inline)) {
-      return A::mul(tanh_of<A>(A::div(load<A>(z + i, part, A::set1(T(0))), cap)), cap);
+      return soft_capped<A>(load<A>(z + i, part, A::set1(T(0))), cap);
     });
   }
 };
 
 // Of c tanh(x / c) with respect to x, from that score and 1 / c.
 template <class A>
-[[gnu::always_inline]] inline typename A::reg softcap_derivative(typename A::reg z,
-                                                                 typename A::reg inverse) {
+FASTSOFTMAX_HD [[gnu::always_inline]] inline typename A::reg softcap_derivative(
+    typename A::reg z, typename A::reg inverse) {
   const auto tanh = A::mul(z, inverse);
   return A::fnma(tanh, tanh, A::set1(typename A::T(1)));
 }

@@ -17,17 +17,13 @@
 #pragma once
 
 #include "kernels/rows.h"
+#include "kernels/stats_formula.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-using kernels::RowStats;
 using kernels::StatsJob;
-
-// Where a term is not zero, M - z is below this.
-template <class T>
-constexpr T kFurthest = T(1024);
 
 // The sum of a block, and that of its terms times their distance from the maximum, so scaled too.
 template <class A>
@@ -41,32 +37,16 @@ template <class A, class In>
                                               typename A::T exponent) {
   using T = typename A::T;
   const auto top = A::set1(max);
-  const auto furthest = A::set1(kFurthest<T>);
   LaneSums<A> weighted;
   const auto weigh = [&](int v, auto z, auto term) __attribute__((always_inline)) {
     auto& sum = weighted.sum.r[v];
-    sum = A::fma(term, A::min(furthest, A::sub(top, z)), sum);
+    sum = add_weighted<A>(sum, term, z, top);
   };
   WeightedSum<A> result;
   result.sum = block_sum<A>(x, count, exponent, static_cast<T*>(nullptr), T(0), -1, weigh);
   result.weighted = join<A, true>(weighted).hi;
   return result;
 }
-
-// The two largest numbers.
-template <class T>
-struct Top2 {
-  T first, second;
-
-  void add(T v) {
-    if (v > first) {
-      second = first;
-      first = v;
-    } else if (v > second) {
-      second = v;
-    }
-  }
-};
 
 // The largest element of a block but for the first that is `max`.
 template <class A, class In>
@@ -94,9 +74,9 @@ template <class A, class Source>
                                      const typename A::T* shifted_by,
                                      RowStats<typename A::T>& stats) {
   using T = typename A::T;
-  RowTotal<true> total;
-  ExtSum weighted;
-  Top2<T> top{-infinity<T>(), -infinity<T>()};
+  StatsTotal<A> row;
+  RowTotal<true>& total = row.total;
+  Top2<T>& top = row.top;
   const std::int64_t blocks = blocks_of<A>(length);
   for_each_block<A>(length, 0, blocks, [&](std::int64_t, std::int64_t start, int count) {
     const auto* x = source.block(start, count);
@@ -116,38 +96,14 @@ template <class A, class Source>
     const WeightedSum<A> sum = weighted_sum<A>(x, count, max, exponent);
     out.hi = sum.sum.hi;
     out.lo = sum.sum.lo;
-    double block_weighted = sum.weighted;
-    const double rise = static_cast<double>(max) - static_cast<double>(top.first);
-    if (rise > 0.0) {
-      // What came before is as far again from the new maximum. Nothing came before the first.
-      if (total.all.hi > 0.0) weighted.hi += total.all.hi * rise;
-    } else if (out.hi > 0.0) {
-      block_weighted -= out.hi * rise;
-    }
-    total.join(out);
-    weighted.join(block_weighted, 0.0, out.exponent);
+    row.join(out, sum.weighted, max);
     if (max > top.second) {
       const T second = second_of_block<A>(x, count, max);
       top.add(max);
       top.add(second);
     }
   });
-  const RowState logarithm = finish_row<A, true>(total);
-  RowTotal<false> all;
-  all.all = total.all;
-  all.out_of_domain = total.out_of_domain;
-  const RowState state = finish_row<A, false>(all);
-  if (logarithm.kind != RowState::regular || state.kind != RowState::regular) return false;
-  T p[2] = {top.first, top.second};
-  DirectSource<T> scores{p};
-  DirectSink<T> sink{p, false};
-  write_softmax<A>(scores, sink, 2, state, 0, 1);
-  stats.max = shifted_by != nullptr ? *shifted_by : top.first + T(0);  // -0 and +0 are one
-  stats.logsumexp = static_cast<T>(static_cast<double>(stats.max) + logarithm.log_sum);
-  stats.entropy = static_cast<T>(logarithm.log_sum + (weighted.hi + weighted.lo) / total.all.hi);
-  stats.top1 = p[0];
-  stats.margin = p[0] - p[1];
-  return true;
+  return row.finish(shifted_by, stats);
 }
 
 // As exceptional_row() does: NaN, infinities, and rows that must be shifted.
@@ -156,12 +112,10 @@ template <class Rows>
                                                                std::int64_t row) {
   using A = typename Rows::A;
   using T = typename A::T;
-  const T nan = static_cast<T>(__builtin_nan(""));
   auto source = Rows::gathered(job, row);
   const T max = max_or_nan<A>(source, job.length);
-  if (max != max) return {nan, nan, nan, nan, nan};
-  RowStats<T> stats{max, max, nan, nan, nan};
-  if (max == infinity<T>() || max == -infinity<T>()) return stats;
+  RowStats<T> stats = stats_of_maximum(max);
+  if (!(max - max == T(0))) return stats;
   source.shift = max;
   regular_stats<A>(source, job.length, &max, stats);
   return stats;

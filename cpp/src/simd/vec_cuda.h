@@ -69,6 +69,8 @@ struct Thread : Contract {
   FASTSOFTMAX_HD static reg select_equal(reg a, reg b, reg equal, reg other) {
     return a == b ? equal : other;
   }
+  FASTSOFTMAX_HD static unsigned above(reg v, reg bound) { return v <= bound ? 0 : 1; }
+  FASTSOFTMAX_HD static unsigned at_least(reg v, reg bound) { return v >= bound ? 1 : 0; }
   FASTSOFTMAX_HD static reg fma_above(reg a, reg b, reg c, reg t, reg least) {
     return t <= least ? T(0) : fused(a, b, c);
   }
@@ -106,6 +108,10 @@ struct F32 : Thread<F32Contract> {
   FASTSOFTMAX_HD static reg scale_normal(reg v, reg t) {
     const std::uint32_t scaled = bits_of(v) + (bits_of(t) << 23);
     return static_cast<std::int32_t>(scaled) > 0x00800000 ? float_of(scaled) : 0.0f;
+  }
+  FASTSOFTMAX_HD static reg scale_down(reg v, reg d) {
+    const reg field = (d > -127.0f ? d : -127.0f) + (127.0f + 0x1.8p23f);
+    return v * float_of(bits_of(field) << 23);
   }
 
 #ifdef __CUDA_ARCH__

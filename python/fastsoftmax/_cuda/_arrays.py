@@ -1,8 +1,8 @@
-"""Arrays in the memory of an NVIDIA GPU: what the compiled part calls where `x` is one.
+"""Arrays in the memory of an NVIDIA GPU: where they lie, and the stream that a call is for.
 
 An array is read in its library's own words (PyTorch), through ``__cuda_array_interface__``
-(version 3) or through DLPack. Work goes to the stream that the library of `x` works on at the
-moment, and nothing waits for it: PyTorch and CuPy have a current stream,
+(version 3) or through DLPack. Work goes to the stream that the library of the first argument works
+on at the moment, and nothing waits for it: PyTorch and CuPy have a current stream,
 ``__cuda_array_interface__`` may name one, and all others get the legacy default stream.
 """
 
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import operator
 import sys
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _core
-from ._interop import is_instance, written
+from .. import _core
+from .._interop import is_instance, written
 
 DEFAULT_STREAM = 1  # the legacy one, as both protocols number it
 
@@ -33,86 +34,95 @@ class DeviceArray(NamedTuple):
     owner: Any  # keeps the memory alive
 
 
-def compute(
-    op: str,
-    *,
-    x: Any,
-    axis: Any = -1,
-    temperature: Any = 1.0,
-    where: Any = None,
-    empty: str = "nan",
-    keepdims: bool = False,
-    out: Any = None,
-    dtype: Any = None,
-    algorithm: str = "auto",
-) -> Any:
-    """Return what `op`, one of softmax, log_softmax and logsumexp, makes of an array on a GPU.
+class Submission:
+    """A call on the device and the stream of its first argument, `x`: all other arrays of it.
 
-    Parameters are those of ``fastsoftmax.softmax``; the result is an array of the library of `x`,
-    on the same device.
+    Parameters
+    ----------
+    x : array on a GPU
+    name : str
+        Of the parameter, for messages.
 
-    Raises
-    ------
-    TypeError
-        Where `where` or `out` is not on a GPU, for a temperature that is not a number, a dtype that
-        is not floating or not that of `x`, and for libraries whose arrays cannot be allocated here,
-        unless `out` is passed.
-    ValueError
-        Where an argument is on another device than `x`, and for shapes and options as elsewhere.
-    RuntimeError
-        Where there is no CUDA library, no driver or no device, and for errors of the device.
+    Attributes
+    ----------
+    x : DeviceArray
+    device : int
+    stream : int
     """
-    if empty not in ("nan", "zero"):
-        raise ValueError(f"empty must be 'nan' or 'zero', not {empty!r}")
-    if not isinstance(algorithm, str):
-        raise TypeError(f"algorithm must be a string, not {type(algorithm).__name__}")
-    if not isinstance(temperature, Real):
-        raise TypeError(
-            f"temperature must be a number where x is on a GPU, not {type(temperature).__name__}"
-        )
-    scores = describe(x, "x", writable=False)
-    if dtype is not None and _dtype_name(dtype) != scores.dtype:
-        raise TypeError(
-            f"dtype must be that of x, {scores.dtype}, where x is on a GPU, "
-            f"not {_dtype_name(dtype)}"
-        )
-    stream = DEFAULT_STREAM if scores.stream is None else scores.stream
-    axes = _axes(axis, len(scores.shape))
-    kept = tuple(1 if op == "logsumexp" and i in axes else n for i, n in enumerate(scores.shape))
-    drops = op == "logsumexp" and not keepdims
-    remaining = [i for i in range(len(kept)) if not (drops and i in axes)]
-    shape = tuple(kept[i] for i in remaining)
 
-    mask = None
-    if where is not None:
-        mask = _beside(describe(where, "where", writable=False), "where", scores, stream)
-    result = _empty(x, scores, shape, remaining) if out is None else out
-    target = describe(result, "out", writable=True)
-    if target.dtype != scores.dtype:
-        raise TypeError(f"out must have dtype {scores.dtype}, not {target.dtype}")
-    if target.shape != shape:
-        raise ValueError(f"out must have shape {shape}, not {target.shape}")
-    if out is not None:
-        target = _beside(target, "out", scores, stream)
-    if drops:
-        target = _with_axes(target, axes)
-    _core._cuda_run(
-        op,
-        scores,
-        target,
-        mask,
-        axes,
-        float(temperature),
-        empty == "zero",
-        algorithm,
-        scores.device,
-        stream,
-    )
-    if out is not None:
-        if target.stream is not None and not _same(target.stream, stream):
-            _core._cuda_order(scores.device, stream, target.stream)
-        written(out)
-    return result
+    def __init__(self, x: Any, name: str) -> None:
+        self.x = describe(x, name, writable=False)
+        self.device = self.x.device
+        self.stream = DEFAULT_STREAM if self.x.stream is None else self.x.stream
+        self._like = x
+        self._name = name
+        self._outputs: list[tuple[DeviceArray, Any]] = []
+
+    def input(self, array: Any, name: str) -> DeviceArray:
+        """Return where `array` lies; its values are waited for on the device.
+
+        Raises
+        ------
+        TypeError
+            Where it is not on a GPU.
+        ValueError
+            Where it is on another device than `x`.
+        """
+        return self._beside(describe(array, name, writable=False), name)
+
+    def number_or_input(self, value: Any, name: str) -> float | DeviceArray:
+        """Return a number as a float, or else where an array lies, as `input` does."""
+        return float(value) if isinstance(value, Real) else self.input(value, name)
+
+    def output(self, array: Any, name: str, dtype: str, shape: tuple[int, ...]) -> DeviceArray:
+        """Return where the caller's `array`, which will be written, lies.
+
+        Raises
+        ------
+        TypeError
+            Where it is not on a GPU or of another dtype.
+        ValueError
+            Where it is read-only, of another shape or on another device than `x`.
+        """
+        found = describe(array, name, writable=True)
+        if found.dtype != dtype:
+            raise TypeError(f"{name} must have dtype {dtype}, not {found.dtype}")
+        if found.shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, not {found.shape}")
+        self._outputs.append((found, array))
+        return self._beside(found, name)
+
+    def new(
+        self, dtype: str, shape: tuple[int, ...], axes: Sequence[int] | None = None
+    ) -> tuple[Any, DeviceArray]:
+        """Return a new array of the library of `x`, whose axes lie in memory as `axes` of x do.
+
+        Without `axes` it is dense in C order.
+
+        Raises
+        ------
+        TypeError
+            For libraries whose arrays cannot be allocated here.
+        """
+        layout = self.x if axes is not None else self.x._replace(strides=(0,) * len(shape))
+        result = _empty(self._like, layout, dtype, shape, axes or list(range(len(shape))))
+        return result, describe(result, "the result", writable=True)
+
+    def finish(self) -> None:
+        """Let whoever reads the caller's outputs wait for what was submitted."""
+        for found, array in self._outputs:
+            if found.stream is not None and not _same(found.stream, self.stream):
+                _core._cuda_order(self.device, self.stream, found.stream)
+            written(array)
+
+    def _beside(self, array: DeviceArray, name: str) -> DeviceArray:
+        if array.device != self.device:
+            raise ValueError(
+                f"{name} is on device {array.device}, but {self._name} is on device {self.device}"
+            )
+        if array.stream is not None and not _same(array.stream, self.stream):
+            _core._cuda_order(self.device, array.stream, self.stream)
+        return array
 
 
 def describe(array: Any, name: str, *, writable: bool) -> DeviceArray:
@@ -146,12 +156,12 @@ def describe(array: Any, name: str, *, writable: bool) -> DeviceArray:
             None,
             tensor,
         )
-    raise TypeError(f"{name} is not on a GPU, but x is")
+    raise TypeError(f"{name} is not on a GPU, but other arguments are")
 
 
 def _describe_torch(torch: Any, tensor: Any, name: str, writable: bool) -> DeviceArray:
     if tensor.device.type != "cuda":
-        raise TypeError(f"{name} is on device {tensor.device}, but x is on a GPU")
+        raise TypeError(f"{name} is on device {tensor.device}, but other arguments are on a GPU")
     if tensor.requires_grad and torch.is_grad_enabled():
         raise RuntimeError(
             f"{name} requires gradients, which fastsoftmax does not record; pass "
@@ -204,16 +214,8 @@ def _same(a: int, b: int) -> bool:
     return a == b or {a, b} <= {0, DEFAULT_STREAM}
 
 
-def _beside(array: DeviceArray, name: str, x: DeviceArray, stream: int) -> DeviceArray:
-    # Values written on another stream are waited for there, not here.
-    if array.device != x.device:
-        raise ValueError(f"{name} is on device {array.device}, but x is on device {x.device}")
-    if array.stream is not None and not _same(array.stream, stream):
-        _core._cuda_order(x.device, array.stream, stream)
-    return array
-
-
-def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
+def normalized_axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """Return the axes that `axis` names, counted from the first; all of them for None."""
     if axis is None:
         return tuple(range(ndim))
     axes = []
@@ -227,32 +229,41 @@ def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
     return tuple(axes)
 
 
-def _dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: Any) -> str:
+    """Return NumPy's name of a dtype of NumPy's or of another library."""
     try:
         return str(np.dtype(dtype).name)
     except TypeError:
         return str(dtype).rpartition(".")[2]
 
 
-def _empty(like: Any, x: DeviceArray, shape: tuple[int, ...], axes: list[int]) -> Any:
+def _empty(
+    like: Any,
+    x: DeviceArray,
+    dtype: str,
+    shape: tuple[int, ...],
+    axes: Sequence[int] | None,
+) -> Any:
     """Return a new array of the library of `like` whose axes, `axes` of x, lie in memory as x's."""
-    order = sorted(range(len(shape)), key=lambda i: -abs(x.strides[axes[i]]))
+    order = list(range(len(shape)))
+    if axes is not None:
+        order.sort(key=lambda i: -abs(x.strides[axes[i]]))
     back = [order.index(i) for i in range(len(shape))]
     in_memory = tuple(shape[i] for i in order)
     if is_instance(like, "torch", "Tensor"):
         torch = sys.modules["torch"]
-        return torch.empty(in_memory, dtype=like.dtype, device=like.device).permute(back)
+        return torch.empty(in_memory, dtype=getattr(torch, dtype), device=like.device).permute(back)
     if is_instance(like, "cupy", "ndarray"):
         cupy = sys.modules["cupy"]
         with cupy.cuda.Device(x.device):
-            return cupy.empty(in_memory, dtype=like.dtype).transpose(back)
+            return cupy.empty(in_memory, dtype=dtype).transpose(back)
     raise TypeError(
         f"a result of type {type(like).__name__} cannot be allocated here; pass out=, or an array "
         "of PyTorch or CuPy"
     )
 
 
-def _with_axes(array: DeviceArray, axes: tuple[int, ...]) -> DeviceArray:
+def with_axes(array: DeviceArray, axes: tuple[int, ...]) -> DeviceArray:
     """Return `array` with axes of length 1 put in."""
     shape, strides = list(array.shape), list(array.strides)
     for axis in sorted(axes):

@@ -1,0 +1,173 @@
+// Gradients of rows that a group has for itself, short ones and columns, and of rows that a thread
+// block has for itself. In place each thread writes what it has read itself, once the row's sum is
+// known.
+#pragma once
+
+#include "cuda/backward_block.h"
+#include "cuda/block_rows.h"
+#include "cuda/group_rows.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+// Rows of a block or less.
+template <class A, class In, int Steps>
+struct ShortGradients {
+  static constexpr int max_threads = short_gradient_threads(Steps);
+  static constexpr int min_blocks = Steps == 1 ? 4 : Steps == 4 ? 5 : 2;
+
+  template <class Team>
+  FASTSOFTMAX_HD static void run(const Team& team, const BackwardParameters& call) {
+    using Row = BackwardRow<A, In, Layout::rows>;
+    A::load_tables(team.thread());
+    team.sync();
+    const RowGroup<Team> group{&team};
+    const int count = static_cast<int>(call.length);
+    const std::int64_t groups = team.threads() / kGroup;
+    const std::int64_t first = team.block() * groups + team.thread() / kGroup;
+    for (std::int64_t r = first; r < call.rows; r += team.blocks() * groups) {
+      const Row row(call, offsets_of<BackwardOffsets>(call.outer, r));
+      PairTile<Row, Steps> tile;
+      tile.read(row, 0, count, group.s());
+      const ArithmeticPair<typename A::T> sum(tile.sum(group, row));
+      tile.write(row, sum, 0, count, group.s());
+    }
+  }
+};
+
+template <class A, class In>
+struct ColumnGradients {
+  static constexpr int max_threads = kColumnThreads;
+  static constexpr int min_blocks = 2;
+
+  template <class Team>
+  FASTSOFTMAX_HD static void run(const Team& team, const BackwardParameters& call) {
+    A::load_tables(team.thread());
+    team.sync();
+    const ColumnGroup<Team> group{&team};
+    const int s = group.s();
+    const std::int64_t tiles = (call.inner.size + kColumns - 1) / kColumns;
+    for (std::int64_t t = team.block(); t < call.rows * tiles; t += team.blocks()) {
+      const std::int64_t outer = t / tiles;
+      const std::int64_t column = (t - outer * tiles) * kColumns + team.thread() % kColumns;
+      const bool there = column < call.inner.size;
+      auto at = offsets_of<BackwardOffsets>(call.outer, outer);
+      if (there) at.advance(call.inner, column);
+      const BackwardRow<A, In, Layout::columns> row(call, at);
+      SumPair total{};
+      for_each_start<A>(call.length, [&](std::int64_t start, int count) {
+        add(total, sum_of_block(group, row, start, count));
+      });
+      // Those that keep others company have read a column that its own threads now write.
+      if (!there) continue;
+      const ArithmeticPair<typename A::T> sum(total);
+      for_each_start<A>(call.length, [&](std::int64_t start, int count) {
+        write_block(row, sum, s, start, count);
+      });
+    }
+  }
+};
+
+// The threads of a block on one row, and the sums they share.
+template <class Team>
+struct GradientCrew : Crew<Team, false> {
+  FASTSOFTMAX_HD SumPair& total() const { return *reinterpret_cast<SumPair*>(this->team->shared); }
+  FASTSOFTMAX_HD SumPair* sums() const { return &total() + 1 + this->turn * this->groups(); }
+  FASTSOFTMAX_HD void post(const SumPair& sum) const {
+    if (this->s() == 0) sums()[this->group()] = sum;
+  }
+  FASTSOFTMAX_HD char* kept_rows() const {
+    return this->team->shared + gradient_desk_bytes(this->groups());
+  }
+};
+
+// In registers: rows have no more blocks than there are groups, and stay there. Otherwise they are
+// read twice, or kept in shared memory.
+template <class A, class In, Layout L, bool InRegisters>
+struct BlockGradients {
+  static constexpr int max_threads = kGradientThreads;
+  static constexpr int min_blocks = 1;
+
+  template <class Team>
+  FASTSOFTMAX_HD static void run(const Team& team, const BackwardParameters& call) {
+    A::load_tables(team.thread());
+    team.sync();
+    GradientCrew<Team> crew{{&team}};
+    for (std::int64_t r = team.block(); r < call.rows; r += team.blocks()) {
+      const Row row(call, offsets_of<BackwardOffsets>(call.outer, r));
+      if constexpr (InRegisters)
+        run_in_registers(crew, row);
+      else
+        run_row(crew, row);
+    }
+  }
+
+ private:
+  using T = typename A::T;
+  using Row = BackwardRow<A, In, L>;
+  using Packed = typename Row::Packed;
+
+  // summed(start, count) is the sum of a block.
+  template <class Crew, class Summed>
+  FASTSOFTMAX_HD static ArithmeticPair<T> sum_of_row(Crew& crew, std::int64_t length,
+                                                     Summed&& summed) {
+    SumPair total{};
+    for_each_sum<A>(crew, length, summed, [&](const SumPair* sums, int there) {
+      for (int g = 0; g < there; ++g) add(total, sums[g]);
+    });
+    if (crew.first()) crew.total() = total;
+    crew.sync();
+    return ArithmeticPair<T>(crew.total());
+  }
+
+  template <class Crew>
+  FASTSOFTMAX_HD static void run_in_registers(Crew& crew, const Row& row) {
+    const std::int64_t length = row.call->length;
+    PairTile<Row, kTermsPerLane> tile;
+    const auto sum = sum_of_row(crew, length, [&](std::int64_t start, int count) {
+      tile.read(row, start, count, crew.s());
+      return tile.sum(crew, row);
+    });
+    const std::int64_t start = crew.group() * std::int64_t{A::block};
+    const std::int64_t left = length - start;
+    tile.write(row, sum, start, left < A::block ? static_cast<int>(left) : A::block, crew.s());
+  }
+
+  template <class Crew>
+  FASTSOFTMAX_HD static void run_row(Crew& crew, const Row& row) {
+    const std::int64_t length = row.call->length;
+    const bool keep = row.call->keep;
+    char* const grads = crew.kept_rows();
+    char* const outputs = grads + kept_row_bytes(length, sizeof(In));
+    const auto sum = sum_of_row(crew, length, [&](std::int64_t start, int count) {
+      return sum_of_block(crew, row, start, count,
+                          [&](std::int64_t at, int inside, PackPair<Row>& pair) {
+                            row.read_grad(at, inside, pair.grad);
+                            if (keep || row.sums_products) row.read_output(at, inside, pair.output);
+                            if (!keep) return;
+                            kept(grads, at) = pair.grad;
+                            kept(outputs, at) = pair.output;
+                          });
+    });
+    const std::int64_t stride = crew.groups() * std::int64_t{A::block};
+    for (std::int64_t start = crew.group() * std::int64_t{A::block}; start < length;
+         start += stride) {
+      const std::int64_t left = length - start;
+      write_block(row, sum, crew.s(), start, left < A::block ? static_cast<int>(left) : A::block,
+                  [&](std::int64_t at, int inside, PackPair<Row>& pair) {
+                    if (keep)
+                      pair = {kept(grads, at), kept(outputs, at)};
+                    else
+                      pair.read(row, at, inside);
+                  });
+    }
+  }
+  FASTSOFTMAX_HD static Packed& kept(char* row, std::int64_t at) {
+    return *reinterpret_cast<Packed*>(row + at * sizeof(In));
+  }
+};
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax

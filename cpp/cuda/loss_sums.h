@@ -1,0 +1,265 @@
+// What losses need to know of a row (kernels/loss.h), from tiles of its blocks.
+#pragma once
+
+#include "cuda/loss_access.h"
+
+namespace fastsoftmax {
+namespace FASTSOFTMAX_ISA {
+namespace {
+
+// The lanes of a thread for sums as those of kernels/dot.h: doubles, in f64 with their errors.
+template <class A>
+struct DotLanes {
+  using T = typename A::T;
+  static constexpr bool is_f64 = sizeof(T) == sizeof(double);
+  double sum[kPerThread<A>] = {};
+  double error[kPerThread<A>] = {};
+
+  FASTSOFTMAX_HD void add(int c, T x) {
+    if constexpr (is_f64)
+      add_carried<A, false>(sum[c], error[c], x, x);
+    else
+      sum[c] = sum[c] + static_cast<double>(x);
+  }
+  FASTSOFTMAX_HD void add_product(int c, T x, T y) {
+    if constexpr (is_f64)
+      add_carried<A, true>(sum[c], error[c], x, y);
+    else
+      sum[c] = fused(static_cast<double>(x), static_cast<double>(y), sum[c]);
+  }
+
+  template <class Group>
+  FASTSOFTMAX_HD Sum2 join(const Group& group) const {
+    Sum2 w[kPerThread<A>];
+    FASTSOFTMAX_UNROLL
+    for (int c = 0; c < kPerThread<A>; ++c) {
+      w[c] = {sum[c], error[c]};
+      for (int mask = kGroup / 2; mask > 0; mask /= 2) w[c] = both(w[c], from(group, w[c], mask));
+    }
+    if constexpr (is_f64)
+      return both(w[0], w[1]);
+    else
+      return both(both(w[0], w[2]), both(w[1], w[3]));
+  }
+
+ private:
+  template <class Group>
+  FASTSOFTMAX_HD static Sum2 from(const Group& group, Sum2 v, int mask) {
+    if constexpr (is_f64) return {group.exchange(v.hi, mask), group.exchange(v.lo, mask)};
+    return {group.exchange(v.hi, mask), 0.0};
+  }
+  FASTSOFTMAX_HD static Sum2 both(Sum2 a, Sum2 b) {
+    if constexpr (is_f64) return two_sum(a, b);
+    return {a.hi + b.hi, 0.0};
+  }
+};
+
+FASTSOFTMAX_HD inline SumPair pair_of(const Sum2& sum) { return {sum.hi, sum.lo}; }
+
+// What the loss needs of a block of scores in z, with coefficients 1 or none.
+template <class A, int Steps, class Group>
+FASTSOFTMAX_HD inline LossBlock loss_block(const Group& group, bool with_coefficients, int count,
+                                           Tile<A, Steps>& z) {
+  LossBlock block{};
+  if (with_coefficients) {
+    DotLanes<A> scores;
+    for_each_pack<A, Steps>(group.s(), count, [&](int k, int, int inside) {
+      FASTSOFTMAX_UNROLL
+      for (int c = 0; c < kPerThread<A>; ++c)
+        if (c < inside) scores.add(c, z.v[k][c]);
+    });
+    block.scores = pair_of(scores.join(group));
+    block.coefficients = {static_cast<double>(count), 0.0};
+  }
+  block.sum = sum_tile<A, true>(group, z, count);
+  return block;
+}
+
+// Of a block of any row, by way of shared memory, so that the code that makes a score is there
+// once.
+template <class A, int Steps, class Group, class Row>
+FASTSOFTMAX_HD inline LossBlock any_loss_block(const Group& group, const Row& row,
+                                               std::int64_t start, int count,
+                                               typename A::T* through, Tile<A, Steps>& z) {
+  using T = typename A::T;
+  using Packed = Pack<T, kPerThread<A>>;
+  const bool given = row.call->coefficients == Coefficients::given;
+  DotLanes<A> scores;
+  DotLanes<A> coefficients;
+  FASTSOFTMAX_ROLLED
+  for (int k = 0; k < Steps; ++k) {
+    const int at = k * A::lanes + group.s() * kPerThread<A>;
+    Packed pack;
+    row.read(start + at, count - at, pack.v);
+    *reinterpret_cast<Packed*>(through + at) = pack;
+    FASTSOFTMAX_UNROLL
+    for (int c = 0; c < kPerThread<A>; ++c) {
+      if (!given || at + c >= count) continue;
+      const T weight = row.coefficient(start + at + c);
+      scores.add_product(c, weight == T(0) ? T(0) : pack.v[c], weight);
+      coefficients.add(c, weight);
+    }
+  }
+  for_each_pack<A, Steps>(group.s(), count, [&](int k, int at, int) {
+    const Packed pack = *reinterpret_cast<const Packed*>(through + at);
+    FASTSOFTMAX_UNROLL
+    for (int c = 0; c < kPerThread<A>; ++c) z.v[k][c] = pack.v[c];
+  });
+  LossBlock block = loss_block(group, row.call->coefficients == Coefficients::ones, count, z);
+  if (given) {
+    block.scores = pair_of(scores.join(group));
+    block.coefficients = pair_of(coefficients.join(group));
+  }
+  return block;
+}
+
+template <class A>
+struct LossSums {
+  RowTotal<true> total;
+  SumPair scores{};
+  SumPair coefficients{};
+  double max = -__builtin_inf();  // or NaN
+
+  FASTSOFTMAX_HD void join(const LossBlock& block) {
+    total.join(block.sum);
+    max = larger_or_nan(max, block.sum.max);
+    add_sum(scores, {block.scores.hi, block.scores.lo});
+    add_sum(coefficients, {block.coefficients.hi, block.coefficients.lo});
+  }
+  // With the score of the target.
+  FASTSOFTMAX_HD RowLoss row(double target) const {
+    return row_loss(finish_row<A, true>(total), target, coefficients, scores);
+  }
+};
+
+// Whether a row's scores, less their maximum, are to be summed again.
+FASTSOFTMAX_HD inline bool is_to_repeat(const LossParameters& call, const RowLoss& row) {
+  return row.kind == RowLoss::irregular ||
+         (call.coefficients == Coefficients::given && cancels(row));
+}
+
+// The row after that: its maximum, and what the sums were without it.
+FASTSOFTMAX_HD inline RowLoss repeated(const RowLoss& row, double max, const RowLoss& without) {
+  constexpr double nan = __builtin_nan("");
+  if (row.kind == RowLoss::regular) {
+    RowLoss same = row;
+    same.distance = max - max == 0.0 ? without.distance : nan;
+    return same;
+  }
+  if (max - max != 0.0) return {RowLoss::irregular, max, nan, nan, nan, nan};
+  RowLoss shifted = without;
+  shifted.max = max;
+  return shifted;
+}
+
+// What becomes of the scores of a row.
+template <class A>
+struct RowGradient {
+  using T = typename A::T;
+  LossSlope<A> slope;
+  T at_target;
+  T shift;
+  LossGradient::Kind kind;
+};
+
+// `score` is that of the target.
+template <class Row>
+FASTSOFTMAX_HD inline RowGradient<typename Row::A> row_gradient(const Row& row, std::int64_t index,
+                                                                std::int64_t target, double score,
+                                                                const RowLoss& found) {
+  using A = typename Row::A;
+  using T = typename A::T;
+  const LossParameters& call = *row.call;
+  LossGradient how{};
+  how.kind = target == kIgnored ? LossGradient::zero : LossGradient::nan;
+  if (target != kIgnored && target != kNoClass)
+    how = gradient_of(weights_of(call, index, target), found);
+  GradientBatch<A, 1, 1> batch;
+  const double shift = how.kind == LossGradient::regular ? gradient_shift<A>(how.max) : 0.0;
+  if (how.kind == LossGradient::regular) {
+    batch.max[0] = how.max - shift;
+    batch.log_sum[0] = how.log_sum;
+    batch.target[0] = target < 0 ? 0.0 : score - how.max;
+  }
+  batch.form();
+  double coefficient = -0.0;
+  if (call.coefficients == Coefficients::none)
+    how.coefficient = coefficient;  // what its slope adds to every element
+  else if (call.coefficients == Coefficients::ones || target < 0)
+    coefficient = how.coefficient;
+  else
+    coefficient = how.coefficient * static_cast<double>(row.coefficient(target));
+  return {LossSlope<A>(how, batch, 0, shift, call.softcap),
+          slope_at_target<T>(how, batch.p[0], batch.rest[0], coefficient, call.softcap,
+                             batch.target[0] + how.max),
+          static_cast<T>(shift), how.kind};
+}
+
+// The gradient of a pack of scores less the row's shift, in their place.
+template <class Row>
+FASTSOFTMAX_HD inline void to_gradient(const Row& row, const RowGradient<typename Row::A>& how,
+                                       std::int64_t target, std::int64_t at, int inside,
+                                       typename Row::T* v) {
+  using A = typename Row::A;
+  using T = typename A::T;
+  const LossParameters& call = *row.call;
+  FASTSOFTMAX_UNROLL
+  for (int c = 0; c < kPerThread<A>; ++c) {
+    const T z = v[c];
+    T slope;
+    if (Row::is_any && call.coefficients == Coefficients::given)
+      slope = how.slope.template of_score<Coefficients::given>(
+          z, c < inside ? row.coefficient(at + c) : T(0));
+    else
+      slope = how.slope.template of_score<Coefficients::ones>(z, T(0));
+    if (Row::is_any && call.softcap != 0.0) slope = how.slope.before_softcap(slope, z);
+    slope = slope == slope ? slope : static_cast<T>(__builtin_nan(""));
+    v[c] = at + c == target ? how.at_target : slope;
+  }
+}
+
+// That of a block whose scores are read once more.
+template <int Steps, class Row>
+FASTSOFTMAX_HD inline void write_gradient(const Row& row, const RowGradient<typename Row::A>& how,
+                                          std::int64_t target, int s, std::int64_t start,
+                                          int count) {
+  using A = typename Row::A;
+  const auto pack = [&](int at, int inside) {
+    typename A::T v[kPerThread<A>];
+    row.read(start + at, inside, v);
+    to_gradient(row, how, target, start + at, inside, v);
+    row.write(start + at, inside, v);
+  };
+  if constexpr (Row::is_any) {
+    FASTSOFTMAX_ROLLED
+    for (int at = s * kPerThread<A>; at < count; at += A::lanes) pack(at, count - at);
+  } else {
+    for_each_pack_in_turn<A, Steps>(s, count, pack);
+  }
+}
+
+// That of all elements of a row without one: zero, or NaN.
+template <class T>
+FASTSOFTMAX_HD inline T gradient_without_scores(LossGradient::Kind kind) {
+  return kind == LossGradient::zero ? T(0) : static_cast<T>(__builtin_nan(""));
+}
+
+// The loss and logsumexp of a row.
+template <class A>
+FASTSOFTMAX_HD inline void put_loss(const LossParameters& call, std::int64_t index,
+                                    std::int64_t target, const RowLoss& found) {
+  using T = typename A::T;
+  double loss = target == kIgnored ? 0.0 : __builtin_nan("");
+  if (target != kIgnored && target != kNoClass)
+    loss = loss_of(weights_of(call, index, target), found);
+  if (call.losses != nullptr)
+    call.losses[index] = loss;
+  else
+    put_number<T>(call.loss, index, loss);
+  if (call.logsumexp != nullptr)
+    put_number<T>(call.logsumexp, index, fastsoftmax::logsumexp_of(found));
+}
+
+}  // namespace
+}  // namespace FASTSOFTMAX_ISA
+}  // namespace fastsoftmax

@@ -1,0 +1,76 @@
+// softmax_topk and topk on a device.
+#include <string>
+
+#include "cuda/device_call.h"
+#include "cuda/loader.h"
+#include "cuda/topk_plan.h"
+#include "cuda/topk_rows_call.h"
+#include "fastsoftmax/cuda_topk.hpp"
+
+namespace fastsoftmax::cuda {
+namespace {
+
+// Elements that are selected stay what they are, integers too.
+Call as_they_are(Call call) {
+  const std::int64_t item = itemsize(call.x_dtype);
+  bool aligned = reinterpret_cast<std::uintptr_t>(call.x) % static_cast<std::uintptr_t>(item) == 0;
+  for (const DimList* const dims : {&call.outer, &call.reduced}) {
+    for (const Dim& dim : dims->view()) aligned = aligned && dim.x % item == 0;
+  }
+  call.row_dtype = call.x_dtype;
+  call.aligned = aligned && !call.x_swapped;
+  return call;
+}
+
+Picked picked_of(const TopkCall& topk) {
+  if (topk.selection) return Picked::elements;
+  if (topk.normalize == Normalize::topk) return Picked::scores;
+  return topk.log ? Picked::log_softmax : Picked::softmax;
+}
+
+void run(const TopkCall& topk, int device, void* stream) {
+  const TopkRowsCall call = topk_rows_call(topk);
+  const Table& functions = table();
+  check(functions, functions.topk(&call, device, stream));
+}
+
+}  // namespace
+
+TopkRowsCall topk_rows_call(const TopkCall& topk) {
+  if (topk.call.row_length > kLongestSelectedRow)
+    throw InvalidArgument("rows on a GPU may have at most " + std::to_string(kLongestSelectedRow) +
+                          " elements, not " + std::to_string(topk.call.row_length));
+  TopkRowsCall call{};
+  static_cast<RowsCall&>(call) = rows_call(topk.selection ? as_they_are(topk.call) : topk.call);
+  call.op = topk.log ? kernels::RowOp::log_softmax : kernels::RowOp::softmax;
+  call.item = static_cast<int>(itemsize(call.dtype));
+  call.selection.k = topk.k;
+  call.selection.picked = picked_of(topk);
+  call.selection.smallest = topk.smallest;
+  call.selection.inner = topk.inner;
+  call.selection.values = topk.values;
+  call.selection.indices = reinterpret_cast<std::int64_t*>(topk.indices);
+  call.selection.logsumexp = topk.logsumexp;
+  return call;
+}
+
+void softmax_topk(const ConstView& x, std::int64_t k, int axis, const View& values,
+                  const View& indices, const TopKOptions& options, const View* logsumexp_out,
+                  int device, void* stream) {
+  if (options.temperatures)
+    throw InvalidArgument("temperature must be a number for arrays on a GPU");
+  const TopkCall topk = topk_call(x, k, axis, values, indices, options, logsumexp_out);
+  if (topk.call.rows == 0) return;
+  if (k > 0) return run(topk, device, stream);
+  const int axes[] = {axis};
+  if (logsumexp_out != nullptr)
+    logsumexp(x, *logsumexp_out, axes, options_of_rows(options), device, stream);
+}
+
+void topk(const ConstView& x, std::int64_t k, int axis, const View& values, const View& indices,
+          bool largest, int device, void* stream) {
+  const TopkCall topk = topk_call(x, k, axis, values, indices, largest, 1);
+  if (topk.call.rows > 0 && k > 0) run(topk, device, stream);
+}
+
+}  // namespace fastsoftmax::cuda

@@ -1,0 +1,119 @@
+"""sample of arrays on a GPU."""
+
+from __future__ import annotations
+
+import operator
+import secrets
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from .._results import SampleResult
+from ._arrays import Submission, normalized_axes, with_axes
+
+
+def sample(
+    logits: Any,
+    axis: Any = -1,
+    *,
+    temperature: Any = 1.0,
+    top_k: Any = None,
+    top_p: Any = None,
+    min_p: Any = None,
+    typical_p: Any = None,
+    top_n_sigma: Any = None,
+    where: Any = None,
+    seed: Any = None,
+    position: Any = 0,
+    row_ids: Any = None,
+    return_logprobs: bool = False,
+    top_logprobs: Any = 0,
+) -> Any:
+    """Return what ``fastsoftmax.sample`` draws, as arrays of the library of `logits`.
+
+    Parameters are those of ``fastsoftmax.sample``. An array with one value for each row is on the
+    device of `logits`; a row with a value outside its range gets the index -1 and a
+    log-probability of NaN.
+
+    Raises
+    ------
+    TypeError
+        Where an argument is an array that is not on a GPU, or of a dtype that it cannot have, for a
+        dtype of `logits` that is not floating, and for libraries whose arrays cannot be allocated
+        here.
+    ValueError
+        For `top_logprobs`, which is not supported, where an argument is on another device than
+        `logits`, and for shapes and numbers as elsewhere.
+    RuntimeError
+        Where there is no CUDA library, no driver or no device, and for errors of the device.
+    """
+    call = Submission(logits, "logits")
+    x = call.x
+    (at,) = normalized_axes(_single_axis(axis), len(x.shape))
+    if not isinstance(top_logprobs, int) or top_logprobs != 0:
+        raise ValueError("top_logprobs is not supported where logits is on a GPU; pass 0")
+
+    def real(value: Any, name: str, off: float) -> Any:
+        if value is None:
+            return off
+        return float(value) if isinstance(value, Real) else call.input(value, name)
+
+    options = {
+        "temperature": real(temperature, "temperature", 1.0),
+        "top_k": _integer(0 if top_k is None else top_k, "top_k", call, 1 << 63),
+        "top_p": real(top_p, "top_p", 1.0),
+        "min_p": real(min_p, "min_p", 0.0),
+        "typical_p": real(typical_p, "typical_p", 1.0),
+        "top_n_sigma": real(top_n_sigma, "top_n_sigma", 0.0),
+        "position": _integer(position, "position", call),
+        "row_ids": None if row_ids is None else call.input(row_ids, "row_ids"),
+    }
+    mask = None if where is None else call.input(where, "where")
+    remaining = [i for i in range(len(x.shape)) if i != at]
+    shape = tuple(x.shape[i] for i in remaining)
+    indices, drawn = call.new("int64", shape, remaining)
+    logprobs = logs = None
+    if return_logprobs:
+        logprobs, logs = call.new(x.dtype, shape, remaining)
+    options["seed"] = _seed(seed, call)
+    _core._cuda_sample(
+        x,
+        at,
+        with_axes(drawn, (at,)),
+        None if logs is None else with_axes(logs, (at,)),
+        mask,
+        options,
+        call.device,
+        call.stream,
+    )
+    call.finish()
+    return SampleResult(indices, logprobs, None, None) if return_logprobs else indices
+
+
+def _single_axis(axis: Any) -> int:
+    try:
+        return operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an int, not {type(axis).__name__}") from None
+
+
+def _integer(value: Any, name: str, call: Submission, limit: int = 1 << 64) -> Any:
+    if isinstance(value, (bool, Real)) and not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an int or an array of ints, not {type(value).__name__}")
+    if not isinstance(value, (int, np.integer)):
+        return call.input(value, name)
+    number = int(value)
+    if not 0 <= number < limit:
+        expected = "not be negative" if number < 0 else f"be below 2**{limit.bit_length() - 1}"
+        raise ValueError(f"{name} must {expected}, got {number}")
+    return number
+
+
+def _seed(seed: Any, call: Submission) -> Any:
+    if seed is None:
+        return secrets.randbits(64)
+    if isinstance(seed, np.random.Generator):
+        return int(seed.integers(0, 1 << 64, dtype=np.uint64))
+    return _integer(seed, "seed", call)

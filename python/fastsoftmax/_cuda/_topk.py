@@ -1,0 +1,114 @@
+"""topk and softmax_topk of arrays on a GPU."""
+
+from __future__ import annotations
+
+import operator
+from numbers import Real
+from typing import Any
+
+from .. import _core
+from .._results import SoftmaxTopK, SoftmaxTopKLogsumexp, TopK
+from ._arrays import Submission, normalized_axes, with_axes
+
+
+class _Selection(Submission):
+    """The k first along one axis of an array: where they go."""
+
+    def __init__(self, x: Any, k: Any, axis: Any) -> None:
+        super().__init__(x, "x")
+        self.k = _as_int(k, "k")
+        (self.axis,) = normalized_axes(_as_int(axis, "axis"), len(self.x.shape))
+        length = self.x.shape[self.axis]
+        if self.k < 0:
+            raise ValueError(f"k must not be negative, got {self.k}")
+        if self.k > length:
+            raise ValueError(f"k is {self.k}, but rows have only {length} elements")
+        before, behind = self.x.shape[: self.axis], self.x.shape[self.axis + 1 :]
+        self.shape = (*before, self.k, *behind)
+        self.reduced = (*before, *behind)
+
+
+def softmax_topk(
+    x: Any,
+    k: Any,
+    axis: Any = -1,
+    *,
+    temperature: Any = 1.0,
+    where: Any = None,
+    normalize: str = "full",
+    log: Any = False,
+    empty: str = "nan",
+    return_logsumexp: Any = False,
+) -> SoftmaxTopK | SoftmaxTopKLogsumexp:
+    """Return what ``fastsoftmax.softmax_topk`` makes of an array on a GPU.
+
+    Parameters are the same; the results are arrays of the library of `x`, on the same device.
+
+    Raises
+    ------
+    TypeError
+        Where `where` is not on a GPU, for a temperature that is not a number, for a dtype that is
+        not floating, and for libraries whose arrays cannot be allocated here.
+    ValueError
+        Where `where` is on another device than `x`, and for shapes and options as elsewhere.
+    RuntimeError
+        Where there is no CUDA library, no driver or no device, and for errors of the device.
+    """
+    if normalize not in ("full", "topk"):
+        raise ValueError(f"normalize must be 'full' or 'topk', not {normalize!r}")
+    if empty not in ("nan", "zero"):
+        raise ValueError(f"empty must be 'nan' or 'zero', not {empty!r}")
+    if not isinstance(temperature, Real):
+        raise TypeError(
+            f"temperature must be a number where x is on a GPU, not {type(temperature).__name__}"
+        )
+    call = _Selection(x, k, axis)
+    dtype = call.x.dtype
+    if dtype not in ("float16", "bfloat16", "float32", "float64"):
+        raise TypeError(f"x has dtype {dtype}, expected a floating type where x is on a GPU")
+    mask = None if where is None else call.input(where, "where")
+    values, to_values = call.new(dtype, call.shape)
+    indices, to_indices = call.new("int64", call.shape)
+    sums, to_sums = None, None
+    if return_logsumexp:
+        sums, reduced = call.new(dtype, call.reduced)
+        to_sums = with_axes(reduced, (call.axis,))
+    _core._cuda_softmax_topk(
+        call.x,
+        call.k,
+        call.axis,
+        to_values,
+        to_indices,
+        to_sums,
+        mask,
+        float(temperature),
+        normalize == "topk",
+        bool(log),
+        empty == "zero",
+        call.device,
+        call.stream,
+    )
+    if return_logsumexp:
+        return SoftmaxTopKLogsumexp(values, indices, sums)
+    return SoftmaxTopK(values, indices)
+
+
+def topk(x: Any, k: Any, axis: Any = -1, *, largest: Any = True) -> TopK:
+    """Return what ``fastsoftmax.topk`` makes of an array on a GPU, of any dtype.
+
+    Parameters are the same; the results are arrays of the library of `x`, on the same device.
+    Raises what `softmax_topk` raises.
+    """
+    call = _Selection(x, k, axis)
+    values, to_values = call.new(call.x.dtype, call.shape)
+    indices, to_indices = call.new("int64", call.shape)
+    _core._cuda_topk(
+        call.x, call.k, call.axis, bool(largest), to_values, to_indices, call.device, call.stream
+    )
+    return TopK(values, indices)
+
+
+def _as_int(number: Any, name: str) -> int:
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise TypeError(f"{name} must be an int, not {type(number).__name__}")
+    return operator.index(number)

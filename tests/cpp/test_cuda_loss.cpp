@@ -1,0 +1,312 @@
+// The CUDA kernels for cross-entropy, run thread block by thread block on this CPU: the bits of the
+// library.
+#include <doctest/doctest.h>
+
+#define FASTSOFTMAX_ISA cuda
+#include "simd/vec_cuda.h"
+
+#include "cuda/loss_arguments.h"
+#include "cuda/loss_launch.h"
+#include "emulated_device.h"
+#include "fastsoftmax/cross_entropy.hpp"
+#include "run.h"
+
+namespace tests {
+namespace {
+
+namespace cuda = fs::cuda;
+using cuda::CrewPath;
+
+constexpr std::int64_t kIgnore = -100;
+
+void launch(const cuda::CrewPlan& plan, const cuda::LossCall& call, EmulatedLauncher& launcher) {
+  std::vector<double> workspace(
+      static_cast<std::size_t>(cuda::loss_workspace_bytes(call)) / sizeof(double) + 1);
+  switch (call.dtype) {
+    case fs::DType::f32:
+      return cuda::launch_loss<cuda::F32, float>(plan, call, workspace.data(), launcher);
+    case fs::DType::f64:
+      return cuda::launch_loss<cuda::F64, double>(plan, call, workspace.data(), launcher);
+    case fs::DType::f16:
+      return cuda::launch_loss<cuda::F32, fs::f16>(plan, call, workspace.data(), launcher);
+    default:
+      return cuda::launch_loss<cuda::F32, fs::bf16>(plan, call, workspace.data(), launcher);
+  }
+}
+
+// A plan for every path that can do the call, thread blocks kept small.
+std::vector<cuda::CrewPlan> plans_of(const cuda::LossCall& call) {
+  if (call.layout == cuda::Layout::columns)
+    return {{CrewPath::columns, cuda::kColumnThreads, 2, cuda::kColumnSharedBytes}};
+  std::vector<cuda::CrewPlan> plans;
+  const auto block = static_cast<std::int64_t>(block_of(call.dtype));
+  const std::int64_t blocks = (call.length + block - 1) / block;
+  if (call.layout == cuda::Layout::gathered) {
+    for (const int groups : {2, 4})
+      plans.push_back({CrewPath::reread_rows, groups * cuda::kGroup, 2,
+                       cuda::crew_bytes(groups) + groups * cuda::kBlockBytes});
+    return plans;
+  }
+  if (blocks <= 1) plans.push_back({CrewPath::short_rows, 32, 2, 0});
+  for (const int groups : {2, 4}) {
+    const int threads = groups * cuda::kGroup;
+    const int desk = cuda::crew_bytes(groups);
+    const auto row = static_cast<int>(call.length) * (call.dtype == fs::DType::f64 ? 8 : 4);
+    if (blocks <= groups) plans.push_back({CrewPath::register_rows, threads, 2, desk});
+    plans.push_back({CrewPath::shared_rows, threads, 2, desk + row});
+    if (groups == 2) plans.push_back({CrewPath::reread_rows, threads, 2, desk});
+  }
+  return plans;
+}
+
+struct Problem {
+  fs::DType dtype;
+  std::int64_t rows;
+  std::int64_t n;
+  Layout layout;
+  Bytes scores;
+  bool probabilities;
+  fs::DType target_dtype;
+  Bytes targets;                      // of target_dtype
+  std::vector<std::int64_t> classes;  // the same as int64
+  fs::DType weight_dtype;
+  std::vector<double> weights;   // none: not given
+  std::vector<double> upstream;  // none: not given; one; or for each row
+  fs::CrossEntropyOptions options;
+  bool with_gradient;
+  bool with_logsumexp;
+};
+
+template <class T>
+void put(Bytes& to, double v) {
+  const T t = static_cast<T>(v);
+  const auto* const p = reinterpret_cast<const unsigned char*>(&t);
+  to.insert(to.end(), p, p + sizeof t);
+}
+
+Bytes integers(fs::DType dtype, const std::vector<std::int64_t>& values) {
+  Bytes bytes;
+  for (const std::int64_t v : values) {
+    const auto* const p = reinterpret_cast<const unsigned char*>(&v);  // little-endian
+    bytes.insert(bytes.end(), p, p + item_bytes(dtype));
+  }
+  return bytes;
+}
+
+Bytes random_probabilities(Random& random, fs::DType dtype, std::int64_t rows, std::int64_t n) {
+  std::vector<double> p(static_cast<std::size_t>(rows * n));
+  const double scale = random.chance(0.2) ? 0.0 : 2.0 / static_cast<double>(n);
+  for (double& v : p) v = random.chance(0.2) ? 0.0 : scale * random.uniform();
+  return encode(dtype, p);
+}
+
+Problem random_problem(Random& random, fs::DType dtype, std::int64_t rows, std::int64_t n,
+                       Layout layout) {
+  Problem p{};
+  p.dtype = dtype;
+  p.rows = rows;
+  p.n = n;
+  p.layout = layout;
+  p.scores =
+      random_rows(random, dtype, static_cast<std::size_t>(rows), static_cast<std::size_t>(n));
+  p.probabilities = random.chance(0.25);
+  p.options.reduction = static_cast<fs::Reduction>(random.below(3));
+  p.options.ignore_index = kIgnore;
+  if (random.chance(0.3)) p.options.label_smoothing = random.uniform();
+  if (random.chance(0.3)) p.options.z_loss = 0.01 * random.uniform();
+  if (random.chance(0.3)) p.options.softcap = 5.0 + 30.0 * random.uniform();
+  if (p.probabilities) {
+    p.target_dtype =
+        random.chance(0.5) ? dtype : kFloatTypes[static_cast<std::size_t>(random.below(4))];
+    p.targets = random_probabilities(random, p.target_dtype, rows, n);
+  } else {
+    constexpr std::array integer_types = {fs::DType::i8,  fs::DType::i16, fs::DType::i32,
+                                          fs::DType::i64, fs::DType::u8,  fs::DType::u16,
+                                          fs::DType::u32, fs::DType::u64};
+    p.target_dtype = random.chance(0.5) ? fs::DType::i64
+                                        : integer_types[static_cast<std::size_t>(random.below(8))];
+    const bool is_signed = p.target_dtype <= fs::DType::i64;
+    if (!is_signed) p.options.ignore_index = 3;
+    const std::int64_t most = std::min<std::int64_t>(n, 127);
+    for (std::int64_t r = 0; r < rows; ++r)
+      p.classes.push_back(random.chance(0.3) ? p.options.ignore_index
+                          : p.target_dtype >= fs::DType::i32 && p.target_dtype != fs::DType::u8
+                              ? random.below(n)
+                              : random.below(most));
+    if (!is_signed && n <= 3)
+      for (std::int64_t& c : p.classes) c = std::min<std::int64_t>(c, 0);
+    p.targets = integers(p.target_dtype, p.classes);
+  }
+  p.weight_dtype = random.chance(0.5) ? fs::DType::f64 : fs::DType::f32;
+  if (random.chance(0.4)) {
+    for (std::int64_t c = 0; c < n; ++c)
+      p.weights.push_back(c % 7 == 0 ? 0.0 : 0.5 + 0.0078125 * static_cast<double>(c % 64));
+  }
+  p.with_gradient = random.chance(0.8);
+  p.with_logsumexp = random.chance(0.6);
+  if (p.with_gradient && random.chance(0.5)) {
+    const bool each = p.options.reduction == fs::Reduction::none && random.chance(0.7);
+    for (std::int64_t r = 0; r < (each ? rows : 1); ++r)
+      p.upstream.push_back(random.chance(0.1) ? 0.0 : static_cast<float>(random.normal()));
+  }
+  return p;
+}
+
+struct Result {
+  Bytes loss, grad, logsumexp;
+};
+
+// run(logits, targets, out, options) with the problem's arrays, those of a GPU or converted as
+// the CPU's interface wants them.
+template <class Run>
+Result with_arrays(const Problem& p, bool on_gpu, bool in_place, Run&& run) {
+  Array scores = matrix(p.dtype, p.rows, p.n, p.layout);
+  from_dense(scores, p.scores);
+  Array grad = matrix(p.dtype, p.rows, p.n, p.layout);
+  const fs::DType loss_dtype = p.dtype == fs::DType::f64 ? fs::DType::f64 : fs::DType::f32;
+  const bool each = p.options.reduction == fs::Reduction::none;
+  Array loss = dense(loss_dtype, each ? Shape{p.rows, 1} : Shape{});
+  Array logsumexp = dense(loss_dtype, {p.rows, 1});
+  const Shape shape = p.probabilities ? Shape{p.rows, p.n} : Shape{p.rows};
+  Array targets = dense(p.target_dtype, shape, p.targets);
+  if (!p.probabilities && !on_gpu)
+    targets = dense(fs::DType::i64, shape, integers(fs::DType::i64, p.classes));
+  const auto doubles = [](const std::vector<double>& values, fs::DType dtype, const Shape& as) {
+    Bytes bytes;
+    for (const double v : values)
+      dtype == fs::DType::f64 ? put<double>(bytes, v) : put<float>(bytes, v);
+    return dense(dtype, as, bytes);
+  };
+  fs::CrossEntropyOptions options = p.options;
+  const Array weights = doubles(p.weights, on_gpu ? p.weight_dtype : fs::DType::f64, {p.n});
+  const Array upstream =
+      doubles(p.upstream, on_gpu ? p.weight_dtype : fs::DType::f64,
+              p.upstream.size() == 1 && !(each && p.rows == 1) ? Shape{} : Shape{p.rows});
+  if (!p.weights.empty()) options.weight = weights.view();
+  if (!p.upstream.empty()) options.grad_out = upstream.view();
+  fs::CrossEntropyOutputs out;
+  out.loss = loss.out();
+  if (p.with_logsumexp) out.logsumexp = logsumexp.out();
+  Array& gradient = in_place ? scores : grad;
+  if (p.with_gradient) out.grad = gradient.out();
+  run(scores.view(), targets.view(), out, options);
+  return {loss.bytes, to_dense(gradient), logsumexp.bytes};
+}
+
+std::string describe(const Problem& p, const cuda::CrewPlan& plan) {
+  const fs::CrossEntropyOptions& o = p.options;
+  return std::string(fs::name(p.dtype)) + " " + std::to_string(p.rows) + " x " +
+         std::to_string(p.n) + " " + name(p.layout) + ", path " +
+         std::to_string(static_cast<int>(plan.path)) + " of " + std::to_string(plan.threads) +
+         " threads, targets " + std::string(fs::name(p.target_dtype)) +
+         (p.weights.empty() ? "" : ", weighted") + ", smoothing " +
+         std::to_string(o.label_smoothing) + ", z " + std::to_string(o.z_loss) + ", softcap " +
+         std::to_string(o.softcap) + ", reduction " + std::to_string(static_cast<int>(o.reduction));
+}
+
+void compare(Tally& tally, const Problem& p, const cuda::CrewPlan& plan, const Result& expected,
+             const Result& actual) {
+  const fs::DType loss_dtype = p.dtype == fs::DType::f64 ? fs::DType::f64 : fs::DType::f32;
+  const auto text = [&](const char* part) { return describe(p, plan) + ": " + part; };
+  tally.same(loss_dtype, expected.loss, actual.loss, [&] { return text("loss"); });
+  tally.same(loss_dtype, expected.logsumexp, actual.logsumexp, [&] { return text("logsumexp"); });
+  tally.same(p.dtype, expected.grad, actual.grad, [&] { return text("gradient"); });
+}
+
+// Under the device's plan, or without one under every plan that can do it.
+void check(Tally& tally, const Problem& p, Random& random, const cuda::Device* device = nullptr) {
+  const Result expected =
+      with_arrays(p, false, false,
+                  [](const auto& logits, const auto& targets, const auto& out,
+                     const auto& options) { fs::cross_entropy(logits, targets, 1, out, options); });
+  std::vector<cuda::CrewPlan> plans(1);
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const bool in_place = p.with_gradient && random.chance(0.3);
+    const Result actual = with_arrays(
+        p, true, in_place,
+        [&](const auto& logits, const auto& targets, const auto& out, const auto& options) {
+          const cuda::LossCall call = cuda::loss_call(logits, targets, 1, out, options, 1.0);
+          if (i == 0 && device == nullptr) plans = plans_of(call);
+          if (device != nullptr) plans[0] = cuda::make_crew_plan(call, *device);
+          EmulatedLauncher launcher{random.chance(0.5) ? &random : nullptr};
+          launch(plans[i], call, launcher);
+        });
+    compare(tally, p, plans[i], expected, actual);
+  }
+}
+
+TEST_CASE("losses of rows of every length and kind have the bits of the library on every path") {
+  Random random(1);
+  Tally tally;
+  for (const fs::DType dtype : kFloatTypes) {
+    const auto b = static_cast<std::int64_t>(block_of(dtype));
+    const std::int64_t lanes = b / 16;
+    for (const std::int64_t n :
+         {std::int64_t{1}, std::int64_t{2}, std::int64_t{5}, lanes / 2 + 1, lanes - 1, lanes,
+          lanes + 1, 2 * lanes + 5, 4 * lanes, b - 1, b, b + 1, 2 * b + 3, 4 * b + 1, 5 * b - 7}) {
+      for (int turn = 0; turn < (n < b - 1 ? 12 : 8); ++turn) {
+        const auto layout = static_cast<Layout>(random.chance(0.5) ? 0 : random.below(4));
+        const std::int64_t rows = n < b ? 1 + random.below(20) : 2 + random.below(2);
+        check(tally, random_problem(random, dtype, rows, n, layout), random);
+      }
+    }
+  }
+  CHECK(tally.failed() == 0);
+  CHECK(tally.checked() > 3000);
+}
+
+// What the plan makes of them on devices of several sizes; more rows than threads add up.
+TEST_CASE("planned losses, many rows") {
+  Random random(2);
+  Tally tally;
+  constexpr cuda::Device devices[] = {{132, 227 * 1024, 50 << 20, 90}, {1, 16 * 1024, 1 << 14, 75}};
+  for (const fs::DType dtype : kFloatTypes) {
+    const auto b = static_cast<std::int64_t>(block_of(dtype));
+    for (const cuda::Device& device : devices) {
+      for (int turn = 0; turn < 4; ++turn) {
+        check(tally, random_problem(random, dtype, 500 + random.below(300), 3, Layout::rows),
+              random, &device);
+        check(tally, random_problem(random, dtype, 3, 7 * b + 11, Layout::rows), random, &device);
+        check(tally, random_problem(random, dtype, 40, 20, Layout::columns), random, &device);
+      }
+    }
+  }
+  CHECK(tally.failed() == 0);
+}
+
+TEST_CASE("plans for rows that a crew has") {
+  cuda::RowsCall call{};
+  char y = 0;
+  const auto plan = [&](fs::DType dtype, cuda::Layout layout, std::int64_t rows,
+                        std::int64_t length, bool writes) {
+    call.dtype = dtype;
+    call.layout = layout;
+    call.rows = rows;
+    call.length = length;
+    call.y = writes ? &y : nullptr;
+    call.inner = {33, 4, 4, 0, 0};
+    return cuda::make_crew_plan(call, {132, 227 * 1024, 50 << 20, 90});
+  };
+  using cuda::Layout;
+  const auto f32 = fs::DType::f32;
+  CHECK(plan(f32, Layout::rows, 100, 1024, true).path == CrewPath::short_rows);
+  CHECK(plan(f32, Layout::rows, 100, 1024, true).blocks == 7);
+  CHECK(plan(f32, Layout::rows, 100, 1025, true).path == CrewPath::register_rows);
+  CHECK(plan(f32, Layout::rows, 100, 1025, true).threads == 32);
+  CHECK(plan(f32, Layout::rows, 100, 16 * 1024, true).path == CrewPath::register_rows);
+  CHECK(plan(f32, Layout::rows, 100, 16 * 1024 + 1, true).path == CrewPath::shared_rows);
+  CHECK(plan(f32, Layout::rows, 100, 16 * 1024 + 1, false).path == CrewPath::reread_rows);
+  CHECK(plan(f32, Layout::rows, 100, 1 << 20, true).path == CrewPath::reread_rows);
+  CHECK(plan(fs::DType::f64, Layout::rows, 100, 8193, true).path == CrewPath::shared_rows);
+  CHECK(plan(f32, Layout::gathered, 100, 5, true).path == CrewPath::reread_rows);
+  CHECK(plan(f32, Layout::gathered, 100, 1 << 20, true).threads == 128);
+  CHECK(plan(f32, Layout::columns, 100, 5, true).path == CrewPath::columns);
+  CHECK(plan(f32, Layout::columns, 100, 5, true).blocks == 300);
+  CHECK(plan(f32, Layout::rows, std::int64_t{1} << 40, 5000, true).blocks == INT32_MAX);
+  CHECK(plan(f32, Layout::rows, 0, 5000, true).blocks == 1);
+  for (const std::int64_t length : {30'000, 50'000, 56'000, 60'000})
+    CHECK(plan(f32, Layout::rows, 1, length, true).shared_bytes <= 227 * 1024 - 512);
+}
+
+}  // namespace
+}  // namespace tests

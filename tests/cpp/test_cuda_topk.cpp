@@ -1,0 +1,349 @@
+// The CUDA kernels of topk and softmax_topk, run thread block by thread block on this CPU: the bits
+// and the indices of the library.
+#include <doctest/doctest.h>
+
+#define FASTSOFTMAX_ISA cuda
+#include "simd/vec_cuda.h"
+
+#include "cuda/launch.h"
+#include "cuda/topk_launch.h"
+#include "cuda/topk_rows_call.h"
+#include "emulated_device.h"
+#include "fastsoftmax/topk.hpp"
+#include "run.h"
+
+namespace tests {
+namespace {
+
+namespace cuda = fs::cuda;
+
+struct TopkLauncher : EmulatedLauncher {
+  void normalize(const cuda::Plan& plan, const cuda::RowsCall& call, void* workspace) {
+    if (call.dtype == fs::DType::f64)
+      cuda::launch<cuda::F64, double>(plan, call, workspace, *this);
+    else
+      cuda::launch<cuda::F32, float>(plan, call, workspace, *this);
+  }
+};
+
+void launch(const cuda::TopkRowsCall& call, const cuda::TopkPlan& plan, Random* order) {
+  std::vector<std::max_align_t> memory(
+      static_cast<std::size_t>(plan.workspace.bytes) / sizeof(std::max_align_t) + 1);
+  std::memset(memory.data(), 0xa5, memory.size() * sizeof(std::max_align_t));
+  TopkLauncher launcher{{order}};
+  const auto rows = [&](auto row) {
+    cuda::launch_topk<typename decltype(row)::type>(plan, call, memory.data(), launcher);
+  };
+  switch (call.dtype) {
+    case fs::DType::f32:
+      return rows(std::type_identity<cuda::ScoredRow<cuda::F32, float>>{});
+    case fs::DType::f64:
+      return rows(std::type_identity<cuda::ScoredRow<cuda::F64, double>>{});
+    case fs::DType::f16:
+      return rows(std::type_identity<cuda::ScoredRow<cuda::F32, fs::f16>>{});
+    case fs::DType::bf16:
+      return rows(std::type_identity<cuda::ScoredRow<cuda::F32, fs::bf16>>{});
+    default:
+      return rows(std::type_identity<cuda::IntegerRow>{});
+  }
+}
+
+// What a row goes through: all of it sorted; a bound from its maxima; more that reach the bound
+// than there is room for; candidates in the workspace, sorted chunk by chunk.
+enum class Way { planned, bounded, overflowing, workspace };
+
+constexpr cuda::Device kDevice{4, 227 * 1024, 1 << 20, 90};
+
+// Another plan of the same call: room for so many candidates, so many of them in shared memory, and
+// few rows, pieces and thread blocks at a time.
+cuda::TopkPlan plan_of(const cuda::TopkRowsCall& call, Way way, Random& random) {
+  if (way == Way::planned) return cuda::make_topk_plan(call, kDevice);
+  const int sorted_bytes = way == Way::workspace ? 256 : way == Way::overflowing ? 512 : 2048;
+  const auto fixed = static_cast<int>(sizeof(cuda::TopkDesk) + 2048 * sizeof(std::uint32_t));
+  cuda::TopkPlan plan =
+      cuda::make_topk_plan(call, {1, cuda::kStaticSharedBytes + fixed + sorted_bytes, 1 << 12, 75});
+  if (plan.short_blocks != 0) {
+    plan.short_blocks = 1;
+    return plan;
+  }
+  plan.choose_threads = 32 << random.below(3);
+  plan.choose_blocks = std::min<std::int64_t>(plan.choose_blocks, 1 + random.below(2));
+  plan.observe_blocks = 1 + random.below(3);
+  plan.rows_in_flight = 1 + random.below(plan.rows_in_flight);
+  if (plan.pieces_at_once > 0) plan.pieces_at_once = std::min(plan.pieces_at_once, 48);
+  return plan;
+}
+
+struct Found {
+  Bytes values;
+  Bytes indices;
+  Bytes logsumexp;
+};
+
+Shape with_length(Shape shape, std::int64_t length) {
+  shape[1] = length;
+  return shape;
+}
+
+struct Case {
+  std::int64_t k;
+  bool selection = false;
+  bool largest = true;
+  bool logsumexp = false;
+  fs::TopKOptions options{};
+};
+
+struct Outputs {
+  Array values;
+  Array indices;
+  Array sums;
+  fs::View logsumexp;
+
+  Outputs(const Array& x, const Case& c)
+      : values(dense(x.dtype, with_length(x.shape, c.k))),
+        indices(dense(fs::DType::i64, with_length(x.shape, c.k))),
+        sums(dense(x.dtype, with_length(x.shape, 1))),
+        logsumexp(sums.out()) {}
+  const fs::View* sum(const Case& c) const { return c.logsumexp ? &logsumexp : nullptr; }
+  Found found() const { return {values.bytes, indices.bytes, sums.bytes}; }
+};
+
+Found on_cpu(const Array& x, const Case& c) {
+  Outputs out(x, c);
+  if (c.selection)
+    fs::topk(x.view(), c.k, 1, out.values.out(), out.indices.out(), c.largest);
+  else
+    fs::softmax_topk(x.view(), c.k, 1, out.values.out(), out.indices.out(), c.options, out.sum(c));
+  return out.found();
+}
+
+Found on_device(const Array& x, const Case& c, Way way, Random& random) {
+  Outputs out(x, c);
+  const cuda::TopkRowsCall call =
+      cuda::topk_rows_call(c.selection ? fs::topk_call(x.view(), c.k, 1, out.values.out(),
+                                                       out.indices.out(), c.largest, 1)
+                                       : fs::topk_call(x.view(), c.k, 1, out.values.out(),
+                                                       out.indices.out(), c.options, out.sum(c)));
+  launch(call, plan_of(call, way, random), random.chance(0.5) ? &random : nullptr);
+  return out.found();
+}
+
+void check(Tally& tally, const Array& x, const Case& c, Random& random, const char* what) {
+  const Found expected = on_cpu(x, c);
+  const auto way = static_cast<Way>(random.below(4));
+  const Found found = on_device(x, c, way, random);
+  const auto text = [&](const char* part) {
+    return std::string(what) + " " + std::string(fs::name(x.dtype)) + " n " +
+           std::to_string(x.shape[1]) + " k " + std::to_string(c.k) + " way " +
+           std::to_string(static_cast<int>(way)) +
+           (c.selection ? c.largest ? " largest" : " smallest" : "") +
+           (c.options.log ? " log" : "") +
+           (c.options.normalize == fs::Normalize::topk ? " over the k" : "") + ": " + part;
+  };
+  tally.same(x.dtype, expected.values, found.values, [&] { return text("values"); });
+  tally.same(fs::DType::i64, expected.indices, found.indices, [&] { return text("indices"); });
+  tally.same(x.dtype, expected.logsumexp, found.logsumexp, [&] { return text("logsumexp"); });
+}
+
+std::int64_t some_k(Random& random, std::int64_t n) {
+  const std::int64_t all[] = {1, 2, 8, 16, 17, 50, 200, 1000, n / 2, n};
+  return std::clamp<std::int64_t>(all[random.below(10)], 1, n);
+}
+
+Case some_case(Random& random, std::int64_t n) {
+  Case c{some_k(random, n)};
+  c.selection = random.chance(0.3);
+  c.largest = random.chance(0.5);
+  c.logsumexp = random.chance(0.5);
+  c.options.log = random.chance(0.5);
+  if (random.chance(0.4)) c.options.normalize = fs::Normalize::topk;
+  if (random.chance(0.5)) c.options.empty = fs::EmptyRow::zero;
+  if (!c.selection && random.chance(0.5)) c.options.temperature = 0.1 + random.uniform();
+  return c;
+}
+
+Bytes some_rows(const Pattern& pattern, fs::DType dtype, std::size_t n, int rows, Random& random) {
+  Bytes x;
+  for (int row = 0; row < rows; ++row) {
+    const Bytes one = make_row(pattern, dtype, n, random.bits());
+    x.insert(x.end(), one.begin(), one.end());
+  }
+  return x;
+}
+
+TEST_CASE("topk on a device: every pattern and length, in every layout") {
+  Random random(1);
+  Tally tally;
+  for (const fs::DType dtype : kFloatTypes) {
+    const std::size_t block = block_of(dtype);
+    for (const Pattern& pattern : kPatterns) {
+      for (const std::size_t n : {std::size_t{1}, std::size_t{7}, std::size_t{64}, std::size_t{300},
+                                  block - 1, block, block + 1, 3 * block + 5}) {
+        if (n > 64 && random.chance(0.75)) continue;
+        const auto length = static_cast<std::int64_t>(n);
+        Array in = matrix(dtype, 2, length, static_cast<Layout>(random.below(4)));
+        from_dense(in, some_rows(pattern, dtype, n, 2, random));
+        check(tally, in, some_case(random, length), random, pattern.name);
+      }
+    }
+  }
+  CHECK(tally.failed() == 0);
+  CHECK(tally.checked() > 1000);
+}
+
+TEST_CASE("topk on a device: NaN, infinities and zeros of both signs") {
+  Random random(2);
+  Tally tally;
+  for (const fs::DType dtype : kFloatTypes) {
+    const std::size_t item = item_bytes(dtype);
+    for (const std::size_t n : {std::size_t{9}, std::size_t{64}, block_of(dtype) + 70}) {
+      for (const double special :
+           {std::numeric_limits<double>::quiet_NaN(), kInfinity, -kInfinity}) {
+        for (int turn = 0; turn < 5; ++turn) {
+          Bytes x = some_rows(kPatterns[1], dtype, n, 3, random);
+          const auto anywhere = [&] {
+            return static_cast<std::size_t>(random.below(static_cast<std::int64_t>(n))) * item;
+          };
+          for (int i = 0; i < 1 << turn; ++i) {
+            put(dtype, &x[anywhere()], special);
+            put(dtype, &x[n * item + anywhere()], random.chance(0.5) ? 0.0 : -0.0);
+            put(dtype, &x[2 * n * item + anywhere()], special);
+            put(dtype, &x[2 * n * item + anywhere()], -kInfinity);
+          }
+          Array in = dense(dtype, {3, static_cast<std::int64_t>(n)}, x);
+          check(tally, in, some_case(random, static_cast<std::int64_t>(n)), random, "special");
+        }
+      }
+    }
+  }
+  CHECK(tally.failed() == 0);
+}
+
+TEST_CASE("topk on a device: masks") {
+  Random random(3);
+  Tally tally;
+  for (const fs::DType dtype : kFloatTypes) {
+    for (const std::size_t n : {std::size_t{1}, std::size_t{40}, block_of(dtype) + 70}) {
+      for (const double share : {0.0, 0.02, 0.5, 0.98}) {
+        for (const Pattern& pattern : {kPatterns[1], kPatterns[10], kPatterns[18], kPatterns[28]}) {
+          const auto length = static_cast<std::int64_t>(n);
+          Array in = matrix(dtype, 3, length, static_cast<Layout>(random.below(4)));
+          Bytes x = some_rows(pattern, dtype, n, 3, random);
+          if (random.chance(0.3)) put(dtype, x.data(), std::numeric_limits<double>::quiet_NaN());
+          from_dense(in, x);
+          Bytes admitted(3 * n);
+          for (unsigned char& b : admitted) b = random.chance(share) ? 1 : 0;
+          const Shape shape = {3, length};
+          const Shape steps = {length, 1};
+          Case c = some_case(random, length);
+          c.selection = false;
+          c.options.where = fs::ConstView{admitted.data(), fs::DType::boolean, shape, steps};
+          check(tally, in, c, random, "masked");
+        }
+      }
+    }
+  }
+  CHECK(tally.failed() == 0);
+}
+
+TEST_CASE("topk on a device: integers") {
+  Random random(4);
+  Tally tally;
+  for (const fs::DType dtype :
+       {fs::DType::i8, fs::DType::i16, fs::DType::i32, fs::DType::i64, fs::DType::u8,
+        fs::DType::u16, fs::DType::u32, fs::DType::u64, fs::DType::boolean}) {
+    for (const std::int64_t n : {std::int64_t{1}, std::int64_t{100}, std::int64_t{1200}}) {
+      for (const bool few : {false, true}) {
+        Array in = matrix(dtype, 2, n, static_cast<Layout>(random.below(4)));
+        Bytes x(static_cast<std::size_t>(2 * n) * item_bytes(dtype));
+        for (unsigned char& b : x)
+          b = static_cast<unsigned char>(few || dtype == fs::DType::boolean ? random.below(2)
+                                                                            : random.below(256));
+        from_dense(in, x);
+        Case c{some_k(random, n), true, random.chance(0.5)};
+        check(tally, in, c, random, "integers");
+      }
+    }
+  }
+  CHECK(tally.failed() == 0);
+}
+
+// Rows that start anywhere, further axes on both sides of the reduced one, and strides backwards.
+TEST_CASE("topk on a device: arrays of three dimensions, misaligned and reversed") {
+  Random random(5);
+  Tally tally;
+  for (const fs::DType dtype : kFloatTypes) {
+    for (int turn = 0; turn < 12; ++turn) {
+      const Shape shape = {2, 1 + random.below(90), 3};
+      Shape strides =
+          dense_strides(turn % 2 == 0 ? Shape{2, shape[1], 3} : Shape{2, 3, shape[1]}, dtype);
+      if (turn % 2 != 0) std::swap(strides[1], strides[2]);
+      if (turn % 3 == 0) strides[1] = -strides[1];
+      Array in = strided(dtype, shape, strides,
+                         static_cast<std::size_t>(random.below(4)) * item_bytes(dtype));
+      from_dense(
+          in, some_rows(kPatterns[23], dtype, static_cast<std::size_t>(6 * shape[1]), 1, random));
+      check(tally, in, some_case(random, shape[1]), random, "strided");
+    }
+  }
+  CHECK(tally.failed() == 0);
+}
+
+TEST_CASE("plans of top-k can be launched, and have room for k") {
+  constexpr cuda::Device devices[] = {{132, 227 * 1024, 50 << 20, 90},
+                                      {40, 64 * 1024, 4 << 20, 75}};
+  for (const cuda::Device& device : devices) {
+    for (const fs::DType dtype : {fs::DType::f32, fs::DType::f64, fs::DType::bf16, fs::DType::i8}) {
+      for (const std::int64_t rows : {std::int64_t{1}, std::int64_t{512}, std::int64_t{1} << 40}) {
+        for (std::int64_t length = 1; length < std::int64_t{1} << 33; length = 5 * length + 1) {
+          for (std::int64_t k = 1; k <= length; k = 7 * k + 1) {
+            cuda::TopkRowsCall call{};
+            call.dtype = dtype;
+            call.rows = rows;
+            call.length = length;
+            call.selection.k = k;
+            call.selection.picked = dtype == fs::DType::i8    ? cuda::Picked::elements
+                                    : dtype == fs::DType::f64 ? cuda::Picked::scores
+                                                              : cuda::Picked::softmax;
+            const cuda::TopkPlan plan = cuda::make_topk_plan(call, device);
+            if (plan.short_blocks != 0) {
+              CHECK((length <= 256 && k <= cuda::kFew));
+              CHECK((plan.short_blocks >= 1 && plan.short_blocks <= INT32_MAX));
+              continue;
+            }
+            CHECK(plan.capacity >= k);
+            CHECK(plan.capacity % plan.sorted_at_once == 0);
+            CHECK(plan.sorted_at_once >= 1);
+            CHECK(plan.rows_in_flight >= 1);
+            for (const std::int64_t blocks :
+                 {plan.rows_in_flight, plan.observe_blocks, plan.join_blocks, plan.choose_blocks})
+              CHECK((blocks >= 1 && blocks <= INT32_MAX));
+            for (const int bytes :
+                 {plan.join_shared_bytes, plan.exceptional_shared_bytes, plan.choose_shared_bytes})
+              CHECK((bytes > 0 && bytes + cuda::kStaticSharedBytes <= device.shared_per_block));
+            CHECK((plan.choose_threads % 32 == 0 && plan.choose_threads <= cuda::kChooseThreads));
+            if (plan.maxima) CHECK(plan.pieces_at_once > 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("the target's plan: one read, candidates in shared memory") {
+  cuda::TopkRowsCall call{};
+  call.dtype = fs::DType::f32;
+  call.rows = 512;
+  call.length = 131072;
+  call.selection.k = 50;
+  call.selection.picked = cuda::Picked::softmax;
+  const cuda::TopkPlan plan = cuda::make_topk_plan(call, {132, 227 * 1024, 50 << 20, 90});
+  CHECK(plan.rows_in_flight == 512);
+  CHECK(plan.sums);
+  CHECK(plan.maxima);
+  CHECK(plan.capacity == 1024);
+  CHECK(plan.sorted_at_once == 1024);
+}
+
+}  // namespace
+}  // namespace tests
