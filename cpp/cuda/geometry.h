@@ -11,9 +11,7 @@ inline constexpr int kGroup = 16;
 inline constexpr int kShortRowThreads = 256;
 // Thread blocks of them that a multiprocessor has room for, by the elements of a lane: the fewer a
 // thread has, the more threads have to load at a time.
-FASTSOFTMAX_HD constexpr int short_row_blocks(int steps) {
-  return steps == 1 ? 3 : steps == 4 ? 2 : 1;
-}
+FASTSOFTMAX_HD constexpr int short_row_blocks(int steps) { return steps == 16 ? 1 : 2; }
 
 inline constexpr int kColumns = 16;  // of a thread block
 inline constexpr int kColumnThreads = kColumns * kGroup;

@@ -132,7 +132,7 @@ struct ShortRows {
   using RowOf = Row<A, In, Layout::rows>;
   static constexpr int min_blocks = short_row_blocks(Steps);
   // Rows that are loaded before the one ahead of them is summed.
-  static constexpr int ahead = Steps == 1 ? (Log ? 2 : 3) : Steps == 4 && !Log ? 1 : 0;
+  static constexpr int ahead = Steps == 1 ? 3 : 0;
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {

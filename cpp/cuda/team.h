@@ -30,7 +30,13 @@ namespace fastsoftmax::cuda {
 struct Team {
   char* shared;
 
-  __device__ int thread() const { return static_cast<int>(threadIdx.x); }
+  // Volatile, here and below: read again where it is needed. Otherwise what follows from it, such
+  // as the places of sixteen packs, stays in registers from one read of a row to the next.
+  __device__ int thread() const {
+    int thread;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    return thread;
+  }
   __device__ int threads() const { return static_cast<int>(blockDim.x); }
   __device__ std::int64_t block() const { return blockIdx.x; }
   __device__ std::int64_t blocks() const { return gridDim.x; }
@@ -44,7 +50,6 @@ struct Team {
   __device__ unsigned fetch_add(unsigned* at, unsigned n) const { return atomicAdd(at, n); }
 
 #if __CUDA_ARCH__ >= 900
-  // Volatile: read again where they are needed rather than kept in registers.
   __device__ int rank() const {
     int rank;
     asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));

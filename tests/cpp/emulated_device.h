@@ -49,11 +49,12 @@ class EmulatedCluster {
     }
     for (int t = 0; t < threads; ++t) start(t);
     int running = threads;
+    int held = -1;  // a thread that has no turn until the others wait for it
     while (running > 0) {
       bool moved = false;
       for (const int t : turns) {
         Fiber& fiber = *fibers_[static_cast<std::size_t>(t)];
-        if (fiber.state == State::waiting || fiber.state == State::done) continue;
+        if (t == held || fiber.state == State::waiting || fiber.state == State::done) continue;
         const bool polled = fiber.state == State::polling;
         current_ = t;
         swapcontext(&scheduler_, &fiber.context);
@@ -63,7 +64,13 @@ class EmulatedCluster {
         --running;
         blocks_[static_cast<std::size_t>(t / block_threads)].left = true;
       }
-      if (!moved) throw std::logic_error("threads wait for each other at different places");
+      if (!moved && held < 0)
+        throw std::logic_error("threads wait for each other at different places");
+      if (!moved)
+        held = -1;
+      else if (held < 0 && order != nullptr && order->chance(0.1))
+        held = static_cast<int>(order->below(ranks)) * block_threads +
+               (order->chance(0.5) ? 0 : static_cast<int>(order->below(block_threads)));
     }
   }
 

@@ -122,6 +122,7 @@ void check(Tally& tally, const Case& c, const Bytes& x, const fs::Options& optio
     return cuda::rows_call(fs::make_call(c.op, from.view(), to.out(), axes, options));
   };
   for (const cuda::Plan& plan : plans_of(call_of(in, expected))) {
+    if (random.chance(0.3)) continue;  // every path comes often enough
     const bool in_place = c.op != fs::Op::logsumexp && random.chance(0.3);
     Array out = in_place ? in : result_for(c, rows);
     EmulatedLauncher launcher{random.chance(0.5) ? &random : nullptr};

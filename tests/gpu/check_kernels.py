@@ -24,7 +24,7 @@ THREADS = {
     "StatsColumns": 256,
     "LossSum": 512,
     "LossDivisor": 512,
-    "ShortRows": {"Li1E": 768, "Li4E": 512, "Li16E": 256},
+    "ShortRows": {"Li1E": 512, "Li4E": 512, "Li16E": 256},
     "BlockRows": 256,
     "SumParts": 384,
     "WriteParts": 768,
