@@ -37,7 +37,7 @@ CrewPlan make_crew_plan(const RowsCall& call, const Device& device) {
   const int groups = groups_for(blocks, kMaxCrewThreads / kGroup);
   const int desk = crew_bytes(groups);
   if (blocks <= groups) return of_path(CrewPath::register_rows, groups * kGroup, call.rows, desk);
-  const std::int64_t kept = call.length * (f64 ? 8 : 4);
+  const std::int64_t kept = ceil_div(call.length * (f64 ? 8 : 4), 16) * 16;
   if (call.y != nullptr && desk + kept + kStaticSharedBytes <= device.shared_per_block)
     return of_path(CrewPath::shared_rows, groups * kGroup, call.rows,
                    desk + static_cast<int>(kept));

@@ -15,10 +15,12 @@ class CurrentDevice {
  public:
   explicit CurrentDevice(int device) {
     error_ = cudaGetDevice(&before_);
-    if (error_ == cudaSuccess && before_ != device) error_ = cudaSetDevice(device);
+    if (error_ != cudaSuccess || before_ == device) return;
+    error_ = cudaSetDevice(device);
+    switched_ = true;
   }
   ~CurrentDevice() {
-    if (before_ >= 0) cudaSetDevice(before_);
+    if (switched_) cudaSetDevice(before_);
   }
   CurrentDevice(const CurrentDevice&) = delete;
   CurrentDevice& operator=(const CurrentDevice&) = delete;
@@ -27,6 +29,7 @@ class CurrentDevice {
  private:
   int before_ = -1;
   cudaError_t error_;
+  bool switched_ = false;
 };
 
 // An error is the caller's to hear of, once.

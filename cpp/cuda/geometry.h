@@ -37,6 +37,8 @@ static_assert(kMaxCluster <= kGroup);
 
 // Shared memory that kernels have besides, of a limit that counts both: the tables of powers.
 inline constexpr int kStaticSharedBytes = 512;
+// Dynamic shared memory that every kernel may have; more is asked for before it is launched.
+inline constexpr int kSharedWithoutAsking = 48 * 1024 - kStaticSharedBytes;
 // What a device takes for itself of every thread block, on top of that limit.
 inline constexpr int kReservedSharedBytes = 1024;
 

@@ -30,6 +30,18 @@ __global__ void __launch_bounds__(Kernel::max_threads, Kernel::min_blocks)
   Kernel::run(Team{shared}, call);
 }
 
+// The same for every launch of a kernel, since other threads may be about to launch it too.
+inline cudaError_t allow_all_shared_memory(const void* entry) {
+  int device = 0;
+  int limit = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (error != cudaSuccess) return error;
+  return cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              limit - kStaticSharedBytes);
+}
+
 struct StreamLauncher {
   cudaStream_t stream;
   cudaError_t error = cudaSuccess;  // of the first launch that failed; none follows it
@@ -37,11 +49,9 @@ struct StreamLauncher {
   template <class Kernel, class Call>
   void launch(std::int64_t blocks, int threads, int shared_bytes, Call call, int cluster = 1) {
     if (error != cudaSuccess) return;
-    constexpr int without_asking = 48 * 1024;
     const auto* const entry = reinterpret_cast<const void*>(enter<Kernel, Call>);
-    if (shared_bytes > without_asking) {
-      error =
-          cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+    if (shared_bytes > kSharedWithoutAsking) {
+      error = allow_all_shared_memory(entry);
       if (error != cudaSuccess) return;
     }
     cudaLaunchAttribute shape{};

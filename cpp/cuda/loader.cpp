@@ -90,8 +90,9 @@ const Table& table() {
 void check(const Table& functions, int error) {
   if (error == 0) return;
   std::string text = error_text(functions, error);
+  constexpr int invalid_device_function = 98;
   constexpr int no_kernel_image = 209;
-  if (error == no_kernel_image)
+  if (error == no_kernel_image || error == invalid_device_function)
     text += " (the CUDA library of fastsoftmax is for compute capabilities " +
             std::string(functions.architectures) + ")";
   throw Unavailable(text);

@@ -61,6 +61,7 @@ struct Team {
     return ranks;
   }
   __device__ void sync_cluster() const {
+    __syncwarp();
     __cluster_barrier_arrive();
     __cluster_barrier_wait();
   }

@@ -50,6 +50,10 @@ def check(op, x, axis=-1, on_gpu=None, **options):
     np.testing.assert_array_equal(bits(result), bits(expected))
 
 
+def test_just_less_dynamic_shared_memory_than_must_be_asked_for():
+    check("softmax", random((400, 73728), torch.bfloat16))
+
+
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("n", LENGTHS)

@@ -158,6 +158,8 @@ y = np.empty_like(x)
 fs.softmax(Interface(x, stream=7), where=Interface(mask, stream=9), out=Interface(y, stream=11))
 fs.softmax(Interface(x, stream=7), where=Interface(mask), out=Interface(y, stream=7))
 fs.softmax(Interface(x), out=Interface(y))
+t = np.ones((2, 1))
+fs.softmax(Interface(x, stream=7), temperature=Tensor(t), out=Interface(y))
 print(notes())
 """)
     assert out.strip() == str(
@@ -165,9 +167,13 @@ print(notes())
             "order 9 7",
             "order 11 7",
             "run 7 on 0",
+            "order 7 9",
             "order 7 11",
             "run 7 on 0",
             "run 1 on 0",
+            "order 1 7",
+            "run 7 on 0",
+            "order 7 1",
         ]
     )
 

@@ -105,6 +105,8 @@ print(notes())
             "order 5 7",
             "order 11 7",
             "backward 7 on 0",
+            "order 7 9",
+            "order 7 5",
             "order 7 11",
             "backward 1 on 0",
         ]

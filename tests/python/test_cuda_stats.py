@@ -52,4 +52,4 @@ for error, pattern, arguments in [
 print(notes())
 """
     )
-    assert out.strip() == str(["order 9 7", "stats 7 on 0"])
+    assert out.strip() == str(["order 9 7", "stats 7 on 0", "order 7 9"])

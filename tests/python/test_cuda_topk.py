@@ -90,7 +90,7 @@ fs.topk(Array(x), 1)
 print(notes())
 """
     )
-    assert out.strip() == str(["order 9 7", "topk 7 on 0", "topk 1 on 0"])
+    assert out.strip() == str(["order 9 7", "topk 7 on 0", "order 7 9", "topk 1 on 0"])
 
 
 def test_what_is_refused(with_device):  # noqa: F811

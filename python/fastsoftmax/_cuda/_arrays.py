@@ -56,7 +56,8 @@ class Submission:
         self.stream = DEFAULT_STREAM if self.x.stream is None else self.x.stream
         self._like = x
         self._name = name
-        self._outputs: list[tuple[DeviceArray, Any]] = []
+        self._outputs: list[Any] = []
+        self._streams: list[int] = []  # others, that arguments are written and read on
 
     def input(self, array: Any, name: str) -> DeviceArray:
         """Return where `array` lies; its values are waited for on the device.
@@ -89,7 +90,7 @@ class Submission:
             raise TypeError(f"{name} must have dtype {dtype}, not {found.dtype}")
         if found.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, not {found.shape}")
-        self._outputs.append((found, array))
+        self._outputs.append(array)
         return self._beside(found, name)
 
     def new(
@@ -109,10 +110,10 @@ class Submission:
         return result, describe(result, "the result", writable=True)
 
     def finish(self) -> None:
-        """Let whoever reads the caller's outputs wait for what was submitted."""
-        for found, array in self._outputs:
-            if found.stream is not None and not _same(found.stream, self.stream):
-                _core._cuda_order(self.device, self.stream, found.stream)
+        """Let whoever uses the arguments on other streams next wait for what was submitted."""
+        for stream in self._streams:
+            _core._cuda_order(self.device, self.stream, stream)
+        for array in self._outputs:
             written(array)
 
     def _beside(self, array: DeviceArray, name: str) -> DeviceArray:
@@ -122,6 +123,8 @@ class Submission:
             )
         if array.stream is not None and not _same(array.stream, self.stream):
             _core._cuda_order(self.device, array.stream, self.stream)
+            if array.stream not in self._streams:
+                self._streams.append(array.stream)
         return array
 
 
@@ -153,7 +156,7 @@ def describe(array: Any, name: str, *, writable: bool) -> DeviceArray:
             tuple(tensor.shape),
             tuple(tensor.strides),
             tensor.device,
-            None,
+            DEFAULT_STREAM,
             tensor,
         )
     raise TypeError(f"{name} is not on a GPU, but other arguments are")

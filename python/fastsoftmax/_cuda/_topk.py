@@ -88,6 +88,7 @@ def softmax_topk(
         call.device,
         call.stream,
     )
+    call.finish()
     if return_logsumexp:
         return SoftmaxTopKLogsumexp(values, indices, sums)
     return SoftmaxTopK(values, indices)
@@ -105,6 +106,7 @@ def topk(x: Any, k: Any, axis: Any = -1, *, largest: Any = True) -> TopK:
     _core._cuda_topk(
         call.x, call.k, call.axis, bool(largest), to_values, to_indices, call.device, call.stream
     )
+    call.finish()
     return TopK(values, indices)
 
 
