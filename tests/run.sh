@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs all of them:
-#   bash tests/run.sh            everything, about half an hour on two cores
+#   bash tests/run.sh            everything, about an hour on two cores
 #   bash tests/run.sh --quick    without sanitizers, the aarch64 build and clang-tidy
 # Uses the active virtual environment, or makes .venv. Stops at the first failure. What this machine
 # cannot install is skipped, with the reason in the summary.
