@@ -48,38 +48,18 @@ int loss(const LossCall* call, int device, void* stream) {
   std::vector<double> workspace(
       static_cast<std::size_t>(loss_workspace_bytes(*call)) / sizeof(double) + 1);
   tests::EmulatedLauncher launcher;
-  switch (call->dtype) {
-    case DType::f32:
-      launch_loss<F32, float>(plan, *call, workspace.data(), launcher);
-      break;
-    case DType::f64:
-      launch_loss<F64, double>(plan, *call, workspace.data(), launcher);
-      break;
-    case DType::f16:
-      launch_loss<F32, f16>(plan, *call, workspace.data(), launcher);
-      break;
-    default:
-      launch_loss<F32, bf16>(plan, *call, workspace.data(), launcher);
-  }
+  tests::with_types(call->dtype, [&](auto arithmetic, auto element) {
+    launch_loss<decltype(arithmetic), decltype(element)>(plan, *call, workspace.data(), launcher);
+  });
   return 0;
 }
 int stats(const StatsCall* call, int device, void* stream) {
   note("stats %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
   const CrewPlan plan = make_crew_plan(*call, kDevice);
   tests::EmulatedLauncher launcher;
-  switch (call->dtype) {
-    case DType::f32:
-      launch_stats<F32, float>(plan, *call, launcher);
-      break;
-    case DType::f64:
-      launch_stats<F64, double>(plan, *call, launcher);
-      break;
-    case DType::f16:
-      launch_stats<F32, f16>(plan, *call, launcher);
-      break;
-    default:
-      launch_stats<F32, bf16>(plan, *call, launcher);
-  }
+  tests::with_types(call->dtype, [&](auto arithmetic, auto element) {
+    launch_stats<decltype(arithmetic), decltype(element)>(plan, *call, launcher);
+  });
   return 0;
 }
 struct TopkLauncher : tests::EmulatedLauncher {
