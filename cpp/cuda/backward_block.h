@@ -63,20 +63,26 @@ FASTSOFTMAX_HD inline void add_products(ThreadProducts<typename Row::A>& product
                                         const PackPair<Row>& pair) {
   using A = typename Row::A;
   using T = typename A::T;
+  T grad[kPerThread<A>];
+  T output[kPerThread<A>];
+  unpack<A>(pair.grad, grad);
+  unpack<A>(pair.output, output);
   FASTSOFTMAX_UNROLL
   for (int c = 0; c < kPerThread<A>; ++c)
-    products.add(c, A::load(&pair.grad.v[c]),
-                 row.sums_products ? A::load(&pair.output.v[c]) : T(1));
+    products.add(c, grad[c], row.sums_products ? output[c] : T(1));
 }
 
 template <RowOp O, class Row, class T>
 FASTSOFTMAX_HD inline void undivided_gradients(const PackPair<Row>& pair,
                                                const ArithmeticPair<T>& sum, T* v) {
   using A = typename Row::A;
+  T grad[kPerThread<A>];
+  T output[kPerThread<A>];
+  unpack<A>(pair.grad, grad);
+  unpack<A>(pair.output, output);
   FASTSOFTMAX_UNROLL
   for (int c = 0; c < kPerThread<A>; ++c)
-    v[c] = undivided_gradient<A, O>(A::load(&pair.grad.v[c]), A::load(&pair.output.v[c]), sum.hi,
-                                    sum.lo);
+    v[c] = undivided_gradient<A, O>(grad[c], output[c], sum.hi, sum.lo);
 }
 
 template <class Row>
@@ -105,11 +111,8 @@ template <class In, int N>
 FASTSOFTMAX_HD inline void stay_packed([[maybe_unused]] Pack<In, N>& pack) {
 #ifdef __CUDA_ARCH__
   if constexpr (sizeof(In) == 2) {
-    std::uint32_t words[N / 2];
-    __builtin_memcpy(words, &pack, sizeof words);
     FASTSOFTMAX_UNROLL
-    for (int i = 0; i < N / 2; ++i) asm volatile("" : "+r"(words[i]));
-    __builtin_memcpy(&pack, words, sizeof words);
+    for (int i = 0; i < N / 2; ++i) asm volatile("" : "+r"(pack.v[i]));
   }
 #endif
 }

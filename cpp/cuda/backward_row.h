@@ -63,8 +63,7 @@ struct BackwardRow {
   FASTSOFTMAX_HD void write(std::int64_t at, int inside, const T* v) const {
     if (L == Layout::rows && aligned_result && inside >= per_thread) {
       Packed pack;
-      FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) A::store(&pack.v[c], v[c]);
+      pack_up<A>(v, pack);
       *reinterpret_cast<Packed*>(result + at * sizeof(In)) = pack;
       return;
     }
@@ -86,8 +85,8 @@ struct BackwardRow {
     }
     FASTSOFTMAX_UNROLL
     for (int c = 0; c < per_thread; ++c) {
-      pack.v[c] = In{};
-      if (c < inside) pack.v[c] = *reinterpret_cast<const In*>(row + offset<Operand>(at + c));
+      pack.set(c, In{});
+      if (c < inside) pack.set(c, *reinterpret_cast<const In*>(row + offset<Operand>(at + c)));
     }
   }
   template <std::int64_t At::* Operand>

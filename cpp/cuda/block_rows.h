@@ -48,10 +48,14 @@ struct BlockRows {
         T* const through = reinterpret_cast<T*>(crew.behind_desk()) + crew.group() * A::block;
         gather(row, start, count, crew.s(), through, z);
       } else {
-        const bool from_slot = in_slots();
-        const Row from = from_slot ? row.copied_to(slots.next(row, start, count)) : row;
-        load_tile(from, from_slot ? 0 : start, count, crew.s(), z);
-        if (from_slot && once) slots.release(r, start);
+        typename Row::Packed packs[steps];
+        if (in_slots()) {
+          load_packs<Row>(slots.next(row, start, count), count, crew.s(), packs);
+          if (once) slots.release(r, start);
+        } else {
+          load_packs(row, start, count, crew.s(), packs);
+        }
+        scores_of(row, start, count, crew.s(), packs, z);
       }
       const BlockSum sum = sum_tile<A, Log>(crew, z, count);
       exponent = sum.exponent;
@@ -68,14 +72,15 @@ struct BlockRows {
       } else if constexpr (InRegisters) {
         write_tile<A, Log>(row, outcome.state, crew.s(), start, count, z, exponent);
       } else if (in_slots()) {
-        const Row kept = row.copied_to(slots.oldest());
+        const char* const kept = slots.oldest();
         write_block<A, Log, steps>(
-            row, outcome.state, crew.s(), start, count,
-            [&](std::int64_t at, int inside, T* v) { kept.read(at - start, inside, v); });
+            row, outcome.state, crew.s(), start, count, [&](std::int64_t at, int left, auto& part) {
+              typename Row::Packed packs[part.steps];
+              load_packs<Row>(kept + (at - start) * sizeof(In), left, crew.s(), packs);
+              scores_of(row, at, left, crew.s(), packs, part);
+            });
       } else {
-        write_block<A, Log, steps>(
-            row, outcome.state, crew.s(), start, count,
-            [&](std::int64_t at, int inside, T* v) { row.read(at, inside, v); });
+        write_block<A, Log, steps>(row, outcome.state, crew.s(), start, count);
       }
       if (!InRegisters && L == Layout::rows && slots.there()) slots.release(r, start);
     });

@@ -48,22 +48,6 @@ FASTSOFTMAX_HD inline void for_each_start(std::int64_t length, Body&& body) {
   }
 }
 
-// What a thread has of a row that is not longer than a block, as it is stored.
-template <class Row, int Steps>
-struct StoredTile {
-  typename Row::Packed pack[Steps];
-
-  FASTSOFTMAX_HD void load(const Row& row, int count, int s) {
-    for_each_pack<typename Row::A, Steps>(
-        s, count, [&](int k, int at, int inside) { pack[k] = row.stored(at, inside); });
-  }
-  FASTSOFTMAX_HD void score(const Row& row, int count, int s,
-                            Tile<typename Row::A, Steps>& z) const {
-    for_each_pack<typename Row::A, Steps>(
-        s, count, [&](int k, int, int inside) { row.score(pack[k], inside, z.v[k]); });
-  }
-};
-
 // load(start, count, z) gets the scores of a block. Kept: rows have no more than one, which stays
 // in registers. `writes` is false for threads that only keep others company.
 template <bool Log, int Steps, bool Kept, class Group, class Row, class Load>
@@ -95,9 +79,7 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
                            sum.exponent);
       } else {
         for_each_start<A>(call.length, [&](std::int64_t start, int count) {
-          write_block<A, Log, Steps>(
-              row, outcome.state, s, start, count,
-              [&](std::int64_t at, int inside, T* v) { row.read(at, inside, v); });
+          write_block<A, Log, Steps>(row, outcome.state, s, start, count);
         });
       }
       writes = false;
@@ -133,6 +115,9 @@ struct ShortRows {
   static constexpr int min_blocks = short_row_blocks(Steps);
   // Rows that are loaded before the one ahead of them is summed.
   static constexpr int ahead = Steps == 1 ? 3 : 0;
+  struct Stored {
+    typename RowOf::Packed packs[Steps];
+  };
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {
@@ -142,11 +127,12 @@ struct ShortRows {
     const std::int64_t groups = team.threads() / kGroup;
     const std::int64_t first = team.block() * groups + team.thread() / kGroup;
     const std::int64_t stride = team.blocks() * groups;
-    const auto fetch = [&](std::int64_t r, StoredTile<RowOf, Steps>& tile) {
+    const auto fetch = [&](std::int64_t r, Stored& stored) {
       if (r >= call.rows) return;
-      tile.load(RowOf(call, offsets_of(call.outer, r)), static_cast<int>(call.length), group.s());
+      const RowOf row(call, offsets_of(call.outer, r));
+      load_packs(row, 0, static_cast<int>(call.length), group.s(), stored.packs);
     };
-    StoredTile<RowOf, Steps> coming[ahead + 1];
+    Stored coming[ahead + 1];
     FASTSOFTMAX_UNROLL
     for (int i = 0; i < ahead; ++i) fetch(first + i * stride, coming[i]);
     for (std::int64_t r = first; r < call.rows; r += stride) {
@@ -154,7 +140,7 @@ struct ShortRows {
       RowOf row(call, offsets_of(call.outer, r));
       const auto load = [&](std::int64_t start, int count, Tile<A, Steps>& z) {
         if constexpr (ahead > 0)
-          coming[0].score(row, count, group.s(), z);
+          scores_of(row, start, count, group.s(), coming[0].packs, z);
         else
           load_tile(row, start, count, group.s(), z);
       };

@@ -95,6 +95,7 @@ struct LossRow {
   using T = typename A::T;
   static constexpr int per_thread = kPerThread<A>;
   static constexpr bool is_any = L == Layout::gathered;
+  static constexpr bool has_packs = false;
 
   const LossParameters* call;
   Row<A, In, is_any ? Layout::columns : L> row;

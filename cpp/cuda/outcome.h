@@ -88,30 +88,41 @@ template <class A, bool Log, int Steps, class Row>
 FASTSOFTMAX_HD inline void write_tile(const Row& row, const RowState& state, int s,
                                       std::int64_t start, int count, const Tile<A, Steps>& z,
                                       std::int32_t of_terms) {
-  using T = typename A::T;
   const Writer<A, Log> writer(state, of_terms);
-  for_each_pack<A, Steps>(s, count, [&](int k, int at, int inside) {
-    if (inside <= 0) return;
-    T v[kPerThread<A>];
+  Tile<A, Steps> v;
+  FASTSOFTMAX_UNROLL
+  for (int k = 0; k < Steps; ++k) {
     FASTSOFTMAX_UNROLL
     for (int c = 0; c < kPerThread<A>; ++c)
-      v[c] = Log ? writer.from_score(z.v[k][c]) : writer.from_term(z.v[k][c]);
-    row.write(start + at, inside, v);
-  });
+      v.v[k][c] = Log ? writer.from_score(z.v[k][c]) : writer.from_term(z.v[k][c]);
+  }
+  write_packs<Steps>(row, start, count, s, v);
 }
 
-// from scores that read(at, inside, v) gets;
-template <class A, bool Log, int Steps, class Row, class Read>
+// from scores that load(start, count, z) gets, a quarter of the block at a time;
+template <class A, bool Log, int Steps, class Row, class Load>
 FASTSOFTMAX_HD inline void write_block(const Row& row, const RowState& state, int s,
-                                       std::int64_t start, int count, Read&& read) {
-  using T = typename A::T;
+                                       std::int64_t start, int count, Load&& load) {
+  constexpr int steps = Steps < 4 ? Steps : 4;
   const Writer<A, Log> writer(state);
-  for_each_pack_in_turn<A, Steps>(s, count, [&](int at, int inside) {
-    T v[kPerThread<A>];
-    read(start + at, inside, v);
+  FASTSOFTMAX_ROLLED
+  for (int done = 0; done < count; done += steps * A::lanes) {
+    Tile<A, steps> z;
+    load(start + done, count - done, z);
     FASTSOFTMAX_UNROLL
-    for (int c = 0; c < kPerThread<A>; ++c) v[c] = writer.from_score(v[c]);
-    row.write(start + at, inside, v);
+    for (int k = 0; k < steps; ++k) {
+      FASTSOFTMAX_UNROLL
+      for (int c = 0; c < kPerThread<A>; ++c) z.v[k][c] = writer.from_score(z.v[k][c]);
+    }
+    write_packs<steps>(row, start + done, count - done, s, z);
+  }
+}
+// or that are in memory;
+template <class A, bool Log, int Steps, class Row>
+FASTSOFTMAX_HD inline void write_block(const Row& row, const RowState& state, int s,
+                                       std::int64_t start, int count) {
+  write_block<A, Log, Steps>(row, state, s, start, count, [&](std::int64_t at, int left, auto& z) {
+    load_tile(row, at, left, s, z);
   });
 }
 

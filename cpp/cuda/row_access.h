@@ -2,6 +2,8 @@
 // elements at a time.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/geometry.h"
 #include "cuda/temperature.h"
 #include "kernels/row.h"
@@ -14,10 +16,72 @@ namespace {
 template <class A>
 constexpr int kPerThread = A::lanes / kGroup;
 
+template <class In>
+FASTSOFTMAX_HD constexpr In negative_infinity() {
+  if constexpr (std::is_same_v<In, f16>)
+    return f16{0xfc00};
+  else if constexpr (std::is_same_v<In, bf16>)
+    return bf16{0xff80};
+  else
+    return -infinity<In>();
+}
+
+// N neighbouring elements as they are stored, 16-bit ones two to a word: taking words apart as they
+// come would wait for each load before the next is issued.
 template <class In, int N>
 struct alignas(N * sizeof(In)) Pack {
-  In v[N];
+  using Word = std::conditional_t<sizeof(In) == 2, std::uint32_t, In>;
+  static constexpr int per_word = sizeof(Word) / sizeof(In);
+  static constexpr int words = N / per_word;
+  Word v[words];
+
+  // -inf in all places.
+  FASTSOFTMAX_HD static Pack lowest() {
+    Pack pack{};
+    FASTSOFTMAX_UNROLL
+    for (int c = 0; c < N; ++c) pack.set(c, negative_infinity<In>());
+    return pack;
+  }
+  FASTSOFTMAX_HD In operator[](int c) const {
+    if constexpr (per_word == 1) {
+      return v[c];
+    } else {
+      const auto half = static_cast<std::uint16_t>(v[c / 2] >> (c % 2 * 16));
+      In element;
+      __builtin_memcpy(&element, &half, sizeof half);
+      return element;
+    }
+  }
+  FASTSOFTMAX_HD void set(int c, In element) {
+    if constexpr (per_word == 1) {
+      v[c] = element;
+    } else {
+      std::uint16_t half;
+      __builtin_memcpy(&half, &element, sizeof half);
+      const int shift = c % 2 * 16;
+      v[c / 2] = (v[c / 2] & ~(std::uint32_t{0xffff} << shift)) | std::uint32_t{half} << shift;
+    }
+  }
 };
+
+template <class A, class In, int N>
+FASTSOFTMAX_HD inline void unpack(const Pack<In, N>& pack, typename A::T* v) {
+  FASTSOFTMAX_UNROLL
+  for (int c = 0; c < N; ++c) {
+    const In element = pack[c];
+    v[c] = A::load(&element);
+  }
+}
+template <class A, class In, int N>
+FASTSOFTMAX_HD inline void pack_up(const typename A::T* v, Pack<In, N>& pack) {
+  if constexpr (Pack<In, N>::per_word == 1) {
+    FASTSOFTMAX_UNROLL
+    for (int c = 0; c < N; ++c) A::store(&pack.v[c], v[c]);
+  } else {
+    FASTSOFTMAX_UNROLL
+    for (int c = 0; c < N; c += 2) pack.v[c / 2] = two_from_f32<In>(v[c], v[c + 1]);
+  }
+}
 
 struct Offsets {
   std::int64_t x = 0;
@@ -64,6 +128,7 @@ struct Row {
   using T = typename A::T;
   using At = Offsets;
   static constexpr int per_thread = kPerThread<A>;
+  static constexpr bool has_packs = L == Layout::rows;
   using Packed = Pack<In, per_thread>;
 
   const Parameters* call;
@@ -86,48 +151,33 @@ struct Row {
 
   // The scores of per_thread elements from `at` on; -inf in place of all but the first `inside`.
   FASTSOFTMAX_HD void read(std::int64_t at, int inside, T* v) const {
-    if (L == Layout::rows && aligned_x && inside >= per_thread) {
-      const Packed pack = *packed(at);
-      FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) v[c] = A::load(&pack.v[c]);
+    if constexpr (L == Layout::rows) {
+      unpack<A>(stored(at, inside), v);
     } else {
       FASTSOFTMAX_UNROLL
       for (int c = 0; c < per_thread; ++c) v[c] = c < inside ? element(at + c) : -infinity<T>();
     }
-    adjust(v);
-  }
-  // Likewise of elements that stored() got.
-  FASTSOFTMAX_HD void score(const Packed& pack, int inside, T* v) const {
-    FASTSOFTMAX_UNROLL
-    for (int c = 0; c < per_thread; ++c) v[c] = c < inside ? A::load(&pack.v[c]) : -infinity<T>();
-    adjust(v);
+    adjust<per_thread>(v);
   }
 
-  // The same elements as they are stored; what is not inside means nothing. Layout::rows.
+  // The same elements as they are stored. Layout::rows.
   FASTSOFTMAX_HD Packed stored(std::int64_t at, int inside) const {
     if (aligned_x && inside >= per_thread) return *packed(at);
-    Packed pack{};
+    Packed pack = Packed::lowest();
     FASTSOFTMAX_UNROLL
     for (int c = 0; c < per_thread; ++c) {
-      if (c < inside) pack.v[c] = reinterpret_cast<const In*>(x)[at + c];
+      if (c < inside) pack.set(c, reinterpret_cast<const In*>(x)[at + c]);
     }
     return pack;
   }
-
-  // The row with elements in another place, aligned, from which on they are counted.
-  FASTSOFTMAX_HD Row copied_to(const char* place) const {
-    Row row = *this;
-    row.x = place;
-    row.aligned_x = true;
-    return row;
+  FASTSOFTMAX_HD const Packed* packed(std::int64_t at) const {
+    return reinterpret_cast<const Packed*>(x + at * static_cast<std::int64_t>(sizeof(In)));
   }
-
   FASTSOFTMAX_HD void write(std::int64_t at, int inside, const T* v) const {
     if (L == Layout::rows && aligned_y && inside >= per_thread) {
       Packed pack;
-      FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) A::store(&pack.v[c], v[c]);
-      *reinterpret_cast<Packed*>(y + at * sizeof(In)) = pack;
+      pack_up<A>(v, pack);
+      *packed_output(at) = pack;
       return;
     }
     FASTSOFTMAX_UNROLL
@@ -136,21 +186,29 @@ struct Row {
     }
   }
 
+  FASTSOFTMAX_HD Packed* packed_output(std::int64_t at) const {
+    return reinterpret_cast<Packed*>(y + at * static_cast<std::int64_t>(sizeof(In)));
+  }
+
   // The one element of a reduced row.
   FASTSOFTMAX_HD void put(T value) const { A::store(reinterpret_cast<In*>(y), value); }
 
- private:
-  FASTSOFTMAX_HD const Packed* packed(std::int64_t at) const {
-    return reinterpret_cast<const Packed*>(x + at * static_cast<std::int64_t>(sizeof(In)));
+  // What has been read becomes scores: elements over the temperature, less the shift.
+  template <class Tile>
+  FASTSOFTMAX_HD void adjust(std::int64_t, int, int, Tile& z) const {
+    adjust<Tile::steps * per_thread>(z.v[0]);
   }
+
+ private:
+  template <int N>
   FASTSOFTMAX_HD void adjust(T* v) const {
     if (temperature != T(1)) {
       FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) v[c] = A::div(v[c], temperature);
+      for (int c = 0; c < N; ++c) v[c] = A::div(v[c], temperature);
     }
     if (shift != T(0)) {
       FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) v[c] = A::sub(v[c], shift);
+      for (int c = 0; c < N; ++c) v[c] = A::sub(v[c], shift);
     }
   }
   FASTSOFTMAX_HD T element(std::int64_t i) const {

@@ -89,9 +89,7 @@ struct WriteParts {
           } else if (outcome.is_constant) {
             fill_block<A, steps>(row, constant_of<T>(outcome), s, start, count);
           } else {
-            write_block<A, Log, steps>(
-                row, outcome.state, s, start, count,
-                [&](std::int64_t at, int inside, T* v) { row.read(at, inside, v); });
+            write_block<A, Log, steps>(row, outcome.state, s, start, count);
           }
         });
   }

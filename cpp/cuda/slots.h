@@ -86,12 +86,10 @@ class Slots {
   FASTSOFTMAX_HD void copy(const Row& row, std::int64_t start, int count, char* to) const {
     using Packed = typename Row::Packed;
     Packed packs[kTermsPerLane];
-    for_each_pack<A, kTermsPerLane>(crew_.s(), count, [&](int k, int at, int inside) {
-      packs[k] = row.stored(start + at, inside);
-    });
-    for_each_pack<A, kTermsPerLane>(crew_.s(), count, [&](int k, int at, int inside) {
-      if (inside > 0) *reinterpret_cast<Packed*>(to + at * sizeof(In)) = packs[k];
-    });
+    load_packs(row, start, count, crew_.s(), packs);
+    auto* const mine = reinterpret_cast<Packed*>(to) + crew_.s();
+    FASTSOFTMAX_UNROLL
+    for (int k = 0; k < kTermsPerLane; ++k) mine[k * kGroup] = packs[k];
   }
 
   const Crew& crew_;

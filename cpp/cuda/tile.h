@@ -13,6 +13,7 @@ namespace {
 template <class A, int Steps>
 struct Tile {
   using T = typename A::T;
+  static constexpr int steps = Steps;
   T v[Steps][kPerThread<A>];
 };
 
@@ -26,11 +27,99 @@ FASTSOFTMAX_HD inline void for_each_pack(int s, int count, Body&& body) {
   }
 }
 
+// The first N packs of a thread of the block that begins at `start` and has `count` elements, as
+// they are stored; -inf behind them. All loads are issued before any is waited for.
+template <class Row, int N>
+FASTSOFTMAX_HD inline void load_packs(const Row& row, std::int64_t start, int count, int s,
+                                      typename Row::Packed (&packs)[N]) {
+  using A = typename Row::A;
+  if (!row.aligned_x) {
+    for_each_pack<A, N>(
+        s, count, [&](int k, int at, int inside) { packs[k] = row.stored(start + at, inside); });
+    return;
+  }
+  const auto* const from = row.packed(start) + s;
+  if (count >= N * A::lanes) {
+    FASTSOFTMAX_UNROLL
+    for (int k = 0; k < N; ++k) packs[k] = from[k * kGroup];
+    return;
+  }
+  for_each_pack<A, N>(s, count, [&](int k, int, int inside) {
+    packs[k] = Row::Packed::lowest();
+    if (inside >= kPerThread<A>) packs[k] = from[k * kGroup];
+  });
+  // The pack that the row ends in. Assigned by selections, not by an index, which would put all
+  // packs into memory.
+  const int over = count % kPerThread<A>;
+  if (over == 0 || s != count / kPerThread<A> % kGroup) return;
+  const auto last = row.stored(start + count - over, over);
+  FASTSOFTMAX_UNROLL
+  for (int k = 0; k < N; ++k) {
+    FASTSOFTMAX_UNROLL
+    for (int i = 0; i < Row::Packed::words; ++i)
+      packs[k].v[i] = k == count / A::lanes ? last.v[i] : packs[k].v[i];
+  }
+}
+
+// The same from shared memory at `from`, where there is room for a whole block.
+template <class Row, int N>
+FASTSOFTMAX_HD inline void load_packs(const char* from, int count, int s,
+                                      typename Row::Packed (&packs)[N]) {
+  using A = typename Row::A;
+  const auto* const mine = reinterpret_cast<const typename Row::Packed*>(from) + s;
+  FASTSOFTMAX_UNROLL
+  for (int k = 0; k < N; ++k) packs[k] = mine[k * kGroup];
+  if (count >= N * A::lanes) return;
+  for_each_pack<A, N>(s, count, [&](int k, int, int inside) {
+    FASTSOFTMAX_UNROLL
+    for (int c = 0; c < kPerThread<A>; ++c) {
+      if (c >= inside) packs[k].set(c, negative_infinity<typename Row::In>());
+    }
+  });
+}
+
+// The scores of packs of a block that begins at `start`.
+template <class A, int Steps, class Row>
+FASTSOFTMAX_HD inline void scores_of(const Row& row, std::int64_t start, int count, int s,
+                                     const typename Row::Packed (&packs)[Steps],
+                                     Tile<A, Steps>& z) {
+  FASTSOFTMAX_UNROLL
+  for (int k = 0; k < Steps; ++k) unpack<A>(packs[k], z.v[k]);
+  row.adjust(start, count, s, z);
+}
+
 template <class A, int Steps, class Row>
 FASTSOFTMAX_HD inline void load_tile(const Row& row, std::int64_t start, int count, int s,
                                      Tile<A, Steps>& z) {
-  for_each_pack<A, Steps>(s, count,
-                          [&](int k, int at, int inside) { row.read(start + at, inside, z.v[k]); });
+  if constexpr (Row::has_packs) {
+    typename Row::Packed packs[Steps];
+    load_packs(row, start, count, s, packs);
+    scores_of(row, start, count, s, packs, z);
+  } else {
+    for_each_pack<A, Steps>(
+        s, count, [&](int k, int at, int inside) { row.read(start + at, inside, z.v[k]); });
+  }
+}
+
+template <int Steps, class Row>
+FASTSOFTMAX_HD inline void write_packs(const Row& row, std::int64_t start, int count, int s,
+                                       const Tile<typename Row::A, Steps>& v) {
+  using A = typename Row::A;
+  if constexpr (Row::has_packs) {
+    if (row.aligned_y && count >= Steps * A::lanes) {
+      auto* const to = row.packed_output(start) + s;
+      FASTSOFTMAX_UNROLL
+      for (int k = 0; k < Steps; ++k) {
+        typename Row::Packed pack;
+        pack_up<A>(v.v[k], pack);
+        to[k * kGroup] = pack;
+      }
+      return;
+    }
+  }
+  for_each_pack<A, Steps>(s, count, [&](int k, int at, int inside) {
+    if (inside > 0) row.write(start + at, inside, v.v[k]);
+  });
 }
 
 // body(at, inside) likewise, one pack after the other and not unrolled as a whole.
@@ -43,9 +132,16 @@ FASTSOFTMAX_HD inline void for_each_pack_in_turn(int s, int count, Body&& body) 
   }
 }
 
-// NaN where either is.
+// NaN where either is. Of zeros of both signs, either.
 template <class T>
 FASTSOFTMAX_HD inline T larger_or_nan(T a, T b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  if constexpr (sizeof(T) == sizeof(float)) {
+    T larger;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(a), "f"(b));
+    return larger;
+  }
+#endif
   return a > b || a != a ? a : b;
 }
 
@@ -57,13 +153,17 @@ FASTSOFTMAX_HD inline T group_max(const Group& group, T v) {
 
 template <class A, int Steps>
 FASTSOFTMAX_HD inline typename A::T thread_max(const Tile<A, Steps>& z) {
-  typename A::T max = -infinity<typename A::T>();
+  constexpr int n = kPerThread<A>;
+  typename A::T max[n];
   FASTSOFTMAX_UNROLL
-  for (int k = 0; k < Steps; ++k) {
+  for (int c = 0; c < n; ++c) max[c] = z.v[0][c];
+  FASTSOFTMAX_UNROLL
+  for (int k = 1; k < Steps; ++k) {
     FASTSOFTMAX_UNROLL
-    for (int c = 0; c < kPerThread<A>; ++c) max = larger_or_nan(max, z.v[k][c]);
+    for (int c = 0; c < n; ++c) max[c] = larger_or_nan(max[c], z.v[k][c]);
   }
-  return max;
+  for (int c = 1; c < n; ++c) max[0] = larger_or_nan(max[0], max[c]);
+  return max[0];
 }
 
 // The same of scores that stay where they are.
@@ -124,17 +224,20 @@ FASTSOFTMAX_HD inline Sum2 join_lanes(const Group& group, const ThreadLanes<A>& 
   }
 }
 
-// Where the block's first maximum is; A::block where there is none, as in blocks with a NaN.
+// Where the block's first maximum is; behind the block where there is none, as in blocks with a
+// NaN.
 template <class A, int Steps, class Group>
 FASTSOFTMAX_HD inline int find_first(const Group& group, const Tile<A, Steps>& z,
                                      typename A::T max) {
   int first = A::block;
-  for_each_pack<A, Steps>(group.s(), 0, [&](int k, int at, int) {
+  FASTSOFTMAX_UNROLL
+  for (int k = Steps - 1; k >= 0; --k) {
     FASTSOFTMAX_UNROLL
-    for (int c = 0; c < kPerThread<A>; ++c) {
-      if (z.v[k][c] == max && at + c < first) first = at + c;
+    for (int c = kPerThread<A> - 1; c >= 0; --c) {
+      if (z.v[k][c] == max) first = k * A::lanes + c;
     }
-  });
+  }
+  first += group.s() * kPerThread<A>;
   for (int mask = kGroup / 2; mask > 0; mask /= 2) {
     const int other = group.exchange(first, mask);
     first = other < first ? other : first;
@@ -142,8 +245,8 @@ FASTSOFTMAX_HD inline int find_first(const Group& group, const Tile<A, Steps>& z
   return first;
 }
 
-// The canonical sum of a block. Without Log the scores in z become terms under the block's
-// exponent.
+// The canonical sum of a block, with -inf behind its `count` elements. Without Log the scores in z
+// become terms under the block's exponent.
 template <class A, bool Log, int Steps, class Group>
 FASTSOFTMAX_HD inline BlockSum sum_tile(const Group& group, Tile<A, Steps>& z, int count) {
   using T = typename A::T;
@@ -166,7 +269,8 @@ FASTSOFTMAX_HD inline BlockSum sum_tile(const Group& group, Tile<A, Steps>& z, i
   };
   FASTSOFTMAX_UNROLL
   for (int k = 0; k < Steps; ++k) {
-    if (k * A::lanes >= count) break;
+    // What follows is -inf, and adds nothing.
+    if (k > 0 && k % 4 == 0 && k * A::lanes >= count) break;
     FASTSOFTMAX_UNROLL
     for (int c = 0; c < kPerThread<A>; ++c) {
       const T term = E::term(z.v[k][c], rounder);

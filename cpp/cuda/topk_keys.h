@@ -40,6 +40,7 @@ struct ScoredRow {
   using Key = Ordered<T>;
   static constexpr bool has_scores = true;
   static constexpr int per_thread = kPerThread<A>;
+  static constexpr bool has_packs = true;
   using Packed = Pack<In, per_thread>;
 
   const char* x;
@@ -49,7 +50,7 @@ struct ScoredRow {
   T temperature;
   T shift = 0;  // subtracted from every score
   bool negated;
-  bool packed;
+  bool aligned_x;
 
   FASTSOFTMAX_HD ScoredRow(const TopkParameters& p, const Offsets& at)
       : x(p.x + at.x),
@@ -58,18 +59,46 @@ struct ScoredRow {
         where_step(p.reduced.axis[0].where),
         temperature(static_cast<T>(p.temperature)),
         negated(p.selection.smallest),
-        packed(step == sizeof(In) && reinterpret_cast<std::uintptr_t>(x) % sizeof(Packed) == 0) {}
+        aligned_x(step == sizeof(In) && reinterpret_cast<std::uintptr_t>(x) % sizeof(Packed) == 0) {
+  }
 
   // The scores of per_thread elements from `at` on; -inf in place of all but the first `inside`.
   FASTSOFTMAX_HD void read(std::int64_t at, int inside, T* v) const {
-    if (packed && inside >= per_thread) {
-      const Packed pack = *reinterpret_cast<const Packed*>(x + at * sizeof(In));
-      FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) v[c] = score_of(at + c, A::load(&pack.v[c]));
-    } else {
-      FASTSOFTMAX_UNROLL
-      for (int c = 0; c < per_thread; ++c) v[c] = c < inside ? score(at + c) : -infinity<T>();
+    unpack<A>(stored(at, inside), v);
+    FASTSOFTMAX_UNROLL
+    for (int c = 0; c < per_thread; ++c)
+      v[c] = c < inside ? score_of(at + c, v[c]) : -infinity<T>();
+  }
+  // The same elements as they are stored,
+  FASTSOFTMAX_HD Packed stored(std::int64_t at, int inside) const {
+    if (aligned_x && inside >= per_thread) return *packed(at);
+    Packed pack = Packed::lowest();
+    FASTSOFTMAX_UNROLL
+    for (int c = 0; c < per_thread; ++c) {
+      if (c < inside) pack.set(c, *reinterpret_cast<const In*>(x + (at + c) * step));
     }
+    return pack;
+  }
+  FASTSOFTMAX_HD const Packed* packed(std::int64_t at) const {
+    return reinterpret_cast<const Packed*>(x + at * static_cast<std::int64_t>(sizeof(In)));
+  }
+  // As Row does, of rows that are not negated.
+  template <class Tile>
+  FASTSOFTMAX_HD void adjust(std::int64_t start, int count, int s, Tile& z) const {
+    const auto each = [&](auto&& score) {
+      for_each_pack<A, Tile::steps>(s, count, [&](int k, int at, int inside) {
+        FASTSOFTMAX_UNROLL
+        for (int c = 0; c < per_thread; ++c)
+          z.v[k][c] = score(z.v[k][c], start + at + c, c < inside);
+      });
+    };
+    if (temperature != T(1)) each([&](T v, std::int64_t, bool) { return A::div(v, temperature); });
+    if (where != nullptr) {
+      each([&](T v, std::int64_t at, bool there) {
+        return there && where[at * where_step] == 0 ? -infinity<T>() : v;
+      });
+    }
+    if (shift != T(0)) each([&](T v, std::int64_t, bool) { return A::sub(v, shift); });
   }
   FASTSOFTMAX_HD T score(std::int64_t at) const { return score_of(at, load(at)); }
 

@@ -47,6 +47,22 @@ __device__
     constexpr PowerTable<std::int64_t, double>
         kPowerTable64(kPowers64, kPowerErrors64);
 
+// Entry t mod 16. Tables lie at multiples of their size, so that a place in one is put together in
+// one operation.
+template <class Entry>
+constexpr int kTableBytes = 16 * static_cast<int>(sizeof(Entry));
+template <class Entry>
+FASTSOFTMAX_HD inline const Entry& entry_of(const Entry* table, std::uint32_t t) {
+#ifdef __CUDA_ARCH__
+  const auto first = static_cast<std::uint32_t>(__cvta_generic_to_shared(table));
+  const std::uint32_t place =
+      t * static_cast<std::uint32_t>(sizeof(Entry)) & (kTableBytes<Entry> - 1);
+  return *static_cast<const Entry*>(__cvta_shared_to_generic(first | place));
+#else
+  return table[t & 15u];
+#endif
+}
+
 template <class Contract>
 struct Thread : Contract {
   using T = typename Contract::T;
@@ -71,8 +87,22 @@ struct Thread : Contract {
   }
   FASTSOFTMAX_HD static unsigned above(reg v, reg bound) { return v <= bound ? 0 : 1; }
   FASTSOFTMAX_HD static unsigned at_least(reg v, reg bound) { return v >= bound ? 1 : 0; }
+  // On a device selected, where the compiler would branch and wait for one product after the other.
   FASTSOFTMAX_HD static reg fma_above(reg a, reg b, reg c, reg t, reg least) {
-    return t <= least ? T(0) : fused(a, b, c);
+    reg v = fused(a, b, c);
+#ifdef __CUDA_ARCH__
+    if constexpr (sizeof(T) == sizeof(double))
+      asm("{ .reg .pred p; setp.gtu.f64 p, %1, %2; selp.f64 %0, %0, 0d0000000000000000, p; }"
+          : "+d"(v)
+          : "d"(t), "d"(least));
+    else
+      asm("{ .reg .pred p; setp.gtu.f32 p, %1, %2; selp.f32 %0, %0, 0f00000000, p; }"
+          : "+f"(v)
+          : "f"(t), "f"(least));
+    return v;
+#else
+    return t <= least ? T(0) : v;
+#endif
   }
   FASTSOFTMAX_HD static void split(const double* hi, const double* lo, reg& m_hi, reg& m_lo,
                                    reg& q) {
@@ -98,7 +128,7 @@ struct Thread : Contract {
 struct F32 : Thread<F32Contract> {
   using Entry = PowerEntry<std::int32_t, float>;
 
-  FASTSOFTMAX_HD static const Entry& entry(reg t) { return table()[bits_of(t) & 15u]; }
+  FASTSOFTMAX_HD static const Entry& entry(reg t) { return entry_of(table(), bits_of(t)); }
   FASTSOFTMAX_HD static reg power(reg t) {
     return float_of((bits_of(t) << 19) + static_cast<std::uint32_t>(entry(t).power));
   }
@@ -116,7 +146,7 @@ struct F32 : Thread<F32Contract> {
 
 #ifdef __CUDA_ARCH__
   __device__ static Entry* table() {
-    __shared__ Entry shared[16];
+    __shared__ __align__(kTableBytes<Entry>) Entry shared[16];
     return shared;
   }
   __device__ static void load_tables(int thread) {
@@ -131,7 +161,9 @@ struct F32 : Thread<F32Contract> {
 struct F64 : Thread<F64Contract> {
   using Entry = PowerEntry<std::int64_t, double>;
 
-  FASTSOFTMAX_HD static const Entry& entry(reg t) { return table()[bits_of(t) & 15u]; }
+  FASTSOFTMAX_HD static const Entry& entry(reg t) {
+    return entry_of(table(), static_cast<std::uint32_t>(bits_of(t)));
+  }
   FASTSOFTMAX_HD static reg power(reg t) {
     return double_of((bits_of(t) << 48) + static_cast<std::uint64_t>(entry(t).power));
   }
@@ -149,7 +181,7 @@ struct F64 : Thread<F64Contract> {
 
 #ifdef __CUDA_ARCH__
   __device__ static Entry* table() {
-    __shared__ Entry shared[16];
+    __shared__ __align__(kTableBytes<Entry>) Entry shared[16];
     return shared;
   }
   __device__ static void load_tables(int thread) {
