@@ -114,6 +114,8 @@ struct BlockGradients {
                                                      Summed&& summed) {
     SumPair total{};
     for_each_sum<A>(crew, length, summed, [&](const SumPair* sums, int there) {
+      if (!crew.first()) return;
+      FASTSOFTMAX_UNROLL_BY_4
       for (int g = 0; g < there; ++g) add(total, sums[g]);
     });
     if (crew.first()) crew.total() = total;

@@ -1,9 +1,10 @@
 // The threads that have a row for themselves, a thread block or a cluster of them, and how they
 // come to its sum: in rounds, every group sums one block at a time and leaves the sum on the desk
-// of every thread block, which is its shared memory; there one thread joins them in the order of
-// the blocks.
+// of every thread block, which is its shared memory; there the first group joins them in the order
+// of the blocks.
 #pragma once
 
+#include "cuda/ordered_join.h"
 #include "cuda/outcome.h"
 
 namespace fastsoftmax {
@@ -36,6 +37,7 @@ struct Crew {
     return team->exchange(v, mask);
   }
   FASTSOFTMAX_HD void sync() const { team->sync(); }
+  FASTSOFTMAX_HD void sync_group() const { team->sync_group(); }
   FASTSOFTMAX_HD void sync_all() const {
     if (ranks() > 1)
       team->sync_cluster();
@@ -76,7 +78,7 @@ FASTSOFTMAX_HD inline void for_each_own_block(const Crew& crew, std::int64_t len
   }
 }
 
-// sum_of(start, count) for the same blocks, and for the first thread joined(sums, count) of all
+// sum_of(start, count) for the same blocks, and for the first group joined(sums, count) of all
 // blocks in order, some at a time. There is a barrier in every row, also in those without elements.
 template <class A, class Crew, class SumOf, class Joined>
 FASTSOFTMAX_HD inline void for_each_sum(Crew& crew, std::int64_t length, SumOf&& sum_of,
@@ -90,7 +92,7 @@ FASTSOFTMAX_HD inline void for_each_sum(Crew& crew, std::int64_t length, SumOf&&
       crew.post(sum_of(b * A::block, left < A::block ? static_cast<int>(left) : A::block));
     }
     crew.sync_all();
-    if (crew.first()) {
+    if (crew.group() == 0) {
       const std::int64_t left = blocks - first;
       joined(crew.sums(), left < crew.places() ? static_cast<int>(left) : crew.places());
     }
@@ -99,7 +101,7 @@ FASTSOFTMAX_HD inline void for_each_sum(Crew& crew, std::int64_t length, SumOf&&
   } while (first < blocks);
 }
 
-// The largest score, or NaN; for the first thread.
+// The largest score, or NaN; for the threads of the first group.
 template <class A, int Steps, class Crew, class Row>
 FASTSOFTMAX_HD inline double max_or_nan(Crew& crew, std::int64_t length, const Row& row) {
   double max = -__builtin_inf();
@@ -117,17 +119,13 @@ FASTSOFTMAX_HD inline double max_or_nan(Crew& crew, std::int64_t length, const R
   return max;
 }
 
-// The total of a row on the desk, for the first thread.
+// The total of a row on the desk, for the threads of the first group.
 template <class A, bool Log, class Crew, class SumOf>
 FASTSOFTMAX_HD inline void sum_row(Crew& crew, std::int64_t length, SumOf&& sum_of) {
-  // Not in registers, which the next round needs.
-  auto& kept = crew.template total<Log>();
-  if (crew.first()) kept = {};
-  for_each_sum<A>(crew, length, sum_of, [&](const BlockSum* sums, int there) {
-    RowTotal<Log> total = kept;
-    for (int g = 0; g < there; ++g) total.join(sums[g]);
-    kept = total;
-  });
+  auto& total = crew.template total<Log>();
+  if (crew.first()) total = {};
+  for_each_sum<A>(crew, length, sum_of,
+                  [&](BlockSum* sums, int there) { join_in_order<A>(crew, total, sums, there); });
 }
 
 // Decides what becomes of a row; the outcome is on the desk for all threads to see, until the first

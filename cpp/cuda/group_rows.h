@@ -60,11 +60,17 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
     Tile<A, Steps> z;
     BlockSum sum{};
     RowTotal<Log> total;
-    for_each_start<A>(call.length, [&](std::int64_t start, int count) {
-      load(start, count, z);
+    if constexpr (Kept) {
+      const int count = static_cast<int>(call.length);
+      load(0, count, z);
       sum = sum_tile<A, Log>(group, z, count);
-      total.join(sum);
-    });
+      total = RowTotal<Log>::of(sum);
+    } else {
+      for_each_start<A>(call.length, [&](std::int64_t start, int count) {
+        load(start, count, z);
+        total.join(sum_tile<A, Log>(group, z, count));
+      });
+    }
     const RowOutcome outcome = outcome_of<A>(call, total, row.shift);
     const bool exceptional = writes && outcome.state.kind == RowState::exceptional;
     if (writes && !exceptional) {

@@ -270,7 +270,7 @@ FASTSOFTMAX_HD inline BlockSum sum_tile(const Group& group, Tile<A, Steps>& z, i
   FASTSOFTMAX_UNROLL
   for (int k = 0; k < Steps; ++k) {
     // What follows is -inf, and adds nothing.
-    if (k > 0 && k % 4 == 0 && k * A::lanes >= count) break;
+    if (k > 0 && (Steps <= 4 || k % 4 == 0) && k * A::lanes >= count) break;
     FASTSOFTMAX_UNROLL
     for (int c = 0; c < kPerThread<A>; ++c) {
       const T term = E::term(z.v[k][c], rounder);

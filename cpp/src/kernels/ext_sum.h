@@ -41,18 +41,24 @@ struct ExtSum {
 
   FASTSOFTMAX_HD [[gnu::always_inline]] void join(double block_hi, double block_lo,
                                                   std::int32_t block_exponent) {
-    if (block_exponent > exponent) {
-      scale_down(hi, lo, std::int64_t{exponent} - block_exponent);
-      exponent = block_exponent;
-    } else if (block_exponent < exponent) {
+    if (block_exponent > exponent)
+      raise(block_exponent);
+    else if (block_exponent < exponent)
       scale_down(block_hi, block_lo, std::int64_t{block_exponent} - exponent);
-    }
+    add(block_hi, block_lo);
+  }
+  // To an exponent that is not below its own.
+  FASTSOFTMAX_HD [[gnu::always_inline]] void raise(std::int32_t to) {
+    scale_down(hi, lo, std::int64_t{exponent} - to);
+    exponent = to;
+  }
+  // Of a block with the same exponent.
+  FASTSOFTMAX_HD [[gnu::always_inline]] void add(double block_hi, double block_lo) {
     const Sum2 s = two_sum(hi, block_hi);
     hi = s.hi;
     lo += s.lo + block_lo;
   }
 
- private:
   // Times 2^e, in two steps: sums are kept 2^kSumBias above their scale, so that f64 terms weigh
   // something down to e = -1022 - kSumBias.
   FASTSOFTMAX_HD [[gnu::always_inline]] static void scale_down(double& hi_, double& lo_,

@@ -41,6 +41,19 @@ struct RowTotal {
   double max = -__builtin_inf();
   bool out_of_domain = false;
 
+  // What joining its only block makes of a row.
+  FASTSOFTMAX_HD [[gnu::always_inline]] static RowTotal of(const BlockSum& block) {
+    const bool there = block.exponent != kOutOfDomain;
+    RowTotal total;
+    total.out_of_domain = !there;
+    total.all = {there ? block.hi : 0.0, there ? block.lo : 0.0, block.exponent};
+    if constexpr (Log) {
+      total.max = there ? block.max : total.max;
+      total.rest = {there ? block.rest_hi : 0.0, there ? block.rest_lo : 0.0, block.exponent};
+    }
+    return total;
+  }
+
   FASTSOFTMAX_HD [[gnu::always_inline]] void join(const BlockSum& block) {
     if (block.exponent == kOutOfDomain) {
       out_of_domain = true;
