@@ -69,19 +69,6 @@ struct ColumnGradients {
   }
 };
 
-// The threads of a block on one row, and the sums they share.
-template <class Team>
-struct GradientCrew : Crew<Team, false> {
-  FASTSOFTMAX_HD SumPair& total() const { return *reinterpret_cast<SumPair*>(this->team->shared); }
-  FASTSOFTMAX_HD SumPair* sums() const { return &total() + 1 + this->turn * this->groups(); }
-  FASTSOFTMAX_HD void post(const SumPair& sum) const {
-    if (this->s() == 0) sums()[this->group()] = sum;
-  }
-  FASTSOFTMAX_HD char* kept_rows() const {
-    return this->team->shared + gradient_desk_bytes(this->groups());
-  }
-};
-
 // In registers: rows have no more blocks than there are groups, and stay there. Otherwise they are
 // read twice, or kept in shared memory.
 template <class A, class In, Layout L, bool InRegisters>
@@ -93,7 +80,7 @@ struct BlockGradients {
   FASTSOFTMAX_HD static void run(const Team& team, const BackwardParameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    GradientCrew<Team> crew{{&team}};
+    Crew<Team, false, SumPair, SumPair> crew{&team};
     for (std::int64_t r = team.block(); r < call.rows; r += team.blocks()) {
       const Row row(call, offsets_of<BackwardOffsets>(call.outer, r));
       if constexpr (InRegisters)
@@ -116,9 +103,9 @@ struct BlockGradients {
     for_each_sum<A>(crew, length, summed, [&](const SumPair* sums, int there) {
       for (int g = 0; g < there; ++g) add(total, sums[g]);
     });
-    if (crew.first()) crew.total() = total;
+    if (crew.first()) crew.facts() = total;
     crew.sync();
-    return ArithmeticPair<T>(crew.total());
+    return ArithmeticPair<T>(crew.facts());
   }
 
   template <class Crew>
@@ -138,7 +125,7 @@ struct BlockGradients {
   FASTSOFTMAX_HD static void run_row(Crew& crew, const Row& row) {
     const std::int64_t length = row.call->length;
     const bool keep = row.call->keep;
-    char* const grads = crew.kept_rows();
+    char* const grads = crew.behind_desk();
     char* const outputs = grads + kept_row_bytes(length, sizeof(In));
     const auto sum = sum_of_row(crew, length, [&](std::int64_t start, int count) {
       return sum_of_block(crew, row, start, count,

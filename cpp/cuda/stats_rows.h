@@ -1,9 +1,10 @@
 // softmax_stats: each row is read once (kernels/stats.h), by a group or by a thread block.
 #pragma once
 
+#include "cuda/crew.h"
+#include "cuda/crew_geometry.h"
 #include "cuda/crew_plan.h"
 #include "cuda/group_rows.h"
-#include "cuda/row_crew.h"
 #include "cuda/stats_call.h"
 #include "kernels/stats_formula.h"
 
@@ -189,9 +190,10 @@ struct StatsBlockRows {
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const StatsParameters& call) {
     A::load_tables(team.thread());
-    team.sync();
-    const RowCrew<A, Team, Facts, StatsBlock> crew{&team};
-    for (std::int64_t r = team.block(); r < call.rows; r += team.blocks()) {
+    static_assert(sizeof(Facts) <= kFactsBytes && sizeof(StatsBlock) <= kBlockFactsBytes);
+    Crew<Team, false, Facts, StatsBlock> crew{&team};
+    crew.sync_all();
+    for (std::int64_t r = crew.crew(); r < call.rows; r += crew.crews()) {
       Row<A, In, L> row(call, offsets_of(call.outer, r));
       run_row(crew, call, row, r);
     }
@@ -199,32 +201,21 @@ struct StatsBlockRows {
 
  private:
   template <class Crew, class Row>
-  FASTSOFTMAX_HD static void run_row(const Crew& crew, const StatsParameters& call, Row& row,
+  FASTSOFTMAX_HD static void run_row(Crew& crew, const StatsParameters& call, Row& row,
                                      std::int64_t index) {
     Facts& known = crew.facts();
     for (bool again = false;; again = true) {
-      if (crew.first()) known.blocks = {};
-      crew.for_each_block(
-          call.length,
-          [&](std::int64_t start, int count) {
-            Tile<A, steps> z;
-            load_tile(row, start, count, crew.s(), z);
-            return stats_block(crew, z, count);
-          },
-          [&](const StatsBlock& block) {
-            // Not in registers, which the next round needs.
-            StatsOfBlocks<A> joined = known.blocks;
-            joined.join(block);
-            known.blocks = joined;
-          });
+      join_row<A>(crew, call.length, known.blocks, [&](std::int64_t start, int count) {
+        Tile<A, steps> z;
+        load_tile(row, start, count, crew.s(), z);
+        return stats_block(crew, z, count);
+      });
       if (crew.first()) known.found.take(known.blocks, again);
       crew.sync();
-      const bool repeats = known.found.repeats;
-      if (repeats) row.shift = known.found.max;
-      crew.sync();
-      if (!repeats) break;
+      if (!known.found.repeats) break;
+      row.shift = known.found.max;
     }
-    if (crew.first()) put_stats<typename Row::In, A>(call, index, known.found.stats);
+    if (crew.first_of_all()) put_stats<typename Row::In, A>(call, index, known.found.stats);
   }
 };
 
