@@ -1,4 +1,4 @@
-// Losses of rows that a thread block has for itself.
+// Losses of rows that a thread block or a cluster has for itself.
 #pragma once
 
 #include "cuda/crew.h"
@@ -21,7 +21,8 @@ struct LossFacts {
 };
 
 // In registers: rows have no more blocks than there are groups, and stay there. Otherwise they are
-// read twice, or, where they lie as Layout::rows has them, kept in shared memory.
+// read twice, or, where they lie as Layout::rows has them, kept in slots of shared memory; others
+// have a slot through which their blocks go.
 template <class A, class In, Layout L, bool InRegisters>
 struct LossBlockRows {
   static constexpr int max_threads =
@@ -34,7 +35,7 @@ struct LossBlockRows {
     A::load_tables(team.thread());
     F64::load_tables(team.thread());
     static_assert(sizeof(LossFacts<A>) <= kFactsBytes && sizeof(LossBlock) <= kBlockFactsBytes);
-    Crew<Team, false, LossFacts<A>, LossBlock> crew{&team};
+    Crew<Team, true, LossFacts<A>, LossBlock> crew{&team};
     crew.sync_all();
     for (std::int64_t r = crew.crew(); r < call.rows; r += crew.crews()) {
       LossRow<A, In, L> row(call, offsets_of(call.outer, r), r);
@@ -50,16 +51,24 @@ struct LossBlockRows {
   template <class Crew, class Row>
   FASTSOFTMAX_HD static void sum(Crew& crew, const LossParameters& call, const Row& row,
                                  Tile<A, steps>& z) {
-    T* const kept = reinterpret_cast<T*>(crew.behind_desk());
+    T* slot = first_slot(crew, call);
     join_row<A>(crew, call.length, crew.facts().sums, [&](std::int64_t start, int count) {
       if constexpr (Row::is_any) {
-        return any_loss_block(crew, row, start, count, kept + crew.group() * A::block, z);
+        return any_loss_block(crew, row, start, count, slot, z);
       } else {
         load_tile(row, start, count, crew.s(), z);
-        if (!InRegisters && call.keep) keep(kept + start, crew.s(), count, z);
+        if (!InRegisters && call.slots > 0) {
+          keep(slot, crew.s(), count, z);
+          slot += A::block;
+        }
         return loss_block(crew, call.coefficients == Coefficients::ones, count, z);
       }
     });
+  }
+  // Scores of this group's blocks, one after the other.
+  template <class Crew>
+  FASTSOFTMAX_HD static T* first_slot(const Crew& crew, const LossParameters& call) {
+    return reinterpret_cast<T*>(crew.behind_desk()) + crew.group() * call.slots * A::block;
   }
   FASTSOFTMAX_HD static void keep(T* kept, int s, int count, const Tile<A, steps>& z) {
     for_each_pack<A, steps>(s, count, [&](int k, int at, int inside) {
@@ -119,6 +128,7 @@ struct LossBlockRows {
     const bool stale = row.shift != how.shift;
     row.shift = how.shift;
     const int s = crew.s();
+    T* slot = first_slot(crew, call);
     for_each_own_block<A>(crew, call.length, [&](std::int64_t start, int count) {
       const auto from_kept = [&](auto&& kept) {
         for_each_pack<A, steps>(s, count, [&](int k, int at, int inside) {
@@ -134,9 +144,9 @@ struct LossBlockRows {
         fill_block<A, steps>(row, gradient_without_scores<T>(how.kind), s, start, count);
       } else if (InRegisters && !stale) {
         from_kept([&](int k, int, int c) { return z.v[k][c]; });
-      } else if (!InRegisters && call.keep && !stale) {
-        T* const kept_row = reinterpret_cast<T*>(crew.behind_desk()) + start;
-        from_kept([&](int, int at, int c) { return kept_pack(kept_row + at).v[c]; });
+      } else if (!InRegisters && L == Layout::rows && call.slots > 0 && !stale) {
+        from_kept([&](int, int at, int c) { return kept_pack(slot + at).v[c]; });
+        slot += A::block;
       } else {
         write_gradient<steps>(row, how, target, s, start, count);
       }

@@ -1,4 +1,4 @@
-// softmax_stats: each row is read once (kernels/stats.h), by a group or by a thread block.
+// softmax_stats: each row is read once (kernels/stats.h), by a group, a thread block or a cluster.
 #pragma once
 
 #include "cuda/crew.h"
@@ -173,7 +173,7 @@ struct StatsColumns {
   }
 };
 
-// A thread block for each row. Layout::columns: along any axis.
+// A crew for each row. Layout::columns: along any axis.
 template <class A, class In, Layout L>
 struct StatsBlockRows {
   using T = typename A::T;
@@ -191,7 +191,7 @@ struct StatsBlockRows {
   FASTSOFTMAX_HD static void run(const Team& team, const StatsParameters& call) {
     A::load_tables(team.thread());
     static_assert(sizeof(Facts) <= kFactsBytes && sizeof(StatsBlock) <= kBlockFactsBytes);
-    Crew<Team, false, Facts, StatsBlock> crew{&team};
+    Crew<Team, true, Facts, StatsBlock> crew{&team};
     crew.sync_all();
     for (std::int64_t r = crew.crew(); r < call.rows; r += crew.crews()) {
       Row<A, In, L> row(call, offsets_of(call.outer, r));
@@ -221,16 +221,17 @@ struct StatsBlockRows {
 
 // A launcher as in launch.h.
 template <class A, class In, class Launcher>
-void launch_stats(const CrewPlan& plan, const StatsCall& stats, Launcher& launcher) {
+void launch_stats(const Plan& plan, const StatsCall& stats, Launcher& launcher) {
   StatsParameters call{};
   static_cast<RowsCall&>(call) = stats;
   static_cast<StatsResults&>(call) = stats;
   const auto rows = [&](auto kernel) {
-    launcher.template launch<decltype(kernel)>(plan.blocks, plan.threads, plan.shared_bytes, call);
+    launcher.template launch<decltype(kernel)>(plan.blocks, plan.threads, plan.shared_bytes, call,
+                                               plan.cluster);
   };
-  if (plan.path == CrewPath::short_rows) return rows(StatsShortRows<A, In>{});
-  if (plan.path == CrewPath::columns) return rows(StatsColumns<A, In>{});
-  if (call.layout == Layout::rows) return rows(StatsBlockRows<A, In, Layout::rows>{});
+  if (plan.path == Path::short_rows) return rows(StatsShortRows<A, In>{});
+  if (plan.path == Path::columns) return rows(StatsColumns<A, In>{});
+  if (plan.direct) return rows(StatsBlockRows<A, In, Layout::rows>{});
   rows(StatsBlockRows<A, In, Layout::columns>{});
 }
 
