@@ -5,7 +5,7 @@
 
 #include "cuda/backward_block.h"
 #include "cuda/block_rows.h"
-#include "cuda/group_rows.h"
+#include "cuda/group_walk.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -22,17 +22,15 @@ struct ShortGradients {
     using Row = BackwardRow<A, In, Layout::rows>;
     A::load_tables(team.thread());
     team.sync();
-    const RowGroup<Team> group{&team};
     const int count = static_cast<int>(call.length);
-    const std::int64_t groups = team.threads() / kGroup;
-    const std::int64_t first = team.block() * groups + team.thread() / kGroup;
-    for (std::int64_t r = first; r < call.rows; r += team.blocks() * groups) {
-      const Row row(call, offsets_of<BackwardOffsets>(call.outer, r));
-      PairTile<Row, Steps> tile;
-      tile.read(row, 0, count, group.s());
-      const ArithmeticPair<typename A::T> sum(tile.sum(group, row));
-      tile.write(row, sum, 0, count, group.s());
-    }
+    for_each_short_row<BackwardOffsets>(
+        team, call, [&](const auto& group, std::int64_t, const BackwardOffsets& at, bool) {
+          const Row row(call, at);
+          PairTile<Row, Steps> tile;
+          tile.read(row, 0, count, group.s());
+          const ArithmeticPair<typename A::T> sum(tile.sum(group, row));
+          tile.write(row, sum, 0, count, group.s());
+        });
   }
 };
 
@@ -45,27 +43,20 @@ struct ColumnGradients {
   FASTSOFTMAX_HD static void run(const Team& team, const BackwardParameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    const ColumnGroup<Team> group{&team};
-    const int s = group.s();
-    const std::int64_t tiles = (call.inner.size + kColumns - 1) / kColumns;
-    for (std::int64_t t = team.block(); t < call.rows * tiles; t += team.blocks()) {
-      const std::int64_t outer = t / tiles;
-      const std::int64_t column = (t - outer * tiles) * kColumns + team.thread() % kColumns;
-      const bool there = column < call.inner.size;
-      auto at = offsets_of<BackwardOffsets>(call.outer, outer);
-      if (there) at.advance(call.inner, column);
-      const BackwardRow<A, In, Layout::columns> row(call, at);
-      SumPair total{};
-      for_each_start<A>(call.length, [&](std::int64_t start, int count) {
-        add(total, sum_of_block(group, row, start, count));
-      });
-      // Those that keep others company have read a column that its own threads now write.
-      if (!there) continue;
-      const ArithmeticPair<typename A::T> sum(total);
-      for_each_start<A>(call.length, [&](std::int64_t start, int count) {
-        write_block(row, sum, s, start, count);
-      });
-    }
+    for_each_column<BackwardOffsets>(
+        team, call, [&](const auto& group, std::int64_t, const BackwardOffsets& at, bool there) {
+          const BackwardRow<A, In, Layout::columns> row(call, at);
+          SumPair total{};
+          for_each_start<A>(call.length, [&](std::int64_t start, int count) {
+            add(total, sum_of_block(group, row, start, count));
+          });
+          // Those that keep others company have read a column that its own threads now write.
+          if (!there) return;
+          const ArithmeticPair<typename A::T> sum(total);
+          for_each_start<A>(call.length, [&](std::int64_t start, int count) {
+            write_block(row, sum, group.s(), start, count);
+          });
+        });
   }
 };
 

@@ -31,7 +31,7 @@ void launch_loss(const Plan& plan, const LossCall& loss, void* workspace, Launch
   call.slots = plan.slots;
   switch (plan.path) {
     case Path::short_rows:
-      rows(LossShortRows<A, In>{});
+      rows(LossGroupRows<A, In, Layout::rows>{});
       break;
     case Path::register_rows:
     case Path::cluster_rows:
@@ -45,7 +45,7 @@ void launch_loss(const Plan& plan, const LossCall& loss, void* workspace, Launch
         rows(LossBlockRows<A, In, Layout::rows, false>{});
       break;
     case Path::columns:
-      rows(LossColumns<A, In>{});
+      rows(LossGroupRows<A, In, Layout::columns>{});
       break;
     case Path::parts:  // not in plans of losses
       return;

@@ -4,7 +4,7 @@
 #include "cuda/crew.h"
 #include "cuda/crew_geometry.h"
 #include "cuda/crew_plan.h"
-#include "cuda/group_rows.h"
+#include "cuda/group_walk.h"
 #include "cuda/stats_call.h"
 #include "kernels/stats_formula.h"
 
@@ -128,48 +128,24 @@ FASTSOFTMAX_HD inline void run_stats_row(const Group& group, const StatsParamete
   if (there && group.s() == 0) put_stats<typename Row::In, A>(call, index, found.stats);
 }
 
-template <class A, class In>
-struct StatsShortRows {
-  static constexpr int max_threads = kShortRowThreads;
+// Rows in registers, or columns.
+template <class A, class In, Layout L>
+struct StatsGroupRows {
+  static constexpr int max_threads = L == Layout::rows ? kShortRowThreads : kColumnThreads;
   static constexpr int min_blocks = 1;
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const StatsParameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    const RowGroup<Team> group{&team};
-    const std::int64_t groups = team.threads() / kGroup;
-    const std::int64_t first = team.block() * groups + team.thread() / kGroup;
-    for (std::int64_t r = first; r < call.rows; r += team.blocks() * groups) {
-      Row<A, In, Layout::rows> row(call, offsets_of(call.outer, r));
-      run_stats_row<kernels::kTermsPerLane>(group, call, row, r, true);
-    }
-  }
-};
-
-template <class A, class In>
-struct StatsColumns {
-  static constexpr int max_threads = kColumnThreads;
-  static constexpr int min_blocks = 1;
-
-  template <class Team>
-  FASTSOFTMAX_HD static void run(const Team& team, const StatsParameters& call) {
-    A::load_tables(team.thread());
-    team.sync();
-    const ColumnGroup<Team> group{&team};
-    const std::int64_t tiles = (call.inner.size + kColumns - 1) / kColumns;
-    for (std::int64_t t = team.block(); t < call.rows * tiles; t += team.blocks()) {
-      const std::int64_t outer = t / tiles;
-      std::int64_t column = (t - outer * tiles) * kColumns + team.thread() % kColumns;
-      const bool there = column < call.inner.size;
-      if (!there) column = 0;
-      Offsets at = offsets_of(call.outer, outer);
-      at.x += column * call.inner.x;
-      at.where += column * call.inner.where;
-      Row<A, In, Layout::columns> row(call, at);
-      run_stats_row<kernels::kTermsPerLane>(group, call, row, outer * call.inner.size + column,
-                                            there);
-    }
+    const auto body = [&](const auto& group, std::int64_t index, const Offsets& at, bool there) {
+      Row<A, In, L> row(call, at);
+      run_stats_row<kernels::kTermsPerLane>(group, call, row, index, there);
+    };
+    if constexpr (L == Layout::rows)
+      for_each_short_row(team, call, body);
+    else
+      for_each_column(team, call, body);
   }
 };
 
@@ -229,8 +205,8 @@ void launch_stats(const Plan& plan, const StatsCall& stats, Launcher& launcher) 
     launcher.template launch<decltype(kernel)>(plan.blocks, plan.threads, plan.shared_bytes, call,
                                                plan.cluster);
   };
-  if (plan.path == Path::short_rows) return rows(StatsShortRows<A, In>{});
-  if (plan.path == Path::columns) return rows(StatsColumns<A, In>{});
+  if (plan.path == Path::short_rows) return rows(StatsGroupRows<A, In, Layout::rows>{});
+  if (plan.path == Path::columns) return rows(StatsGroupRows<A, In, Layout::columns>{});
   if (plan.direct) return rows(StatsBlockRows<A, In, Layout::rows>{});
   rows(StatsBlockRows<A, In, Layout::columns>{});
 }

@@ -178,24 +178,40 @@ void compare(Tally& tally, const Problem& p, const cuda::Plan& plan, const Resul
   tally.same(p.dtype, expected.grad, actual.grad, [&] { return text("gradient"); });
 }
 
+Result on_host(const Problem& p) {
+  return with_arrays(
+      p, false, false,
+      [](const auto& logits, const auto& targets, const auto& out, const auto& options) {
+        fs::cross_entropy(logits, targets, 1, out, options);
+      });
+}
+
+// plan_for(call) says how.
+template <class PlanFor>
+Result on_device(const Problem& p, bool in_place, Random* order, PlanFor&& plan_for) {
+  return with_arrays(
+      p, true, in_place,
+      [&](const auto& logits, const auto& targets, const auto& out, const auto& options) {
+        const cuda::LossCall call = cuda::loss_call(logits, targets, 1, out, options, 1.0);
+        EmulatedLauncher launcher{order};
+        launch(plan_for(call), call, launcher);
+      });
+}
+
 // Under the device's plan, or without one under every plan that can do it.
 void check(Tally& tally, const Problem& p, Random& random, const cuda::Device* device = nullptr) {
-  const Result expected =
-      with_arrays(p, false, false,
-                  [](const auto& logits, const auto& targets, const auto& out,
-                     const auto& options) { fs::cross_entropy(logits, targets, 1, out, options); });
+  const Result expected = on_host(p);
   std::vector<cuda::Plan> plans(1);
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const bool in_place = p.with_gradient && random.chance(0.3);
-    const Result actual = with_arrays(
-        p, true, in_place,
-        [&](const auto& logits, const auto& targets, const auto& out, const auto& options) {
-          const cuda::LossCall call = cuda::loss_call(logits, targets, 1, out, options, 1.0);
-          if (i == 0 && device == nullptr) plans = crew_plans(call, random);
-          if (device != nullptr) plans[0] = cuda::make_crew_plan(call, *device);
-          EmulatedLauncher launcher{random.chance(0.5) ? &random : nullptr};
-          launch(plans[i], call, launcher);
-        });
+    const Result actual = on_device(p, in_place, random.chance(0.5) ? &random : nullptr,
+                                    [&](const cuda::LossCall& call) {
+                                      if (i == 0 && device == nullptr)
+                                        plans = crew_plans(call, random);
+                                      if (device != nullptr)
+                                        plans[0] = cuda::make_crew_plan(call, *device);
+                                      return plans[i];
+                                    });
     compare(tally, p, plans[i], expected, actual);
   }
 }
@@ -209,6 +225,30 @@ TEST_CASE("losses of rows of every length and kind have the bits of the library 
                 });
   CHECK(tally.failed() == 0);
   CHECK(tally.checked() > 3000);
+}
+
+// A thread block that is late finds the gradient of another in place of the target's score, unless
+// it has read that before.
+TEST_CASE("a cluster writes the gradient in place of scores") {
+  Random random(4);
+  Tally tally;
+  for (int turn = 0; turn < 100; ++turn) {
+    Problem p{};
+    p.dtype = fs::DType::f64;
+    p.rows = 8;
+    p.n = 3 * 512 - 5;
+    p.scores = random_rows(random, p.dtype, 8, static_cast<std::size_t>(p.n));
+    p.target_dtype = fs::DType::i64;
+    p.classes.assign(8, p.n - 1);  // the second thread block's
+    p.targets = integers(p.target_dtype, p.classes);
+    p.options.reduction = fs::Reduction::none;
+    p.with_gradient = true;
+    cuda::Plan plan = crew_plan(cuda::Path::cluster_rows, 2, 2, 0);
+    plan.in_registers = true;
+    compare(tally, p, plan, on_host(p),
+            on_device(p, true, &random, [&](const cuda::LossCall&) { return plan; }));
+  }
+  CHECK(tally.failed() == 0);
 }
 
 // More rows than threads add up, too.
