@@ -58,6 +58,4 @@ for error, pattern, arguments in [
 print(notes())
 """
     )
-    assert out.strip() == str(
-        ["order 5 7", "order 9 7", "stats 7 on 0", "order 7 5", "order 7 9"]
-    )
+    assert out.strip() == str(["order 5 7", "order 9 7", "stats 7 on 0", "order 7 5", "order 7 9"])
