@@ -8,71 +8,64 @@ namespace {
 
 constexpr int kMostGroups = kMaxCrewThreads / kGroup;
 
-// Blocks of a row that a group has in turn, with so many of them in each thread block.
-std::int64_t rounds_of(std::int64_t blocks, int cluster, int groups) {
-  return ceil_div(blocks, std::int64_t{cluster} * groups);
-}
+// How a row of so many blocks is shared out.
+struct Shares {
+  int cluster;
+  std::int64_t rounds;  // blocks of a group at most
+  int groups;           // of a thread block, no more than that takes
 
-// As many groups as that takes, no more.
-int groups_of(std::int64_t blocks, int cluster, int most) {
-  const std::int64_t rounds = std::max<std::int64_t>(rounds_of(blocks, cluster, most), 1);
-  return groups_for(ceil_div(blocks, cluster * rounds), most);
-}
+  Shares(std::int64_t blocks, int thread_blocks, int most)
+      : cluster(thread_blocks),
+        rounds(std::max<std::int64_t>(ceil_div(blocks, std::int64_t{cluster} * most), 1)),
+        groups(groups_for(ceil_div(blocks, cluster * rounds), most)) {}
 
-std::int64_t bytes_of(int cluster, int groups, std::int64_t slots) {
-  return crew_bytes(cluster * groups) + groups * slots * kBlockBytes;
-}
+  // With so many blocks of each group in shared memory.
+  std::int64_t shared_bytes(std::int64_t slots) const {
+    return crew_bytes(cluster * groups) + groups * slots * kBlockBytes;
+  }
+  // Whether the row has room in registers or shared memory.
+  bool stays(const Device& device) const {
+    return rounds == 1 || shared_bytes(rounds) + kStaticSharedBytes <= device.shared_per_block;
+  }
+};
 
-// Whether a cluster has the row in registers or shared memory.
-bool stays(std::int64_t blocks, int cluster, const Device& device) {
-  const int groups = groups_of(blocks, cluster, kMostGroups);
-  const std::int64_t rounds = rounds_of(blocks, cluster, groups);
-  return rounds <= 1 ||
-         bytes_of(cluster, groups, rounds) + kStaticSharedBytes <= device.shared_per_block;
-}
-
-Plan crew_of(const RowsCall& call, Path path, int cluster, int groups, int slots) {
-  Plan plan = of_path(cluster > 1 ? Path::cluster_rows : path, groups * kGroup,
-                      std::max<std::int64_t>(call.rows, 1) * cluster,
-                      static_cast<int>(bytes_of(cluster, groups, slots)));
-  plan.cluster = cluster;
-  plan.slots = slots;
+Plan plan_of(const RowsCall& call, Path path, const Shares& shares, std::int64_t slots) {
+  const std::int64_t crews = std::max<std::int64_t>(call.rows, 1);
+  Plan plan = of_path(shares.cluster > 1 ? Path::cluster_rows : path, shares.groups * kGroup,
+                      crews * shares.cluster, static_cast<int>(shares.shared_bytes(slots)));
   plan.direct = call.layout == Layout::rows;
+  plan.cluster = shares.cluster;
+  plan.in_registers = path == Path::register_rows;
+  plan.slots = static_cast<int>(slots);
   return plan;
 }
 
 }  // namespace
 
 Plan make_crew_plan(const RowsCall& call, const Device& device) {
-  const std::int64_t blocks = ceil_div(call.length, block_of(call.dtype == DType::f64));
   if (call.layout == Layout::columns)
     return of_path(Path::columns, kColumnThreads, call.rows * ceil_div(call.inner.size, kColumns),
                    kColumnSharedBytes);
+  const std::int64_t blocks = ceil_div(call.length, block_of(call.dtype == DType::f64));
   if (call.layout == Layout::rows && blocks <= 1)
     return of_path(Path::short_rows, kShortRowThreads,
                    ceil_div(call.rows, kShortRowThreads / kGroup), 0);
   if (call.layout == Layout::gathered) {
-    const int cluster = widened(1, call.rows, blocks, device);
-    const int groups = groups_of(blocks, cluster, kGatheringGroups);
-    return crew_of(call, Path::reread_rows, cluster, groups, 1);
+    const Shares shares(blocks, widened(1, call.rows, blocks, device), kGatheringGroups);
+    return plan_of(call, Path::reread_rows, shares, 1);
   }
 
-  // Rows that do not stay anywhere are read twice by as many as possible, so that few of them are
+  // Rows that have no room anywhere are read twice by as many as possible, so that few of them are
   // in work, and L2 may have them.
   int cluster = 1;
-  while (call.y != nullptr && cluster < max_cluster(device) && !stays(blocks, cluster, device))
+  while (call.y != nullptr && cluster < max_cluster(device) &&
+         !Shares(blocks, cluster, kMostGroups).stays(device))
     cluster *= 2;
-  cluster = widened(cluster, call.rows, blocks, device);
-  const int groups = groups_of(blocks, cluster, kMostGroups);
-  const std::int64_t rounds = rounds_of(blocks, cluster, groups);
-  Plan plan = crew_of(call, Path::reread_rows, cluster, groups, 0);
-  if (rounds == 1) {
-    if (cluster == 1) plan.path = Path::register_rows;
-    plan.in_registers = true;
-  } else if (call.y != nullptr && stays(blocks, cluster, device)) {
-    plan = crew_of(call, Path::shared_rows, cluster, groups, static_cast<int>(rounds));
-  }
-  return plan;
+  const Shares shares(blocks, widened(cluster, call.rows, blocks, device), kMostGroups);
+  if (shares.rounds == 1) return plan_of(call, Path::register_rows, shares, 0);
+  if (call.y != nullptr && shares.stays(device))
+    return plan_of(call, Path::shared_rows, shares, shares.rounds);
+  return plan_of(call, Path::reread_rows, shares, 0);
 }
 
 }  // namespace fastsoftmax::cuda
