@@ -9,12 +9,14 @@ namespace fastsoftmax::python {
 
 namespace {
 
-void softmax_stats(const py::object& x, int axis, double temperature, const py::object& where,
-                   const std::array<py::object, 5>& results, int device, std::uintptr_t stream) {
+void softmax_stats(const py::object& x, int axis, const py::object& temperature,
+                   const py::object& where, const std::array<py::object, 5>& results, int device,
+                   std::uintptr_t stream) {
   const DeviceArray scores(x, "x");
   const std::optional<DeviceArray> mask = optional_array(where, "where");
+  const DeviceTemperature temperatures(temperature);
   StatsOptions options;
-  options.temperature = temperature;
+  temperatures.set(options);
   if (mask) options.where = mask->as_input();
   const auto result = [&](std::size_t i) { return DeviceArray(results[i], "the result"); };
   const std::array arrays = {result(0), result(1), result(2), result(3), result(4)};

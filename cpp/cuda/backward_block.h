@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/backward_row.h"
-#include "cuda/tile.h"
+#include "cuda/dot_lanes.h"
 #include "kernels/gradient_element.h"
 
 namespace fastsoftmax {
@@ -10,40 +10,6 @@ namespace FASTSOFTMAX_ISA {
 namespace {
 
 using kernels::kTermsPerLane;
-
-// Products in the lanes that a thread of a group has.
-template <class A, bool F32 = sizeof(typename A::T) == sizeof(float)>
-struct ThreadProducts {
-  double sum[kPerThread<A>] = {};
-
-  FASTSOFTMAX_HD void add(int c, float x, float y) {
-    sum[c] = fused(static_cast<double>(x), static_cast<double>(y), sum[c]);
-  }
-  template <class Group>
-  FASTSOFTMAX_HD SumPair join(const Group& group) const {
-    double w[kPerThread<A>];
-    FASTSOFTMAX_UNROLL
-    for (int c = 0; c < kPerThread<A>; ++c) {
-      w[c] = sum[c];
-      for (int mask = kGroup / 2; mask > 0; mask /= 2) w[c] = w[c] + group.exchange(w[c], mask);
-    }
-    static_assert(kPerThread<A> == 4);
-    return {(w[0] + w[2]) + (w[1] + w[3]), 0.0};
-  }
-};
-template <class A>
-struct ThreadProducts<A, false> {
-  ThreadLanes<A> lanes{};
-
-  FASTSOFTMAX_HD void add(int c, double x, double y) {
-    add_carried<A, true>(lanes.sum[c], lanes.error[c], x, y);
-  }
-  template <class Group>
-  FASTSOFTMAX_HD SumPair join(const Group& group) const {
-    const Sum2 sum = join_lanes<A, false>(group, lanes);
-    return {sum.hi, sum.lo};
-  }
-};
 
 // Packs of grad and of the output.
 template <class Row>
@@ -59,7 +25,7 @@ struct PackPair {
 
 // What is summed of grad alone is a product too: with 1.
 template <class Row>
-FASTSOFTMAX_HD inline void add_products(ThreadProducts<typename Row::A>& products, const Row& row,
+FASTSOFTMAX_HD inline void add_products(DotLanes<typename Row::A>& products, const Row& row,
                                         const PackPair<Row>& pair) {
   using A = typename Row::A;
   using T = typename A::T;
@@ -69,7 +35,7 @@ FASTSOFTMAX_HD inline void add_products(ThreadProducts<typename Row::A>& product
   unpack<A>(pair.output, output);
   FASTSOFTMAX_UNROLL
   for (int c = 0; c < kPerThread<A>; ++c)
-    products.add(c, grad[c], row.sums_products ? output[c] : T(1));
+    products.add_product(c, grad[c], row.sums_products ? output[c] : T(1));
 }
 
 template <RowOp O, class Row, class T>
@@ -129,7 +95,7 @@ struct PairTile {
   }
   template <class Group>
   FASTSOFTMAX_HD SumPair sum(const Group& group, const Row& row) {
-    ThreadProducts<A> products;
+    DotLanes<A> products;
     FASTSOFTMAX_UNROLL
     for (int k = 0; k < Steps; ++k) {
       add_products(products, row, v[k]);
@@ -152,7 +118,7 @@ template <class Group, class Row, class Read>
 FASTSOFTMAX_HD inline SumPair sum_of_block(const Group& group, const Row& row, std::int64_t start,
                                            int count, Read&& read) {
   using A = typename Row::A;
-  ThreadProducts<A> products;
+  DotLanes<A> products;
   for_each_pack_in_turn<A, kTermsPerLane>(group.s(), count, [&](int at, int inside) {
     PackPair<Row> pair{};
     read(start + at, inside, pair);

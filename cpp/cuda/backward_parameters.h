@@ -26,7 +26,7 @@ inline constexpr int kGradientThreads = 384;
 // Dynamic shared memory of such a block, ahead of rows that it keeps there: a total, and two sums
 // of blocks for each group.
 FASTSOFTMAX_HD constexpr int gradient_desk_bytes(int groups) {
-  return (1 + 2 * groups) * static_cast<int>(sizeof(kernels::SumPair));
+  return desk_bytes(sizeof(kernels::SumPair), sizeof(kernels::SumPair), groups);
 }
 // Of one of the two rows that it keeps.
 FASTSOFTMAX_HD constexpr std::int64_t kept_row_bytes(std::int64_t length, int item) {

@@ -5,7 +5,7 @@
 
 #include "cuda/backward_block.h"
 #include "cuda/block_rows.h"
-#include "cuda/group_rows.h"
+#include "cuda/group_walk.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -22,17 +22,15 @@ struct ShortGradients {
     using Row = BackwardRow<A, In, Layout::rows>;
     A::load_tables(team.thread());
     team.sync();
-    const RowGroup<Team> group{&team};
     const int count = static_cast<int>(call.length);
-    const std::int64_t groups = team.threads() / kGroup;
-    const std::int64_t first = team.block() * groups + team.thread() / kGroup;
-    for (std::int64_t r = first; r < call.rows; r += team.blocks() * groups) {
-      const Row row(call, offsets_of<BackwardOffsets>(call.outer, r));
-      PairTile<Row, Steps> tile;
-      tile.read(row, 0, count, group.s());
-      const ArithmeticPair<typename A::T> sum(tile.sum(group, row));
-      tile.write(row, sum, 0, count, group.s());
-    }
+    for_each_short_row<BackwardOffsets>(
+        team, call, [&](const auto& group, std::int64_t, const BackwardOffsets& at, bool) {
+          const Row row(call, at);
+          PairTile<Row, Steps> tile;
+          tile.read(row, 0, count, group.s());
+          const ArithmeticPair<typename A::T> sum(tile.sum(group, row));
+          tile.write(row, sum, 0, count, group.s());
+        });
   }
 };
 
@@ -45,40 +43,20 @@ struct ColumnGradients {
   FASTSOFTMAX_HD static void run(const Team& team, const BackwardParameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    const ColumnGroup<Team> group{&team};
-    const int s = group.s();
-    const std::int64_t tiles = (call.inner.size + kColumns - 1) / kColumns;
-    for (std::int64_t t = team.block(); t < call.rows * tiles; t += team.blocks()) {
-      const std::int64_t outer = t / tiles;
-      const std::int64_t column = (t - outer * tiles) * kColumns + team.thread() % kColumns;
-      const bool there = column < call.inner.size;
-      auto at = offsets_of<BackwardOffsets>(call.outer, outer);
-      if (there) at.advance(call.inner, column);
-      const BackwardRow<A, In, Layout::columns> row(call, at);
-      SumPair total{};
-      for_each_start<A>(call.length, [&](std::int64_t start, int count) {
-        add(total, sum_of_block(group, row, start, count));
-      });
-      // Those that keep others company have read a column that its own threads now write.
-      if (!there) continue;
-      const ArithmeticPair<typename A::T> sum(total);
-      for_each_start<A>(call.length, [&](std::int64_t start, int count) {
-        write_block(row, sum, s, start, count);
-      });
-    }
-  }
-};
-
-// The threads of a block on one row, and the sums they share.
-template <class Team>
-struct GradientCrew : Crew<Team, false> {
-  FASTSOFTMAX_HD SumPair& total() const { return *reinterpret_cast<SumPair*>(this->team->shared); }
-  FASTSOFTMAX_HD SumPair* sums() const { return &total() + 1 + this->turn * this->groups(); }
-  FASTSOFTMAX_HD void post(const SumPair& sum) const {
-    if (this->s() == 0) sums()[this->group()] = sum;
-  }
-  FASTSOFTMAX_HD char* kept_rows() const {
-    return this->team->shared + gradient_desk_bytes(this->groups());
+    for_each_column<BackwardOffsets>(
+        team, call, [&](const auto& group, std::int64_t, const BackwardOffsets& at, bool there) {
+          const BackwardRow<A, In, Layout::columns> row(call, at);
+          SumPair total{};
+          for_each_start<A>(call.length, [&](std::int64_t start, int count) {
+            add(total, sum_of_block(group, row, start, count));
+          });
+          // Those that keep others company have read a column that its own threads now write.
+          if (!there) return;
+          const ArithmeticPair<typename A::T> sum(total);
+          for_each_start<A>(call.length, [&](std::int64_t start, int count) {
+            write_block(row, sum, group.s(), start, count);
+          });
+        });
   }
 };
 
@@ -93,7 +71,7 @@ struct BlockGradients {
   FASTSOFTMAX_HD static void run(const Team& team, const BackwardParameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    GradientCrew<Team> crew{{&team}};
+    Crew<Team, false, SumPair, SumPair> crew{&team};
     for (std::int64_t r = team.block(); r < call.rows; r += team.blocks()) {
       const Row row(call, offsets_of<BackwardOffsets>(call.outer, r));
       if constexpr (InRegisters)
@@ -118,9 +96,9 @@ struct BlockGradients {
       FASTSOFTMAX_UNROLL_BY_4
       for (int g = 0; g < there; ++g) add(total, sums[g]);
     });
-    if (crew.first()) crew.total() = total;
+    if (crew.first()) crew.facts() = total;
     crew.sync();
-    return ArithmeticPair<T>(crew.total());
+    return ArithmeticPair<T>(crew.facts());
   }
 
   template <class Crew>
@@ -140,7 +118,7 @@ struct BlockGradients {
   FASTSOFTMAX_HD static void run_row(Crew& crew, const Row& row) {
     const std::int64_t length = row.call->length;
     const bool keep = row.call->keep;
-    char* const grads = crew.kept_rows();
+    char* const grads = crew.behind_desk();
     char* const outputs = grads + kept_row_bytes(length, sizeof(In));
     const auto sum = sum_of_row(crew, length, [&](std::int64_t start, int count) {
       return sum_of_block(crew, row, start, count,

@@ -61,9 +61,9 @@ struct BlockRows {
       exponent = sum.exponent;
       return sum;
     });
-    const RowOutcome& outcome = crew.outcome();
+    const RowOutcome& outcome = crew.facts().outcome;
     if (Log && call.op == RowOp::logsumexp) {
-      if (crew.place() == 0 && crew.s() == 0) row.put(logsumexp_of<T>(outcome));
+      if (crew.first_of_all()) row.put(logsumexp_of<T>(outcome));
       return;
     }
     for_each_own_block<A>(crew, call.length, [&](std::int64_t start, int count) {

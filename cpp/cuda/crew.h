@@ -13,8 +13,20 @@ namespace {
 
 using kernels::kTermsPerLane;
 
-// Clusters: thread blocks may have others in their crew.
-template <class Team, bool Clusters>
+// What all threads of a thread block know of a row.
+struct RowFacts {
+  RowOutcome outcome;
+  alignas(double) char total_bytes[kTotalBytes];
+
+  template <bool Log>
+  FASTSOFTMAX_HD RowTotal<Log>& total() {
+    static_assert(sizeof(RowTotal<Log>) <= kTotalBytes);
+    return *reinterpret_cast<RowTotal<Log>*>(total_bytes);
+  }
+};
+
+// Clusters: thread blocks may have others in their crew. A Sum is what a group leaves of a block.
+template <class Team, bool Clusters, class Facts = RowFacts, class Sum = BlockSum>
 struct Crew {
   const Team* team;
   int turn = 0;  // sums of a round do not overwrite those of the round before
@@ -28,6 +40,8 @@ struct Crew {
     return Clusters ? team->rank() * groups() + group() : group();
   }
   FASTSOFTMAX_HD int places() const { return ranks() * groups(); }
+  // Of all threads: the one that writes what there is one of in a row.
+  FASTSOFTMAX_HD bool first_of_all() const { return place() == 0 && s() == 0; }
   // Among the crews, of which each takes one row after the other.
   FASTSOFTMAX_HD std::int64_t crew() const { return static_cast<int>(team->block()) / ranks(); }
   FASTSOFTMAX_HD std::int64_t crews() const { return static_cast<int>(team->blocks()) / ranks(); }
@@ -45,23 +59,17 @@ struct Crew {
       team->sync();
   }
 
-  FASTSOFTMAX_HD RowOutcome& outcome() const {
-    return *reinterpret_cast<RowOutcome*>(team->shared);
-  }
-  template <bool Log>
-  FASTSOFTMAX_HD RowTotal<Log>& total() const {
-    static_assert(sizeof(RowTotal<Log>) <= kTotalBytes);
-    return *reinterpret_cast<RowTotal<Log>*>(team->shared + sizeof(RowOutcome));
-  }
-  FASTSOFTMAX_HD BlockSum* sums() const {
-    return reinterpret_cast<BlockSum*>(team->shared + sizeof(RowOutcome) + kTotalBytes) +
-           turn * places();
+  FASTSOFTMAX_HD Facts& facts() const { return *reinterpret_cast<Facts*>(team->shared); }
+  FASTSOFTMAX_HD Sum* sums() const {
+    return reinterpret_cast<Sum*>(team->shared + sizeof(Facts)) + turn * places();
   }
   // By all threads of a group.
-  FASTSOFTMAX_HD void post(const BlockSum& sum) const {
+  FASTSOFTMAX_HD void post(const Sum& sum) const {
     if (s() < ranks()) *team->peer(sums() + place(), s()) = sum;
   }
-  FASTSOFTMAX_HD char* behind_desk() const { return team->shared + desk_bytes(places()); }
+  FASTSOFTMAX_HD char* behind_desk() const {
+    return team->shared + desk_bytes(sizeof(Facts), sizeof(Sum), places());
+  }
 
  private:
   FASTSOFTMAX_HD int ranks() const { return Clusters ? team->ranks() : 1; }
@@ -119,13 +127,18 @@ FASTSOFTMAX_HD inline double max_or_nan(Crew& crew, std::int64_t length, const R
   return max;
 }
 
-// The total of a row on the desk, for the threads of the first group.
+// All sums of a row joined to `kept`, which is on the desk.
+template <class A, class Crew, class Total, class SumOf>
+FASTSOFTMAX_HD inline void join_row(Crew& crew, std::int64_t length, Total& kept, SumOf&& sum_of) {
+  if (crew.first()) kept = {};
+  for_each_sum<A>(crew, length, sum_of,
+                  [&](auto* sums, int there) { join_in_order<A>(crew, kept, sums, there); });
+}
+
+// The total of a row, likewise.
 template <class A, bool Log, class Crew, class SumOf>
 FASTSOFTMAX_HD inline void sum_row(Crew& crew, std::int64_t length, SumOf&& sum_of) {
-  auto& total = crew.template total<Log>();
-  if (crew.first()) total = {};
-  for_each_sum<A>(crew, length, sum_of,
-                  [&](BlockSum* sums, int there) { join_in_order<A>(crew, total, sums, there); });
+  join_row<A>(crew, length, crew.facts().template total<Log>(), sum_of);
 }
 
 // Decides what becomes of a row; the outcome is on the desk for all threads to see, until the first
@@ -133,16 +146,17 @@ FASTSOFTMAX_HD inline void sum_row(Crew& crew, std::int64_t length, SumOf&& sum_
 template <class A, bool Log, int Steps, class Crew, class Row, class SumOf>
 FASTSOFTMAX_HD inline void decide(Crew& crew, const Parameters& call, Row& row, SumOf&& sum_of) {
   using T = typename A::T;
+  RowOutcome& outcome = crew.facts().outcome;
   for (;;) {
     sum_row<A, Log>(crew, call.length, sum_of);
-    if (crew.first()) crew.outcome() = outcome_of<A>(call, crew.template total<Log>(), row.shift);
+    if (crew.first()) outcome = outcome_of<A>(call, crew.facts().template total<Log>(), row.shift);
     crew.sync();
-    if (crew.outcome().state.kind != RowState::exceptional) return;
+    if (outcome.state.kind != RowState::exceptional) return;
     const double max = max_or_nan<A, Steps>(crew, call.length, row);
-    if (crew.first()) crew.outcome() = exceptional_outcome(call, max);
+    if (crew.first()) outcome = exceptional_outcome(call, max);
     crew.sync();
-    if (crew.outcome().is_constant) return;
-    row.shift = static_cast<T>(crew.outcome().shift);
+    if (outcome.is_constant) return;
+    row.shift = static_cast<T>(outcome.shift);
   }
 }
 

@@ -1,4 +1,4 @@
-// Sizes that the plan for crews (row_crew.h) and their kernels agree on.
+// Sizes that the plan for crews (crew.h) and their kernels agree on.
 #pragma once
 
 #include "cuda/geometry.h"
@@ -9,12 +9,12 @@ namespace fastsoftmax::cuda {
 // what is made of the row.
 inline constexpr int kMaxCrewThreads = 256;
 
-// Its dynamic shared memory, ahead of scores that it keeps: what is known of the row, and what two
-// rounds of blocks leave of each.
-inline constexpr int kFactsBytes = 256;
+// The most that losses and statistics have on its desk: facts of the row, and what is left of a
+// block.
+inline constexpr int kFactsBytes = 264;
 inline constexpr int kBlockFactsBytes = 80;
 FASTSOFTMAX_HD constexpr int crew_bytes(int groups) {
-  return kFactsBytes + 2 * groups * kBlockFactsBytes;
+  return desk_bytes(kFactsBytes, kBlockFactsBytes, groups);
 }
 
 }  // namespace fastsoftmax::cuda

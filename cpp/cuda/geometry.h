@@ -1,6 +1,8 @@
 // Sizes that the plan and the kernels agree on.
 #pragma once
 
+#include <cstddef>
+
 #include "cuda/parameters.h"
 
 namespace fastsoftmax::cuda {
@@ -21,12 +23,15 @@ inline constexpr int kColumnSharedBytes = kColumnThreads * static_cast<int>(size
 FASTSOFTMAX_HD constexpr int max_row_threads(bool f64) { return f64 ? 256 : 384; }
 
 // Dynamic shared memory of a thread block on rows of its own or of its cluster's: first the
-// outcome, a total, and two sums of blocks for each group of the cluster;
+// facts of the row, and two sums of blocks for each group of the cluster;
+FASTSOFTMAX_HD constexpr int desk_bytes(std::size_t facts, std::size_t sum, int groups) {
+  const std::size_t bytes = facts + 2 * static_cast<std::size_t>(groups) * sum;
+  return static_cast<int>((bytes + 15) / 16 * 16);
+}
+// in the forward functions the outcome, a total, and sums of exponentials;
 inline constexpr int kTotalBytes = 72;
 FASTSOFTMAX_HD constexpr int desk_bytes(int groups) {
-  const int bytes = static_cast<int>(sizeof(RowOutcome)) + kTotalBytes +
-                    2 * groups * static_cast<int>(sizeof(kernels::BlockSum));
-  return (bytes + 15) / 16 * 16;
+  return desk_bytes(sizeof(RowOutcome) + kTotalBytes, sizeof(kernels::BlockSum), groups);
 }
 // then slots, each a block and a barrier.
 FASTSOFTMAX_HD constexpr int slot_bytes(int block_bytes) { return block_bytes + 16; }

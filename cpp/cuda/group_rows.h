@@ -1,52 +1,12 @@
-// Rows that a group has for itself: short rows, a block or less, side by side in a thread block;
-// and columns along a strided axis, so that neighbouring threads read neighbouring columns.
+// softmax, log_softmax and logsumexp of rows that a group has for itself.
 #pragma once
 
+#include "cuda/group_walk.h"
 #include "cuda/outcome.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
-
 namespace {
-
-template <class Team>
-struct RowGroup {
-  const Team* team;
-
-  FASTSOFTMAX_HD int s() const { return team->thread() % kGroup; }
-  template <class T>
-  FASTSOFTMAX_HD T exchange(T v, int mask) const {
-    return team->exchange(v, mask);
-  }
-  FASTSOFTMAX_HD bool any(bool b) const { return b; }
-};
-
-// The threads of a column lie kColumns apart. All columns stay together.
-template <class Team>
-struct ColumnGroup {
-  const Team* team;
-
-  FASTSOFTMAX_HD int s() const { return team->thread() / kColumns; }
-  template <class T>
-  FASTSOFTMAX_HD T exchange(T v, int mask) const {
-    T* const slots = reinterpret_cast<T*>(team->shared);
-    slots[team->thread()] = v;
-    team->sync();
-    const T other = slots[team->thread() ^ (mask * kColumns)];
-    team->sync();
-    return other;
-  }
-  FASTSOFTMAX_HD bool any(bool b) const { return team->any_thread(b); }
-};
-
-// body(start, count) for the blocks of a row.
-template <class A, class Body>
-FASTSOFTMAX_HD inline void for_each_start(std::int64_t length, Body&& body) {
-  for (std::int64_t start = 0; start < length; start += A::block) {
-    const std::int64_t left = length - start;
-    body(start, left < A::block ? static_cast<int>(left) : A::block);
-  }
-}
 
 // load(start, count, z) gets the scores of a block. Kept: rows have no more than one, which stays
 // in registers. `writes` is false for threads that only keep others company.
@@ -130,9 +90,8 @@ struct ShortRows {
     A::load_tables(team.thread());
     team.sync();
     const RowGroup<Team> group{&team};
-    const std::int64_t groups = team.threads() / kGroup;
-    const std::int64_t first = team.block() * groups + team.thread() / kGroup;
-    const std::int64_t stride = team.blocks() * groups;
+    const std::int64_t first = group.place();
+    const std::int64_t stride = group.places();
     const auto fetch = [&](std::int64_t r, Stored& stored) {
       if (r >= call.rows) return;
       const RowOf row(call, offsets_of(call.outer, r));
@@ -166,26 +125,15 @@ struct Columns {
   FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    const ColumnGroup<Team> group{&team};
-    const std::int64_t tiles = (call.inner.size + kColumns - 1) / kColumns;
-    for (std::int64_t t = team.block(); t < call.rows * tiles; t += team.blocks()) {
-      const std::int64_t outer = t / tiles;
-      const std::int64_t column = (t - outer * tiles) * kColumns + team.thread() % kColumns;
-      const bool there = column < call.inner.size;
-      Offsets at = offsets_of(call.outer, outer);
-      if (there) {
-        at.x += column * call.inner.x;
-        at.y += column * call.inner.y;
-        at.where += column * call.inner.where;
-        at.temperature += column * call.inner.temperature;
-      }
-      Row<A, In, Layout::columns> row(call, at);
-      constexpr int steps = kernels::kTermsPerLane;
-      const auto load = [&](std::int64_t start, int count, Tile<A, steps>& z) {
-        load_tile(row, start, count, group.s(), z);
-      };
-      run_row<Log, steps, false>(group, call, row, load, there);
-    }
+    constexpr int steps = kernels::kTermsPerLane;
+    for_each_column(team, call,
+                    [&](const auto& group, std::int64_t, const Offsets& at, bool there) {
+                      Row<A, In, Layout::columns> row(call, at);
+                      const auto load = [&](std::int64_t start, int count, Tile<A, steps>& z) {
+                        load_tile(row, start, count, group.s(), z);
+                      };
+                      run_row<Log, steps, false>(group, call, row, load, there);
+                    });
   }
 };
 

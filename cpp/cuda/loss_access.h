@@ -137,6 +137,11 @@ struct LossRow {
     read(i, 1, v);
     return static_cast<double>(v[0]);
   }
+  // What it is less the row's shift, had before there was one.
+  FASTSOFTMAX_HD double shifted_score(std::int64_t i, double score) const {
+    return i < 0 || shift == T(0) ? score
+                                  : static_cast<double>(A::sub(static_cast<T>(score), shift));
+  }
 
   // k_i.
   FASTSOFTMAX_HD T coefficient(std::int64_t i) const {

@@ -1,8 +1,9 @@
-// Losses of rows that a thread block has for itself.
+// Losses of rows that a thread block or a cluster has for itself.
 #pragma once
 
+#include "cuda/crew.h"
+#include "cuda/crew_geometry.h"
 #include "cuda/loss_sums.h"
-#include "cuda/row_crew.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -12,6 +13,7 @@ namespace {
 template <class A>
 struct LossFacts {
   LossSums<A> sums;
+  double score;  // of the target
   RowLoss found;
   double max;
   bool repeats;
@@ -19,24 +21,25 @@ struct LossFacts {
 };
 
 // In registers: rows have no more blocks than there are groups, and stay there. Otherwise they are
-// read twice, or, where they lie as Layout::rows has them, kept in shared memory.
+// read twice, or, where they lie as Layout::rows has them, kept in slots of shared memory; others
+// have a slot through which their blocks go.
 template <class A, class In, Layout L, bool InRegisters>
 struct LossBlockRows {
   static constexpr int max_threads =
       L == Layout::gathered ? kGatheringGroups * kGroup : kMaxCrewThreads;
   static constexpr int min_blocks = 1;
-  static constexpr int steps = kernels::kTermsPerLane;
+  static constexpr int steps = kTermsPerLane;
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const LossParameters& call) {
     A::load_tables(team.thread());
     F64::load_tables(team.thread());
-    team.sync();
-    const RowCrew<A, Team, LossFacts<A>, LossBlock> crew{&team};
-    for (std::int64_t r = team.block(); r < call.rows; r += team.blocks()) {
+    static_assert(sizeof(LossFacts<A>) <= kFactsBytes && sizeof(LossBlock) <= kBlockFactsBytes);
+    Crew<Team, true, LossFacts<A>, LossBlock> crew{&team};
+    crew.sync_all();
+    for (std::int64_t r = crew.crew(); r < call.rows; r += crew.crews()) {
       LossRow<A, In, L> row(call, offsets_of(call.outer, r), r);
       run_row(crew, call, row, r);
-      crew.sync();
     }
   }
 
@@ -46,84 +49,87 @@ struct LossBlockRows {
 
   // Leaves the sums with the first thread.
   template <class Crew, class Row>
-  FASTSOFTMAX_HD static void sum(const Crew& crew, const LossParameters& call, const Row& row,
+  FASTSOFTMAX_HD static void sum(Crew& crew, const LossParameters& call, const Row& row,
                                  Tile<A, steps>& z) {
-    auto& sums = crew.facts().sums;
-    if (crew.first()) sums = {};
-    crew.for_each_block(
-        call.length,
-        [&](std::int64_t start, int count) {
-          const int s = crew.s();
-          if constexpr (Row::is_any) {
-            T* const through = crew.kept() + crew.group() * A::block;
-            return any_loss_block(crew, row, start, count, through, z);
-          } else {
-            load_tile(row, start, count, s, z);
-            if (!InRegisters && call.keep) keep(crew.kept() + start, s, count, z);
-            return loss_block(crew, call.coefficients == Coefficients::ones, count, z);
-          }
-        },
-        [&](const LossBlock& block) {
-          // Not in registers, which the next round needs.
-          LossSums<A> joined = sums;
-          joined.join(block);
-          sums = joined;
-        });
+    T* slot = first_slot(crew, call);
+    join_row<A>(crew, call.length, crew.facts().sums, [&](std::int64_t start, int count) {
+      if constexpr (Row::is_any) {
+        return any_loss_block(crew, row, start, count, slot, z);
+      } else {
+        load_tile(row, start, count, crew.s(), z);
+        if (!InRegisters && call.slots > 0) {
+          keep(slot, crew.s(), count, z);
+          slot += A::block;
+        }
+        return loss_block(crew, call.coefficients == Coefficients::ones, count, z);
+      }
+    });
+  }
+  // Scores of this group's blocks, one after the other.
+  template <class Crew>
+  FASTSOFTMAX_HD static T* first_slot(const Crew& crew, const LossParameters& call) {
+    return reinterpret_cast<T*>(crew.behind_desk()) + crew.group() * call.slots * A::block;
   }
   FASTSOFTMAX_HD static void keep(T* kept, int s, int count, const Tile<A, steps>& z) {
     for_each_pack<A, steps>(s, count, [&](int k, int at, int inside) {
       FASTSOFTMAX_UNROLL
       for (int c = 0; c < per_thread; ++c)
-        if (inside > 0) kept_pack<A>(kept + at).v[c] = z.v[k][c];
+        if (inside > 0) kept_pack(kept + at).v[c] = z.v[k][c];
     });
   }
+  // Each thread reads what it wrote itself.
+  FASTSOFTMAX_HD static Pack<T, per_thread>& kept_pack(T* kept) {
+    return *reinterpret_cast<Pack<T, per_thread>*>(kept);
+  }
 
-  // What is known of the row, with the first thread.
+  // The loss, and what becomes of the scores, which all threads know until the first barrier of the
+  // next row.
   template <class Crew, class Row>
-  FASTSOFTMAX_HD static void find(const Crew& crew, const LossParameters& call, Row& row,
-                                  std::int64_t target, Tile<A, steps>& z) {
+  FASTSOFTMAX_HD static void find(Crew& crew, const LossParameters& call, Row& row,
+                                  std::int64_t index, std::int64_t target, Tile<A, steps>& z) {
     auto& known = crew.facts();
+    // Ahead of the barrier behind which others may write the gradient in its place.
+    if (crew.first()) known.score = row.score(target);
+    const bool is_summed = target != kIgnored || call.logsumexp != nullptr;
     for (bool again = false;; again = true) {
-      sum(crew, call, row, z);
+      if (is_summed)
+        sum(crew, call, row, z);
+      else
+        crew.sync();
       if (crew.first()) {
-        const RowLoss now = known.sums.row(row.score(target));
-        known.found = again ? repeated(known.found, known.max, now) : now;
-        known.repeats = !again && is_to_repeat(call, now);
-        if (!again) known.max = known.sums.max;
+        known.repeats = false;
+        if (is_summed) {
+          const RowLoss now = known.sums.row(row.shifted_score(target, known.score));
+          known.found = again ? repeated(known.found, known.max, now) : now;
+          known.repeats = !again && is_to_repeat(call, now);
+          if (!again) known.max = known.sums.max;
+        }
+        if (!known.repeats) {
+          if (crew.first_of_all()) put_loss<A>(call, index, target, known.found);
+          if (call.y != nullptr)
+            known.gradient = row_gradient(row, index, target, known.score, known.found);
+        }
       }
       crew.sync();
       if (!known.repeats) return;
       if (known.max - known.max == 0.0) row.shift = static_cast<T>(known.max);
-      crew.sync();
     }
   }
 
   template <class Crew, class Row>
-  FASTSOFTMAX_HD static void run_row(const Crew& crew, const LossParameters& call, Row& row,
+  FASTSOFTMAX_HD static void run_row(Crew& crew, const LossParameters& call, Row& row,
                                      std::int64_t index) {
     Tile<A, steps> z;
-    auto& known = crew.facts();
     const std::int64_t target = target_of(call, index);
-    if (target != kIgnored || call.logsumexp != nullptr) find(crew, call, row, target, z);
-    const T summed_less = row.shift;
-    if (crew.first()) {
-      put_loss<A>(call, index, target, known.found);
-      row.shift = T(0);
-      if (call.y != nullptr)
-        known.gradient = row_gradient(row, index, target, row.score(target), known.found);
-    }
-    crew.sync();
+    find(crew, call, row, index, target, z);
     if (call.y == nullptr) return;
 
-    const RowGradient<A>& how = known.gradient;
-    const std::int64_t stride = crew.groups() * std::int64_t{A::block};
-    const bool stale = summed_less != how.shift;
+    const RowGradient<A>& how = crew.facts().gradient;
+    const bool stale = row.shift != how.shift;
     row.shift = how.shift;
-    for (std::int64_t start = crew.group() * std::int64_t{A::block}; start < call.length;
-         start += stride) {
-      const std::int64_t left = call.length - start;
-      const int count = left < A::block ? static_cast<int>(left) : A::block;
-      const int s = crew.s();
+    const int s = crew.s();
+    T* slot = first_slot(crew, call);
+    for_each_own_block<A>(crew, call.length, [&](std::int64_t start, int count) {
       const auto from_kept = [&](auto&& kept) {
         for_each_pack<A, steps>(s, count, [&](int k, int at, int inside) {
           if (inside <= 0) return;
@@ -134,15 +140,17 @@ struct LossBlockRows {
           row.write(start + at, inside, v);
         });
       };
-      if (how.kind != LossGradient::regular)
+      if (how.kind != LossGradient::regular) {
         fill_block<A, steps>(row, gradient_without_scores<T>(how.kind), s, start, count);
-      else if (InRegisters && !stale)
+      } else if (InRegisters && !stale) {
         from_kept([&](int k, int, int c) { return z.v[k][c]; });
-      else if (!InRegisters && call.keep && !stale)
-        from_kept([&](int, int at, int c) { return kept_pack<A>(crew.kept() + start + at).v[c]; });
-      else
+      } else if (!InRegisters && L == Layout::rows && call.slots > 0 && !stale) {
+        from_kept([&](int, int at, int c) { return kept_pack(slot + at).v[c]; });
+        slot += A::block;
+      } else {
         write_gradient<steps>(row, how, target, s, start, count);
-    }
+      }
+    });
   }
 };
 

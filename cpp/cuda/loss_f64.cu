@@ -2,7 +2,7 @@
 
 namespace fastsoftmax::cuda {
 
-cudaError_t launch_loss_f64(const CrewPlan& plan, const LossCall& call, void* workspace,
+cudaError_t launch_loss_f64(const Plan& plan, const LossCall& call, void* workspace,
                             cudaStream_t stream) {
   return launch_loss_on<F64, double>(plan, call, workspace, stream);
 }

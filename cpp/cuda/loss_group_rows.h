@@ -1,7 +1,7 @@
 // Losses of rows that a group has for itself: short rows, and columns along a strided axis.
 #pragma once
 
-#include "cuda/group_rows.h"
+#include "cuda/group_walk.h"
 #include "cuda/loss_sums.h"
 
 namespace fastsoftmax {
@@ -17,6 +17,7 @@ FASTSOFTMAX_HD inline void run_loss_row(const Group& group, const LossParameters
   using T = typename A::T;
   const int s = group.s();
   const std::int64_t target = target_of(call, index);
+  // Ahead of exchanges, behind which others may write the gradient in its place.
   const double score = row.score(target);
   Tile<A, Steps> z;
   RowLoss found{};
@@ -24,13 +25,11 @@ FASTSOFTMAX_HD inline void run_loss_row(const Group& group, const LossParameters
   bool repeats = group.any(target != kIgnored || call.logsumexp != nullptr);
   for (bool again = false; repeats; again = true) {
     LossSums<A> sums;
-    // Ahead of exchanges, behind which others may write the gradient in its place.
-    const double of_target = row.score(target);
     for_each_start<A>(call.length, [&](std::int64_t start, int count) {
       load_tile(row, start, count, s, z);
       sums.join(loss_block(group, call.coefficients == Coefficients::ones, count, z));
     });
-    const RowLoss now = sums.row(of_target);
+    const RowLoss now = sums.row(row.shifted_score(target, score));
     if (again) {
       if (found.kind == RowLoss::irregular) found = repeated(found, max, now);
       break;
@@ -63,9 +62,10 @@ FASTSOFTMAX_HD inline void run_loss_row(const Group& group, const LossParameters
   }
 }
 
-template <class A, class In>
-struct LossShortRows {
-  static constexpr int max_threads = kShortRowThreads;
+// Rows in registers, or columns.
+template <class A, class In, Layout L>
+struct LossGroupRows {
+  static constexpr int max_threads = L == Layout::rows ? kShortRowThreads : kColumnThreads;
   static constexpr int min_blocks = 1;
 
   template <class Team>
@@ -73,40 +73,14 @@ struct LossShortRows {
     A::load_tables(team.thread());
     F64::load_tables(team.thread());
     team.sync();
-    const RowGroup<Team> group{&team};
-    const std::int64_t groups = team.threads() / kGroup;
-    const std::int64_t first = team.block() * groups + team.thread() / kGroup;
-    for (std::int64_t r = first; r < call.rows; r += team.blocks() * groups) {
-      LossRow<A, In, Layout::rows> row(call, offsets_of(call.outer, r), r);
-      run_loss_row<kernels::kTermsPerLane, true>(group, call, row, r, true);
-    }
-  }
-};
-
-template <class A, class In>
-struct LossColumns {
-  static constexpr int max_threads = kColumnThreads;
-  static constexpr int min_blocks = 1;
-
-  template <class Team>
-  FASTSOFTMAX_HD static void run(const Team& team, const LossParameters& call) {
-    A::load_tables(team.thread());
-    F64::load_tables(team.thread());
-    team.sync();
-    const ColumnGroup<Team> group{&team};
-    const std::int64_t tiles = (call.inner.size + kColumns - 1) / kColumns;
-    for (std::int64_t t = team.block(); t < call.rows * tiles; t += team.blocks()) {
-      const std::int64_t outer = t / tiles;
-      std::int64_t column = (t - outer * tiles) * kColumns + team.thread() % kColumns;
-      const bool there = column < call.inner.size;
-      if (!there) column = 0;
-      Offsets at = offsets_of(call.outer, outer);
-      at.x += column * call.inner.x;
-      at.y += column * call.inner.y;
-      const std::int64_t index = outer * call.inner.size + column;
-      LossRow<A, In, Layout::columns> row(call, at, index);
-      run_loss_row<kernels::kTermsPerLane, false>(group, call, row, index, there);
-    }
+    const auto body = [&](const auto& group, std::int64_t index, const Offsets& at, bool there) {
+      LossRow<A, In, L> row(call, at, index);
+      run_loss_row<kernels::kTermsPerLane, L == Layout::rows>(group, call, row, index, there);
+    };
+    if constexpr (L == Layout::rows)
+      for_each_short_row(team, call, body);
+    else
+      for_each_column(team, call, body);
   }
 };
 

@@ -12,7 +12,7 @@ namespace {
 
 // `workspace` has loss_workspace_bytes, aligned as cudaMalloc aligns.
 template <class A, class In, class Launcher>
-void launch_loss(const CrewPlan& plan, const LossCall& loss, void* workspace, Launcher& launcher) {
+void launch_loss(const Plan& plan, const LossCall& loss, void* workspace, Launcher& launcher) {
   LossParameters call{};
   static_cast<RowsCall&>(call) = loss;
   static_cast<LossTerms&>(call) = loss;
@@ -20,31 +20,35 @@ void launch_loss(const CrewPlan& plan, const LossCall& loss, void* workspace, La
     launcher.template launch<decltype(kernel)>(1, kSumThreads, kSumSharedBytes, call);
   };
   const auto rows = [&](auto kernel) {
-    launcher.template launch<decltype(kernel)>(plan.blocks, plan.threads, plan.shared_bytes, call);
+    launcher.template launch<decltype(kernel)>(plan.blocks, plan.threads, plan.shared_bytes, call,
+                                               plan.cluster);
   };
   if (call.reduction != RowSum::none) {
     call.losses = static_cast<double*>(workspace);
     call.divisor = call.losses + all_rows(call);
   }
   if (call.reduction == RowSum::mean) in_order(LossDivisor{});
-  call.keep = plan.path == CrewPath::shared_rows;
+  call.slots = plan.slots;
   switch (plan.path) {
-    case CrewPath::short_rows:
-      rows(LossShortRows<A, In>{});
+    case Path::short_rows:
+      rows(LossGroupRows<A, In, Layout::rows>{});
       break;
-    case CrewPath::register_rows:
-      rows(LossBlockRows<A, In, Layout::rows, true>{});
-      break;
-    case CrewPath::shared_rows:
-    case CrewPath::reread_rows:
-      if (call.layout == Layout::rows)
-        rows(LossBlockRows<A, In, Layout::rows, false>{});
-      else
+    case Path::register_rows:
+    case Path::cluster_rows:
+    case Path::shared_rows:
+    case Path::reread_rows:
+      if (!plan.direct)
         rows(LossBlockRows<A, In, Layout::gathered, false>{});
+      else if (plan.in_registers)
+        rows(LossBlockRows<A, In, Layout::rows, true>{});
+      else
+        rows(LossBlockRows<A, In, Layout::rows, false>{});
       break;
-    case CrewPath::columns:
-      rows(LossColumns<A, In>{});
+    case Path::columns:
+      rows(LossGroupRows<A, In, Layout::columns>{});
       break;
+    case Path::parts:  // not in plans of losses
+      return;
   }
   if (call.reduction != RowSum::none) in_order(LossSum<typename A::T>{});
 }

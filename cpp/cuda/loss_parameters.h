@@ -7,7 +7,6 @@
 namespace fastsoftmax::cuda {
 
 struct LossParameters : Parameters, LossTerms {
-  bool keep;        // rows in shared memory until their gradient is written
   double* losses;   // of each row, to be added up; null: they go where the call says
   double* divisor;  // of the mean
 };

@@ -1,60 +1,12 @@
 // What losses need to know of a row (kernels/loss.h), from tiles of its blocks.
 #pragma once
 
+#include "cuda/dot_lanes.h"
 #include "cuda/loss_access.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
-
-// The lanes of a thread for sums as those of kernels/dot.h: doubles, in f64 with their errors.
-template <class A>
-struct DotLanes {
-  using T = typename A::T;
-  static constexpr bool is_f64 = sizeof(T) == sizeof(double);
-  double sum[kPerThread<A>] = {};
-  double error[kPerThread<A>] = {};
-
-  FASTSOFTMAX_HD void add(int c, T x) {
-    if constexpr (is_f64)
-      add_carried<A, false>(sum[c], error[c], x, x);
-    else
-      sum[c] = sum[c] + static_cast<double>(x);
-  }
-  FASTSOFTMAX_HD void add_product(int c, T x, T y) {
-    if constexpr (is_f64)
-      add_carried<A, true>(sum[c], error[c], x, y);
-    else
-      sum[c] = fused(static_cast<double>(x), static_cast<double>(y), sum[c]);
-  }
-
-  template <class Group>
-  FASTSOFTMAX_HD Sum2 join(const Group& group) const {
-    Sum2 w[kPerThread<A>];
-    FASTSOFTMAX_UNROLL
-    for (int c = 0; c < kPerThread<A>; ++c) {
-      w[c] = {sum[c], error[c]};
-      for (int mask = kGroup / 2; mask > 0; mask /= 2) w[c] = both(w[c], from(group, w[c], mask));
-    }
-    if constexpr (is_f64)
-      return both(w[0], w[1]);
-    else
-      return both(both(w[0], w[2]), both(w[1], w[3]));
-  }
-
- private:
-  template <class Group>
-  FASTSOFTMAX_HD static Sum2 from(const Group& group, Sum2 v, int mask) {
-    if constexpr (is_f64) return {group.exchange(v.hi, mask), group.exchange(v.lo, mask)};
-    return {group.exchange(v.hi, mask), 0.0};
-  }
-  FASTSOFTMAX_HD static Sum2 both(Sum2 a, Sum2 b) {
-    if constexpr (is_f64) return two_sum(a, b);
-    return {a.hi + b.hi, 0.0};
-  }
-};
-
-FASTSOFTMAX_HD inline SumPair pair_of(const Sum2& sum) { return {sum.hi, sum.lo}; }
 
 // What the loss needs of a block of scores in z, with coefficients 1 or none.
 template <class A, int Steps, class Group>
@@ -68,7 +20,7 @@ FASTSOFTMAX_HD inline LossBlock loss_block(const Group& group, bool with_coeffic
       for (int c = 0; c < kPerThread<A>; ++c)
         if (c < inside) scores.add(c, z.v[k][c]);
     });
-    block.scores = pair_of(scores.join(group));
+    block.scores = scores.join(group);
     block.coefficients = {static_cast<double>(count), 0.0};
   }
   block.sum = sum_tile<A, true>(group, z, count);
@@ -107,8 +59,8 @@ FASTSOFTMAX_HD inline LossBlock any_loss_block(const Group& group, const Row& ro
   });
   LossBlock block = loss_block(group, row.call->coefficients == Coefficients::ones, count, z);
   if (given) {
-    block.scores = pair_of(scores.join(group));
-    block.coefficients = pair_of(coefficients.join(group));
+    block.scores = scores.join(group);
+    block.coefficients = coefficients.join(group);
   }
   return block;
 }
@@ -122,6 +74,9 @@ struct LossSums {
 
   FASTSOFTMAX_HD void join(const LossBlock& block) {
     total.join(block.sum);
+    join_others(block);
+  }
+  FASTSOFTMAX_HD void join_others(const LossBlock& block) {
     max = larger_or_nan(max, block.sum.max);
     add_sum(scores, {block.scores.hi, block.scores.lo});
     add_sum(coefficients, {block.coefficients.hi, block.coefficients.lo});
@@ -131,6 +86,16 @@ struct LossSums {
     return row_loss(finish_row<A, true>(total), target, coefficients, scores);
   }
 };
+
+template <class A, class Group>
+FASTSOFTMAX_HD inline void join_in_order(const Group& group, LossSums<A>& sums, LossBlock* blocks,
+                                         int count) {
+  join_sums<A>(group, sums.total, count, [&](int i) -> BlockSum& { return blocks[i].sum; });
+  if (group.s() != 0) return;
+  LossSums<A> joined = sums;
+  for (int i = 0; i < count; ++i) joined.join_others(blocks[i]);
+  sums = joined;
+}
 
 // Whether a row's scores, less their maximum, are to be summed again.
 FASTSOFTMAX_HD inline bool is_to_repeat(const LossParameters& call, const RowLoss& row) {

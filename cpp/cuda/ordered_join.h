@@ -55,32 +55,35 @@ struct Together {
 };
 
 // Of sums that are under the exponent of the total.
-template <bool Log>
-FASTSOFTMAX_HD inline void add_in_order(RowTotal<Log>& total, const BlockSum* sums, int count,
-                                        int top) {
+template <bool Log, class SumAt>
+FASTSOFTMAX_HD inline void add_in_order(RowTotal<Log>& total, int first, int last, int top,
+                                        SumAt&& sum_at) {
   ExtSum all = total.all;
   ExtSum rest = total.rest;
   FASTSOFTMAX_UNROLL_BY_4
-  for (int j = 0; j < count; ++j) {
+  for (int i = first; i < last; ++i) {
+    const BlockSum& sum = sum_at(i);
     if constexpr (Log) {
-      const bool is_top = j == top;
+      const bool is_top = i == top;
       rest.hi = is_top ? all.hi : rest.hi;
       rest.lo = is_top ? all.lo : rest.lo;
-      rest.add(is_top ? sums[j].rest_hi : sums[j].hi, is_top ? sums[j].rest_lo : sums[j].lo);
+      rest.add(is_top ? sum.rest_hi : sum.hi, is_top ? sum.rest_lo : sum.lo);
     }
-    all.add(sums[j].hi, sums[j].lo);
+    all.add(sum.hi, sum.lo);
   }
   total.all = all;
   total.rest = rest;
 }
 
-// By all threads of a group; `total` and `sums`, which are lost, are memory that they share.
-template <class A, bool Log, class Group>
-FASTSOFTMAX_HD inline void join_in_order(const Group& group, RowTotal<Log>& total, BlockSum* sums,
-                                         int count) {
-  for (int first = 0; first < count; first += kGroup, sums += kGroup) {
-    const int there = count - first < kGroup ? count - first : kGroup;
-    BlockSum* const mine = group.s() < there ? sums + group.s() : nullptr;
+// By all threads of a group; `total` and sum_at(0), ..., which are lost, are memory that they
+// share.
+template <class A, bool Log, class Group, class SumAt>
+FASTSOFTMAX_HD inline void join_sums(const Group& group, RowTotal<Log>& total, int count,
+                                     SumAt&& sum_at) {
+  for (int first = 0; first < count; first += kGroup) {
+    const int last = first + kGroup < count ? first + kGroup : count;
+    const int i = first + group.s();
+    BlockSum* const mine = i < last ? &sum_at(i) : nullptr;
     const Together together(group, total.all, mine);
     const bool brought = together.template can_be_brought<A>();
     const bool has_top = Log && together.max > total.max;
@@ -98,14 +101,30 @@ FASTSOFTMAX_HD inline void join_in_order(const Group& group, RowTotal<Log>& tota
           joined.rest.raise(together.largest);
           if (has_top) joined.max = together.max;
         }
-        add_in_order(joined, sums, there, has_top ? together.top : kGroup);
+        add_in_order(joined, first, last, has_top ? first + together.top : last, sum_at);
       } else {
-        for (int j = 0; j < there; ++j) joined.join(sums[j]);
+        for (int j = first; j < last; ++j) joined.join(sum_at(j));
       }
       total = joined;
     }
     group.sync_group();
   }
+}
+
+template <class A, bool Log, class Group>
+FASTSOFTMAX_HD inline void join_in_order(const Group& group, RowTotal<Log>& total, BlockSum* sums,
+                                         int count) {
+  join_sums<A>(group, total, count, [&](int i) -> BlockSum& { return sums[i]; });
+}
+// Of any other kind, by one thread.
+template <class A, class Group, class Total, class Sum>
+FASTSOFTMAX_HD inline void join_in_order(const Group& group, Total& total, const Sum* sums,
+                                         int count) {
+  if (group.s() != 0) return;
+  // Not in registers, which the next round needs.
+  Total joined = total;
+  for (int i = 0; i < count; ++i) joined.join(sums[i]);
+  total = joined;
 }
 
 }  // namespace

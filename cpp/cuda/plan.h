@@ -11,11 +11,11 @@ namespace fastsoftmax::cuda {
 enum class Path : int {
   short_rows,     // a group for each row, which is one block or less
   register_rows,  // a thread block for each row, and a group for each of its blocks
-  cluster_rows,   // a cluster of thread blocks for each row, in registers or shared memory
-  shared_rows,    // a thread block for each row, which it keeps in shared memory
-  reread_rows,    // a thread block for each row, which it reads twice
-  parts,          // several thread blocks for each row, in three launches for a few rows at a time
-  columns         // a group for each column
+  cluster_rows,  // a cluster of thread blocks for each row, as a rule in registers or shared memory
+  shared_rows,   // a thread block for each row, which it keeps in shared memory
+  reread_rows,   // a thread block for each row, which it reads twice
+  parts,         // several thread blocks for each row, in three launches for a few rows at a time
+  columns        // a group for each column
 };
 
 struct Plan {

@@ -21,6 +21,19 @@ constexpr int groups_for(std::int64_t blocks, int most) {
   return static_cast<int>(std::clamp<std::int64_t>((blocks + 1) / 2 * 2, 2, most));
 }
 
+// Thread blocks of a cluster at most, on this device.
+constexpr int max_cluster(const Device& device) {
+  return device.architecture >= 90 ? kMaxCluster : 1;
+}
+
+// A cluster of so many thread blocks, or of more where there are too few rows of so many blocks to
+// keep the device busy.
+constexpr int widened(int cluster, std::int64_t rows, std::int64_t blocks, const Device& device) {
+  while (cluster < max_cluster(device) && 2 * cluster * rows <= device.sms && blocks >= 8 * cluster)
+    cluster *= 2;
+  return cluster;
+}
+
 constexpr Plan of_path(Path path, int threads, std::int64_t blocks, int shared_bytes) {
   Plan plan{};
   plan.path = path;

@@ -62,7 +62,7 @@ struct JoinParts {
     sum_row<A, Log>(crew, call.length,
                     [&](std::int64_t start, int) { return sums[start / A::block]; });
     if (crew.first())
-      call.outcomes[r] = outcome_of<A>(call, crew.template total<Log>(), typename A::T(0));
+      call.outcomes[r] = outcome_of<A>(call, crew.facts().template total<Log>(), typename A::T(0));
   }
 };
 

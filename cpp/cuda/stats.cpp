@@ -10,7 +10,7 @@ namespace fastsoftmax::cuda {
 StatsCall stats_call(const ConstView& x, int axis, const SoftmaxStats& out,
                      const StatsOptions& options) {
   StatsCall call{};
-  const Call host = checked_stats_call(x, axis, out, options);
+  const Call host = checked_stats_call(x, axis, out, options, /*on_device=*/true);
   static_cast<RowsCall&>(call) = rows_call(host);
   take_columns(call);
   const auto data = [](const View& view) { return static_cast<char*>(view.data); };

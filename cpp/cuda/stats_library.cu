@@ -11,7 +11,7 @@ int submit_stats(const StatsCall* call, int device, void* stream) {
   return submit_on(device, [&] {
     Device described{};
     if (const cudaError_t error = describe(device, described); error != cudaSuccess) return error;
-    const CrewPlan plan = make_crew_plan(*call, described);
+    const Plan plan = make_crew_plan(*call, described);
     StreamLauncher launcher{static_cast<cudaStream_t>(stream)};
     switch (call->dtype) {
       case DType::f32:

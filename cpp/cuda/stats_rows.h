@@ -1,9 +1,10 @@
-// softmax_stats: each row is read once (kernels/stats.h), by a group or by a thread block.
+// softmax_stats: each row is read once (kernels/stats.h), by a group, a thread block or a cluster.
 #pragma once
 
+#include "cuda/crew.h"
+#include "cuda/crew_geometry.h"
 #include "cuda/crew_plan.h"
-#include "cuda/group_rows.h"
-#include "cuda/row_crew.h"
+#include "cuda/group_walk.h"
 #include "cuda/stats_call.h"
 #include "kernels/stats_formula.h"
 
@@ -127,52 +128,28 @@ FASTSOFTMAX_HD inline void run_stats_row(const Group& group, const StatsParamete
   if (there && group.s() == 0) put_stats<typename Row::In, A>(call, index, found.stats);
 }
 
-template <class A, class In>
-struct StatsShortRows {
-  static constexpr int max_threads = kShortRowThreads;
+// Rows in registers, or columns.
+template <class A, class In, Layout L>
+struct StatsGroupRows {
+  static constexpr int max_threads = L == Layout::rows ? kShortRowThreads : kColumnThreads;
   static constexpr int min_blocks = 1;
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const StatsParameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    const RowGroup<Team> group{&team};
-    const std::int64_t groups = team.threads() / kGroup;
-    const std::int64_t first = team.block() * groups + team.thread() / kGroup;
-    for (std::int64_t r = first; r < call.rows; r += team.blocks() * groups) {
-      Row<A, In, Layout::rows> row(call, offsets_of(call.outer, r));
-      run_stats_row<kernels::kTermsPerLane>(group, call, row, r, true);
-    }
+    const auto body = [&](const auto& group, std::int64_t index, const Offsets& at, bool there) {
+      Row<A, In, L> row(call, at);
+      run_stats_row<kernels::kTermsPerLane>(group, call, row, index, there);
+    };
+    if constexpr (L == Layout::rows)
+      for_each_short_row(team, call, body);
+    else
+      for_each_column(team, call, body);
   }
 };
 
-template <class A, class In>
-struct StatsColumns {
-  static constexpr int max_threads = kColumnThreads;
-  static constexpr int min_blocks = 1;
-
-  template <class Team>
-  FASTSOFTMAX_HD static void run(const Team& team, const StatsParameters& call) {
-    A::load_tables(team.thread());
-    team.sync();
-    const ColumnGroup<Team> group{&team};
-    const std::int64_t tiles = (call.inner.size + kColumns - 1) / kColumns;
-    for (std::int64_t t = team.block(); t < call.rows * tiles; t += team.blocks()) {
-      const std::int64_t outer = t / tiles;
-      std::int64_t column = (t - outer * tiles) * kColumns + team.thread() % kColumns;
-      const bool there = column < call.inner.size;
-      if (!there) column = 0;
-      Offsets at = offsets_of(call.outer, outer);
-      at.x += column * call.inner.x;
-      at.where += column * call.inner.where;
-      Row<A, In, Layout::columns> row(call, at);
-      run_stats_row<kernels::kTermsPerLane>(group, call, row, outer * call.inner.size + column,
-                                            there);
-    }
-  }
-};
-
-// A thread block for each row. Layout::columns: along any axis.
+// A crew for each row. Layout::columns: along any axis.
 template <class A, class In, Layout L>
 struct StatsBlockRows {
   using T = typename A::T;
@@ -189,9 +166,10 @@ struct StatsBlockRows {
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const StatsParameters& call) {
     A::load_tables(team.thread());
-    team.sync();
-    const RowCrew<A, Team, Facts, StatsBlock> crew{&team};
-    for (std::int64_t r = team.block(); r < call.rows; r += team.blocks()) {
+    static_assert(sizeof(Facts) <= kFactsBytes && sizeof(StatsBlock) <= kBlockFactsBytes);
+    Crew<Team, true, Facts, StatsBlock> crew{&team};
+    crew.sync_all();
+    for (std::int64_t r = crew.crew(); r < call.rows; r += crew.crews()) {
       Row<A, In, L> row(call, offsets_of(call.outer, r));
       run_row(crew, call, row, r);
     }
@@ -199,47 +177,37 @@ struct StatsBlockRows {
 
  private:
   template <class Crew, class Row>
-  FASTSOFTMAX_HD static void run_row(const Crew& crew, const StatsParameters& call, Row& row,
+  FASTSOFTMAX_HD static void run_row(Crew& crew, const StatsParameters& call, Row& row,
                                      std::int64_t index) {
     Facts& known = crew.facts();
     for (bool again = false;; again = true) {
-      if (crew.first()) known.blocks = {};
-      crew.for_each_block(
-          call.length,
-          [&](std::int64_t start, int count) {
-            Tile<A, steps> z;
-            load_tile(row, start, count, crew.s(), z);
-            return stats_block(crew, z, count);
-          },
-          [&](const StatsBlock& block) {
-            // Not in registers, which the next round needs.
-            StatsOfBlocks<A> joined = known.blocks;
-            joined.join(block);
-            known.blocks = joined;
-          });
+      join_row<A>(crew, call.length, known.blocks, [&](std::int64_t start, int count) {
+        Tile<A, steps> z;
+        load_tile(row, start, count, crew.s(), z);
+        return stats_block(crew, z, count);
+      });
       if (crew.first()) known.found.take(known.blocks, again);
       crew.sync();
-      const bool repeats = known.found.repeats;
-      if (repeats) row.shift = known.found.max;
-      crew.sync();
-      if (!repeats) break;
+      if (!known.found.repeats) break;
+      row.shift = known.found.max;
     }
-    if (crew.first()) put_stats<typename Row::In, A>(call, index, known.found.stats);
+    if (crew.first_of_all()) put_stats<typename Row::In, A>(call, index, known.found.stats);
   }
 };
 
 // A launcher as in launch.h.
 template <class A, class In, class Launcher>
-void launch_stats(const CrewPlan& plan, const StatsCall& stats, Launcher& launcher) {
+void launch_stats(const Plan& plan, const StatsCall& stats, Launcher& launcher) {
   StatsParameters call{};
   static_cast<RowsCall&>(call) = stats;
   static_cast<StatsResults&>(call) = stats;
   const auto rows = [&](auto kernel) {
-    launcher.template launch<decltype(kernel)>(plan.blocks, plan.threads, plan.shared_bytes, call);
+    launcher.template launch<decltype(kernel)>(plan.blocks, plan.threads, plan.shared_bytes, call,
+                                               plan.cluster);
   };
-  if (plan.path == CrewPath::short_rows) return rows(StatsShortRows<A, In>{});
-  if (plan.path == CrewPath::columns) return rows(StatsColumns<A, In>{});
-  if (call.layout == Layout::rows) return rows(StatsBlockRows<A, In, Layout::rows>{});
+  if (plan.path == Path::short_rows) return rows(StatsGroupRows<A, In, Layout::rows>{});
+  if (plan.path == Path::columns) return rows(StatsGroupRows<A, In, Layout::columns>{});
+  if (plan.direct) return rows(StatsBlockRows<A, In, Layout::rows>{});
   rows(StatsBlockRows<A, In, Layout::columns>{});
 }
 

@@ -96,7 +96,8 @@ struct JoinSums {
       sum_row<A, Log>(crew, call.length,
                       [&](std::int64_t start, int) { return sums[start / A::block]; });
       if (crew.first())
-        call.outcomes[r] = outcome_of<A>(call, crew.template total<Log>(), typename A::T(0));
+        call.outcomes[r] =
+            outcome_of<A>(call, crew.facts().template total<Log>(), typename A::T(0));
       crew.sync();
     }
   }
@@ -120,7 +121,7 @@ struct SumExceptional {
       RowOutcome& outcome = call.outcomes[r];
       if (outcome.state.kind == RowState::exceptional) {
         sum_again(crew, call, r);
-        if (crew.first()) outcome = crew.outcome();
+        if (crew.first()) outcome = crew.facts().outcome;
         crew.sync();
       }
       if (Log && call.op == RowOp::logsumexp && crew.first())

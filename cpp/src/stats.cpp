@@ -69,13 +69,13 @@ std::array<const View*, kFields> views_of(const SoftmaxStats& out) {
 }  // namespace
 
 Call checked_stats_call(const ConstView& x, int axis, const SoftmaxStats& out,
-                        const StatsOptions& options) {
+                        const StatsOptions& options, bool on_device) {
   Options core;
   core.temperature = options.temperature;
   core.temperatures = options.temperatures;
   core.where = options.where;
   core.max_threads = options.max_threads;
-  const Call call = axis_call(x, axis, core);
+  const Call call = axis_call(x, axis, core, on_device);
   const std::array<const View*, kFields> views = views_of(out);
   constexpr std::array names = {"max", "logsumexp", "entropy", "top1", "margin"};
   std::array<ConstView, kFields> taken;

@@ -125,7 +125,7 @@ def _cuda_cross_entropy(
 def _cuda_softmax_stats(
     x: DeviceArray,
     axis: int,
-    temperature: float,
+    temperature: float | DeviceArray,
     where: DeviceArray | None,
     results: Sequence[DeviceArray],
     device: int,

@@ -44,7 +44,7 @@ int backward(const BackwardCall* call, int device, void* stream) {
 }
 int loss(const LossCall* call, int device, void* stream) {
   note("loss %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
-  const CrewPlan plan = make_crew_plan(*call, kDevice);
+  const Plan plan = make_crew_plan(*call, kDevice);
   std::vector<double> workspace(
       static_cast<std::size_t>(loss_workspace_bytes(*call)) / sizeof(double) + 1);
   tests::EmulatedLauncher launcher;
@@ -55,7 +55,7 @@ int loss(const LossCall* call, int device, void* stream) {
 }
 int stats(const StatsCall* call, int device, void* stream) {
   note("stats %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
-  const CrewPlan plan = make_crew_plan(*call, kDevice);
+  const Plan plan = make_crew_plan(*call, kDevice);
   tests::EmulatedLauncher launcher;
   tests::with_types(call->dtype, [&](auto arithmetic, auto element) {
     launch_stats<decltype(arithmetic), decltype(element)>(plan, *call, launcher);

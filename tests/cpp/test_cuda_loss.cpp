@@ -5,58 +5,24 @@
 #define FASTSOFTMAX_ISA cuda
 #include "simd/vec_cuda.h"
 
+#include "crew_cases.h"
 #include "cuda/loss_arguments.h"
 #include "cuda/loss_launch.h"
-#include "emulated_device.h"
 #include "fastsoftmax/cross_entropy.hpp"
-#include "run.h"
 
 namespace tests {
 namespace {
 
 namespace cuda = fs::cuda;
-using cuda::CrewPath;
 
 constexpr std::int64_t kIgnore = -100;
 
-void launch(const cuda::CrewPlan& plan, const cuda::LossCall& call, EmulatedLauncher& launcher) {
-  std::vector<double> workspace(
-      static_cast<std::size_t>(cuda::loss_workspace_bytes(call)) / sizeof(double) + 1);
-  switch (call.dtype) {
-    case fs::DType::f32:
-      return cuda::launch_loss<cuda::F32, float>(plan, call, workspace.data(), launcher);
-    case fs::DType::f64:
-      return cuda::launch_loss<cuda::F64, double>(plan, call, workspace.data(), launcher);
-    case fs::DType::f16:
-      return cuda::launch_loss<cuda::F32, fs::f16>(plan, call, workspace.data(), launcher);
-    default:
-      return cuda::launch_loss<cuda::F32, fs::bf16>(plan, call, workspace.data(), launcher);
-  }
-}
-
-// A plan for every path that can do the call, thread blocks kept small.
-std::vector<cuda::CrewPlan> plans_of(const cuda::LossCall& call) {
-  if (call.layout == cuda::Layout::columns)
-    return {{CrewPath::columns, cuda::kColumnThreads, 2, cuda::kColumnSharedBytes}};
-  std::vector<cuda::CrewPlan> plans;
-  const auto block = static_cast<std::int64_t>(block_of(call.dtype));
-  const std::int64_t blocks = (call.length + block - 1) / block;
-  if (call.layout == cuda::Layout::gathered) {
-    for (const int groups : {2, 4})
-      plans.push_back({CrewPath::reread_rows, groups * cuda::kGroup, 2,
-                       cuda::crew_bytes(groups) + groups * cuda::kBlockBytes});
-    return plans;
-  }
-  if (blocks <= 1) plans.push_back({CrewPath::short_rows, 32, 2, 0});
-  for (const int groups : {2, 4}) {
-    const int threads = groups * cuda::kGroup;
-    const int desk = cuda::crew_bytes(groups);
-    const auto row = static_cast<int>(call.length) * (call.dtype == fs::DType::f64 ? 8 : 4);
-    if (blocks <= groups) plans.push_back({CrewPath::register_rows, threads, 2, desk});
-    plans.push_back({CrewPath::shared_rows, threads, 2, desk + row});
-    if (groups == 2) plans.push_back({CrewPath::reread_rows, threads, 2, desk});
-  }
-  return plans;
+void launch(const cuda::Plan& plan, const cuda::LossCall& call, EmulatedLauncher& launcher) {
+  Workspace workspace(cuda::loss_workspace_bytes(call));
+  with_types(call.dtype, [&](auto arithmetic, auto element) {
+    cuda::launch_loss<decltype(arithmetic), decltype(element)>(plan, call, workspace.data(),
+                                                               launcher);
+  });
 }
 
 struct Problem {
@@ -193,18 +159,17 @@ Result with_arrays(const Problem& p, bool on_gpu, bool in_place, Run&& run) {
   return {loss.bytes, to_dense(gradient), logsumexp.bytes};
 }
 
-std::string describe(const Problem& p, const cuda::CrewPlan& plan) {
+std::string describe(const Problem& p, const cuda::Plan& plan) {
   const fs::CrossEntropyOptions& o = p.options;
   return std::string(fs::name(p.dtype)) + " " + std::to_string(p.rows) + " x " +
-         std::to_string(p.n) + " " + name(p.layout) + ", path " +
-         std::to_string(static_cast<int>(plan.path)) + " of " + std::to_string(plan.threads) +
-         " threads, targets " + std::string(fs::name(p.target_dtype)) +
-         (p.weights.empty() ? "" : ", weighted") + ", smoothing " +
-         std::to_string(o.label_smoothing) + ", z " + std::to_string(o.z_loss) + ", softcap " +
-         std::to_string(o.softcap) + ", reduction " + std::to_string(static_cast<int>(o.reduction));
+         std::to_string(p.n) + " " + name(p.layout) + ", " + text_of(plan) + ", targets " +
+         std::string(fs::name(p.target_dtype)) + (p.weights.empty() ? "" : ", weighted") +
+         ", smoothing " + std::to_string(o.label_smoothing) + ", z " + std::to_string(o.z_loss) +
+         ", softcap " + std::to_string(o.softcap) + ", reduction " +
+         std::to_string(static_cast<int>(o.reduction));
 }
 
-void compare(Tally& tally, const Problem& p, const cuda::CrewPlan& plan, const Result& expected,
+void compare(Tally& tally, const Problem& p, const cuda::Plan& plan, const Result& expected,
              const Result& actual) {
   const fs::DType loss_dtype = p.dtype == fs::DType::f64 ? fs::DType::f64 : fs::DType::f32;
   const auto text = [&](const char* part) { return describe(p, plan) + ": " + part; };
@@ -213,24 +178,40 @@ void compare(Tally& tally, const Problem& p, const cuda::CrewPlan& plan, const R
   tally.same(p.dtype, expected.grad, actual.grad, [&] { return text("gradient"); });
 }
 
+Result on_host(const Problem& p) {
+  return with_arrays(
+      p, false, false,
+      [](const auto& logits, const auto& targets, const auto& out, const auto& options) {
+        fs::cross_entropy(logits, targets, 1, out, options);
+      });
+}
+
+// plan_for(call) says how.
+template <class PlanFor>
+Result on_device(const Problem& p, bool in_place, Random* order, PlanFor&& plan_for) {
+  return with_arrays(
+      p, true, in_place,
+      [&](const auto& logits, const auto& targets, const auto& out, const auto& options) {
+        const cuda::LossCall call = cuda::loss_call(logits, targets, 1, out, options, 1.0);
+        EmulatedLauncher launcher{order};
+        launch(plan_for(call), call, launcher);
+      });
+}
+
 // Under the device's plan, or without one under every plan that can do it.
 void check(Tally& tally, const Problem& p, Random& random, const cuda::Device* device = nullptr) {
-  const Result expected =
-      with_arrays(p, false, false,
-                  [](const auto& logits, const auto& targets, const auto& out,
-                     const auto& options) { fs::cross_entropy(logits, targets, 1, out, options); });
-  std::vector<cuda::CrewPlan> plans(1);
+  const Result expected = on_host(p);
+  std::vector<cuda::Plan> plans(1);
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const bool in_place = p.with_gradient && random.chance(0.3);
-    const Result actual = with_arrays(
-        p, true, in_place,
-        [&](const auto& logits, const auto& targets, const auto& out, const auto& options) {
-          const cuda::LossCall call = cuda::loss_call(logits, targets, 1, out, options, 1.0);
-          if (i == 0 && device == nullptr) plans = plans_of(call);
-          if (device != nullptr) plans[0] = cuda::make_crew_plan(call, *device);
-          EmulatedLauncher launcher{random.chance(0.5) ? &random : nullptr};
-          launch(plans[i], call, launcher);
-        });
+    const Result actual = on_device(p, in_place, random.chance(0.5) ? &random : nullptr,
+                                    [&](const cuda::LossCall& call) {
+                                      if (i == 0 && device == nullptr)
+                                        plans = crew_plans(call, random);
+                                      if (device != nullptr)
+                                        plans[0] = cuda::make_crew_plan(call, *device);
+                                      return plans[i];
+                                    });
     compare(tally, p, plans[i], expected, actual);
   }
 }
@@ -238,74 +219,47 @@ void check(Tally& tally, const Problem& p, Random& random, const cuda::Device* d
 TEST_CASE("losses of rows of every length and kind have the bits of the library on every path") {
   Random random(1);
   Tally tally;
-  for (const fs::DType dtype : kFloatTypes) {
-    const auto b = static_cast<std::int64_t>(block_of(dtype));
-    const std::int64_t lanes = b / 16;
-    for (const std::int64_t n :
-         {std::int64_t{1}, std::int64_t{2}, std::int64_t{5}, lanes / 2 + 1, lanes - 1, lanes,
-          lanes + 1, 2 * lanes + 5, 4 * lanes, b - 1, b, b + 1, 2 * b + 3, 4 * b + 1, 5 * b - 7}) {
-      for (int turn = 0; turn < (n < b - 1 ? 12 : 8); ++turn) {
-        const auto layout = static_cast<Layout>(random.chance(0.5) ? 0 : random.below(4));
-        const std::int64_t rows = n < b ? 1 + random.below(20) : 2 + random.below(2);
-        check(tally, random_problem(random, dtype, rows, n, layout), random);
-      }
-    }
-  }
+  for_each_size(random, 8, 6,
+                [&](fs::DType dtype, std::int64_t rows, std::int64_t n, Layout layout) {
+                  check(tally, random_problem(random, dtype, rows, n, layout), random);
+                });
   CHECK(tally.failed() == 0);
   CHECK(tally.checked() > 3000);
 }
 
-// What the plan makes of them on devices of several sizes; more rows than threads add up.
-TEST_CASE("planned losses, many rows") {
-  Random random(2);
+// A thread block that is late finds the gradient of another in place of the target's score, unless
+// it has read that before.
+TEST_CASE("a cluster writes the gradient in place of scores") {
+  Random random(4);
   Tally tally;
-  constexpr cuda::Device devices[] = {{132, 227 * 1024, 50 << 20, 90}, {1, 16 * 1024, 1 << 14, 75}};
-  for (const fs::DType dtype : kFloatTypes) {
-    const auto b = static_cast<std::int64_t>(block_of(dtype));
-    for (const cuda::Device& device : devices) {
-      for (int turn = 0; turn < 4; ++turn) {
-        check(tally, random_problem(random, dtype, 500 + random.below(300), 3, Layout::rows),
-              random, &device);
-        check(tally, random_problem(random, dtype, 3, 7 * b + 11, Layout::rows), random, &device);
-        check(tally, random_problem(random, dtype, 40, 20, Layout::columns), random, &device);
-      }
-    }
+  for (int turn = 0; turn < 100; ++turn) {
+    Problem p{};
+    p.dtype = fs::DType::f64;
+    p.rows = 8;
+    p.n = 3 * 512 - 5;
+    p.scores = random_rows(random, p.dtype, 8, static_cast<std::size_t>(p.n));
+    p.target_dtype = fs::DType::i64;
+    p.classes.assign(8, p.n - 1);  // the second thread block's
+    p.targets = integers(p.target_dtype, p.classes);
+    p.options.reduction = fs::Reduction::none;
+    p.with_gradient = true;
+    cuda::Plan plan = crew_plan(cuda::Path::cluster_rows, 2, 2, 0);
+    plan.in_registers = true;
+    compare(tally, p, plan, on_host(p),
+            on_device(p, true, &random, [&](const cuda::LossCall&) { return plan; }));
   }
   CHECK(tally.failed() == 0);
 }
 
-TEST_CASE("plans for rows that a crew has") {
-  cuda::RowsCall call{};
-  char y = 0;
-  const auto plan = [&](fs::DType dtype, cuda::Layout layout, std::int64_t rows,
-                        std::int64_t length, bool writes) {
-    call.dtype = dtype;
-    call.layout = layout;
-    call.rows = rows;
-    call.length = length;
-    call.y = writes ? &y : nullptr;
-    call.inner = {33, 4, 4, 0, 0};
-    return cuda::make_crew_plan(call, {132, 227 * 1024, 50 << 20, 90});
-  };
-  using cuda::Layout;
-  const auto f32 = fs::DType::f32;
-  CHECK(plan(f32, Layout::rows, 100, 1024, true).path == CrewPath::short_rows);
-  CHECK(plan(f32, Layout::rows, 100, 1024, true).blocks == 7);
-  CHECK(plan(f32, Layout::rows, 100, 1025, true).path == CrewPath::register_rows);
-  CHECK(plan(f32, Layout::rows, 100, 1025, true).threads == 32);
-  CHECK(plan(f32, Layout::rows, 100, 16 * 1024, true).path == CrewPath::register_rows);
-  CHECK(plan(f32, Layout::rows, 100, 16 * 1024 + 1, true).path == CrewPath::shared_rows);
-  CHECK(plan(f32, Layout::rows, 100, 16 * 1024 + 1, false).path == CrewPath::reread_rows);
-  CHECK(plan(f32, Layout::rows, 100, 1 << 20, true).path == CrewPath::reread_rows);
-  CHECK(plan(fs::DType::f64, Layout::rows, 100, 8193, true).path == CrewPath::shared_rows);
-  CHECK(plan(f32, Layout::gathered, 100, 5, true).path == CrewPath::reread_rows);
-  CHECK(plan(f32, Layout::gathered, 100, 1 << 20, true).threads == 128);
-  CHECK(plan(f32, Layout::columns, 100, 5, true).path == CrewPath::columns);
-  CHECK(plan(f32, Layout::columns, 100, 5, true).blocks == 300);
-  CHECK(plan(f32, Layout::rows, std::int64_t{1} << 40, 5000, true).blocks == INT32_MAX);
-  CHECK(plan(f32, Layout::rows, 0, 5000, true).blocks == 1);
-  for (const std::int64_t length : {30'000, 50'000, 56'000, 60'000})
-    CHECK(plan(f32, Layout::rows, 1, length, true).shared_bytes <= 227 * 1024 - 512);
+// More rows than threads add up, too.
+TEST_CASE("planned losses") {
+  Random random(2);
+  Tally tally;
+  for_each_planned(random, [&](fs::DType dtype, std::int64_t rows, std::int64_t n, Layout layout,
+                               const cuda::Device& device) {
+    check(tally, random_problem(random, dtype, rows, n, layout), random, &device);
+  });
+  CHECK(tally.failed() == 0);
 }
 
 }  // namespace

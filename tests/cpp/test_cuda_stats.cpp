@@ -5,42 +5,22 @@
 #define FASTSOFTMAX_ISA cuda
 #include "simd/vec_cuda.h"
 
+#include <cmath>
+
+#include "crew_cases.h"
 #include "cuda/stats_arguments.h"
 #include "cuda/stats_rows.h"
-#include "emulated_device.h"
 #include "fastsoftmax/stats.hpp"
-#include "run.h"
 
 namespace tests {
 namespace {
 
 namespace cuda = fs::cuda;
-using cuda::CrewPath;
 
-void launch(const cuda::CrewPlan& plan, const cuda::StatsCall& call, EmulatedLauncher& launcher) {
-  switch (call.dtype) {
-    case fs::DType::f32:
-      return cuda::launch_stats<cuda::F32, float>(plan, call, launcher);
-    case fs::DType::f64:
-      return cuda::launch_stats<cuda::F64, double>(plan, call, launcher);
-    case fs::DType::f16:
-      return cuda::launch_stats<cuda::F32, fs::f16>(plan, call, launcher);
-    default:
-      return cuda::launch_stats<cuda::F32, fs::bf16>(plan, call, launcher);
-  }
-}
-
-// A plan for every path that can do the call, thread blocks kept small.
-std::vector<cuda::CrewPlan> plans_of(const cuda::StatsCall& call) {
-  if (call.layout == cuda::Layout::columns)
-    return {{CrewPath::columns, cuda::kColumnThreads, 2, cuda::kColumnSharedBytes}};
-  std::vector<cuda::CrewPlan> plans;
-  const auto block = static_cast<std::int64_t>(block_of(call.dtype));
-  if (call.layout == cuda::Layout::rows && call.length <= block)
-    plans.push_back({CrewPath::short_rows, 32, 2, 0});
-  for (const int groups : {2, 4})
-    plans.push_back({CrewPath::reread_rows, groups * cuda::kGroup, 2, cuda::crew_bytes(groups)});
-  return plans;
+void launch(const cuda::Plan& plan, const cuda::StatsCall& call, EmulatedLauncher& launcher) {
+  with_types(call.dtype, [&](auto arithmetic, auto element) {
+    cuda::launch_stats<decltype(arithmetic), decltype(element)>(plan, call, launcher);
+  });
 }
 
 struct Results {
@@ -57,17 +37,20 @@ struct Results {
   static Array one(fs::DType dtype, std::int64_t rows) { return dense(dtype, {rows, 1}); }
 };
 
+// Under the device's plan, or without one under every plan that can do it.
 void check(Tally& tally, fs::DType dtype, std::int64_t n, Layout layout, const Bytes& x,
-           const fs::StatsOptions& options, Random& random) {
+           const fs::StatsOptions& options, const fs::StatsOptions& device_options, Random& random,
+           const cuda::Device* device = nullptr) {
   const auto rows = static_cast<std::int64_t>(x.size() / item_bytes(dtype)) / n;
   Array in = matrix(dtype, rows, n, layout);
   from_dense(in, x);
   Results expected(dtype, rows);
   fs::softmax_stats(in.view(), 1, expected.out(), options);
   Results actual(dtype, rows);
-  const cuda::StatsCall call = cuda::stats_call(in.view(), 1, actual.out(), options);
+  const cuda::StatsCall call = cuda::stats_call(in.view(), 1, actual.out(), device_options);
   constexpr std::array names = {"max", "logsumexp", "entropy", "top1", "margin"};
-  for (const cuda::CrewPlan& plan : plans_of(call)) {
+  for (const cuda::Plan& plan : device != nullptr ? std::vector{cuda::make_crew_plan(call, *device)}
+                                                  : crew_plans(call, random)) {
     for (Array& array : actual.arrays) std::fill(array.bytes.begin(), array.bytes.end(), 0xa5);
     EmulatedLauncher launcher{random.chance(0.5) ? &random : nullptr};
     launch(plan, call, launcher);
@@ -75,42 +58,87 @@ void check(Tally& tally, fs::DType dtype, std::int64_t n, Layout layout, const B
       tally.same(dtype, expected.arrays[i].bytes, actual.arrays[i].bytes, [&] {
         return std::string(names[i]) + " " + std::string(fs::name(dtype)) + " " +
                std::to_string(rows) + " x " + std::to_string(n) + " " + name(layout) +
-               (options.where ? ", masked" : "") + ", path " +
-               std::to_string(static_cast<int>(plan.path)) + " of " + std::to_string(plan.threads) +
-               " threads";
+               (options.where ? ", masked, " : ", ") +
+               (options.temperatures ? "temperatures, " : "") + text_of(plan);
       });
   }
+}
+
+// Of any kind, with any options.
+void check_random(Tally& tally, fs::DType dtype, std::int64_t rows, std::int64_t n, Layout layout,
+                  Random& random, const cuda::Device* device = nullptr) {
+  const Bytes x =
+      random_rows(random, dtype, static_cast<std::size_t>(rows), static_cast<std::size_t>(n));
+  fs::StatsOptions options;
+  if (random.chance(0.3)) options.temperature = random.uniform() + 0.1;
+  Bytes admitted(static_cast<std::size_t>(rows * n));
+  const double share = random.uniform();
+  for (unsigned char& m : admitted) m = random.chance(share) ? 1 : 0;
+  const Shape shape = {rows, n};
+  const Shape steps = {n, 1};
+  if (random.chance(0.3))
+    options.where = fs::ConstView{admitted.data(), fs::DType::boolean, shape, steps};
+  const Shape per_row = {rows, 1};
+  std::vector<double> numbers(static_cast<std::size_t>(rows));
+  for (double& t : numbers) t = 0.125 * static_cast<double>(1 + random.below(31));
+  const Array temperatures = dense(fs::DType::f64, per_row, encode(fs::DType::f64, numbers));
+  const fs::DType type = kFloatTypes[static_cast<std::size_t>(random.below(4))];
+  const Array device_temperatures = dense(type, per_row, encode(type, numbers));
+  fs::StatsOptions device_options = options;
+  if (random.chance(0.3)) {
+    options.temperatures = temperatures.view();
+    device_options.temperatures = device_temperatures.view();
+  }
+  check(tally, dtype, n, layout, x, options, device_options, random, device);
 }
 
 TEST_CASE("statistics of rows of every length and kind have the bits of the library") {
   Random random(1);
   Tally tally;
-  for (const fs::DType dtype : kFloatTypes) {
-    const auto b = static_cast<std::int64_t>(block_of(dtype));
-    const std::int64_t lanes = b / 16;
-    for (const std::int64_t n :
-         {std::int64_t{1}, std::int64_t{2}, std::int64_t{5}, lanes / 2 + 1, lanes - 1, lanes,
-          lanes + 1, 2 * lanes + 5, 4 * lanes, b - 1, b, b + 1, 2 * b + 3, 4 * b + 1, 5 * b - 7}) {
-      for (int turn = 0; turn < (n < b - 1 ? 8 : 6); ++turn) {
-        const auto layout = static_cast<Layout>(random.chance(0.5) ? 0 : random.below(4));
-        const std::int64_t rows = n < b ? 1 + random.below(20) : 2 + random.below(2);
-        const Bytes x =
-            random_rows(random, dtype, static_cast<std::size_t>(rows), static_cast<std::size_t>(n));
-        fs::StatsOptions options;
-        if (random.chance(0.3)) options.temperature = random.uniform() + 0.1;
-        Bytes admitted(static_cast<std::size_t>(rows * n));
-        const double share = random.uniform();
-        for (unsigned char& m : admitted) m = random.chance(share) ? 1 : 0;
-        const Shape shape = {rows, n};
-        const Shape steps = {n, 1};
-        if (random.chance(0.3))
-          options.where = fs::ConstView{admitted.data(), fs::DType::boolean, shape, steps};
-        check(tally, dtype, n, layout, x, options, random);
+  for_each_size(random, 4, 4,
+                [&](fs::DType dtype, std::int64_t rows, std::int64_t n, Layout layout) {
+                  check_random(tally, dtype, rows, n, layout, random);
+                });
+  CHECK(tally.failed() == 0);
+  CHECK(tally.checked() > 2000);
+}
+
+// Rows are NaN whatever they hold; their neighbours are not touched.
+TEST_CASE("a temperature on the device that is none makes the statistics of its row NaN") {
+  const std::vector<double> numbers = {1.0, 0.0, -1.0, kInfinity, -kInfinity, std::nan(""), 1e-60};
+  const auto rows = static_cast<std::int64_t>(numbers.size());
+  const Array temperatures = dense(fs::DType::f64, {rows, 1}, encode(fs::DType::f64, numbers));
+  Random random(5);
+  for (const Layout layout : {Layout::rows, Layout::every_second, Layout::columns}) {
+    for (const std::int64_t n : {std::int64_t{1}, std::int64_t{70}, std::int64_t{3000}}) {
+      Array in = matrix(fs::DType::f32, rows, n, layout);
+      std::vector<double> x(static_cast<std::size_t>(rows * n), -kInfinity);
+      for (std::size_t i = 0; i < static_cast<std::size_t>(3 * n); ++i) x[i] = random.normal();
+      from_dense(in, encode(fs::DType::f32, x));
+      Results results(fs::DType::f32, rows);
+      fs::StatsOptions options;
+      options.temperatures = temperatures.view();
+      const cuda::StatsCall call = cuda::stats_call(in.view(), 1, results.out(), options);
+      for (const cuda::Plan& plan : crew_plans(call, random)) {
+        EmulatedLauncher launcher{&random};
+        launch(plan, call, launcher);
+        for (const Array& array : results.arrays) {
+          for (std::size_t r = 0; r < numbers.size(); ++r)
+            CHECK(std::isnan(load<float>(array.bytes.data() + r * sizeof(float))) == (r > 0));
+        }
       }
     }
   }
+}
+
+TEST_CASE("planned statistics") {
+  Random random(3);
+  Tally tally;
+  for_each_planned(random, [&](fs::DType dtype, std::int64_t rows, std::int64_t n, Layout layout,
+                               const cuda::Device& device) {
+    check_random(tally, dtype, rows, n, layout, random, &device);
+  });
   CHECK(tally.failed() == 0);
-  CHECK(tally.checked() > 3000);
 }
 
 TEST_CASE("every kind of row has its statistics") {
@@ -124,8 +152,8 @@ TEST_CASE("every kind of row has its statistics") {
           const Bytes one = make_row(pattern, dtype, static_cast<std::size_t>(n), random.bits());
           x.insert(x.end(), one.begin(), one.end());
         }
-        for (const Layout layout : {Layout::rows, Layout::columns})
-          check(tally, dtype, n, layout, x, {}, random);
+        const Layout layout = random.chance(0.5) ? Layout::rows : Layout::columns;
+        check(tally, dtype, n, layout, x, {}, {}, random);
       }
     }
   }

@@ -16,12 +16,10 @@ REGISTERS = 65536  # of a multiprocessor, in all architectures since compute cap
 # Threads that should fit: enough loads in flight for the row lengths that a kernel is for. The
 # first name that a kernel's contains is its kind.
 THREADS = {
-    "LossShortRows": 256,
+    "LossGroupRows": {"LNS0_6LayoutE0": 256, "LNS0_6LayoutE2": 256},
     "LossBlockRows": {"LNS0_6LayoutE0": 256, "LNS0_6LayoutE1": 128},
-    "LossColumns": 256,
-    "StatsShortRows": 256,
+    "StatsGroupRows": {"LNS0_6LayoutE0": 256, "LNS0_6LayoutE2": 256},
     "StatsBlockRows": {"LNS0_6LayoutE0": 256, "LNS0_6LayoutE2": 128},
-    "StatsColumns": 256,
     "LossSum": 512,
     "LossDivisor": 512,
     "ShortRows": {"Li1E": 512, "Li4E": 512, "Li16E": 256},

@@ -19,7 +19,9 @@ for dtype in ("f2", "f4", "f8"):
         for view in (x, x[..., ::-1], x.T) if x.ndim == 3 else (x,):
             for axis in (0, -1)[x.size > 200 :]:
                 where = rng.random(view.shape) < 0.7
-                for options in ({}, {"temperature": 0.7}, {"where": where}):
+                t = rng.integers(1, 5, np.take(view, [0], axis).shape if view.size else 1)
+                t = t.astype(rng.choice(["f2", "f8", "i4", "u1"]))
+                for options in ({}, {"temperature": 0.7}, {"where": where}, {"temperature": t}):
                     expected = fs.softmax_stats(view, axis, **options)
                     got = fs.softmax_stats(Interface(view), axis, **gpu(options))
                     assert type(got) is type(expected)
@@ -36,10 +38,14 @@ def test_streams_and_what_is_refused(with_device):
 import pytest
 x = np.zeros((2, 3), np.float32)
 mask = np.ones((2, 3), bool)
-fs.softmax_stats(Interface(x, stream=7), where=Interface(mask, stream=9))
+t = np.array([[2.0], [0.0]], np.float32)
+got = fs.softmax_stats(Interface(x, stream=7), temperature=Interface(t, stream=5),
+                       where=Interface(mask, stream=9))
+assert all((np.isnan(part.array) == [False, True]).all() for part in got)
 for error, pattern, arguments in [
     (TypeError, "where is not on a GPU, but", {"where": mask}),
-    (TypeError, "temperature must be a number", {"temperature": x}),
+    (TypeError, "temperature is not on a GPU, but", {"temperature": x}),
+    (ValueError, "temperature of shape .* must have length 1", {"temperature": Interface(x)}),
     (TypeError, "float", {"x": Interface(x.astype(int))}),
     (ValueError, "temperature must be positive", {"temperature": 0}),
     (ValueError, "where", {"where": Interface(mask[:, :2])}),
@@ -52,4 +58,4 @@ for error, pattern, arguments in [
 print(notes())
 """
     )
-    assert out.strip() == str(["order 9 7", "stats 7 on 0", "order 7 9"])
+    assert out.strip() == str(["order 5 7", "order 9 7", "stats 7 on 0", "order 7 5", "order 7 9"])

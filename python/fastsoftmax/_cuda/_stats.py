@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from numbers import Real
 from typing import Any
 
 from .. import _core
@@ -14,32 +13,30 @@ from ._arrays import Submission, normalized_axes, with_axes
 def softmax_stats(x: Any, axis: Any = -1, *, temperature: Any = 1.0, where: Any = None) -> Any:
     """Return statistics of the softmax of an array on a GPU.
 
-    Parameters and results are those of ``fastsoftmax.softmax_stats``.
+    Parameters and results are those of ``fastsoftmax.softmax_stats``. An array of temperatures may
+    have any real type, and values that are not positive and finite make their rows' results NaN.
 
     Raises
     ------
     TypeError
-        Where `where` is not on a GPU, for a temperature that is not a number, for dtypes that are
-        not floating, and for libraries whose arrays cannot be allocated here.
+        Where `where` or an array of temperatures is not on a GPU, for dtypes that are not floating,
+        and for libraries whose arrays cannot be allocated here.
     ValueError
-        Where `where` is on another device than `x`, and for shapes and options as elsewhere.
+        Where an argument is on another device than `x`, and for shapes and options as elsewhere.
     RuntimeError
         Where there is no CUDA library, no driver or no device, and for errors of the device.
     """
-    if not isinstance(temperature, Real):
-        raise TypeError(
-            f"temperature must be a number where x is on a GPU, not {type(temperature).__name__}"
-        )
     call = Submission(x, "x")
     scores = call.x
     (at,) = normalized_axes(operator.index(axis), len(scores.shape))
     rest = tuple(n for d, n in enumerate(scores.shape) if d != at)
+    divisor = call.number_or_input(temperature, "temperature")
     mask = None if where is None else call.input(where, "where")
     results = [call.new(scores.dtype, rest) for _ in SoftmaxStats._fields]
     _core._cuda_softmax_stats(
         scores,
         at,
-        float(temperature),
+        divisor,
         mask,
         [with_axes(array, (at,)) for _, array in results],
         call.device,
