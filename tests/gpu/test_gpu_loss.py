@@ -16,7 +16,9 @@ __all__ = ["pytestmark"]
 
 # Around a block, rows in registers and rows in shared memory; twice as many for f32 as for f64.
 LENGTHS = [1, 2, 33, 64, 65, 511, 513, 1023, 1024, 1025, 4095, 8192, 8193, 16384, 16385, 24576]
-LENGTHS += [24577, 28000, 50000, 58113, 131072, 262145]
+LENGTHS += [24577, 28000, 28673, 50000, 57344, 57345, 131072, 262145]
+# From which on few rows are shared by clusters of 2, 4, 8; half of that for f64.
+LENGTHS += [3585, 7168, 7169, 15361, 31745]
 OPTIONS = [
     {},
     {"z_loss": 1e-3, "reduction": "sum"},

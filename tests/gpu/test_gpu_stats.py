@@ -17,21 +17,21 @@ def check(x, axis=-1, on_gpu=None, **options):
     """Statistics of a CPU tensor and of the same tensor on the GPU, bit for bit."""
     expected = fs.softmax_stats(x, axis, **options)
     on_gpu = x.cuda() if on_gpu is None else on_gpu
-    if "where" in options:
-        options = {**options, "where": options["where"].cuda()}
-    found = fs.softmax_stats(on_gpu, axis, **options)
+    moved = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in options.items()}
+    found = fs.softmax_stats(on_gpu, axis, **moved)
     for a, b in zip(found, expected, strict=True):
         assert (a.device, a.dtype, a.shape) == (on_gpu.device, x.dtype, b.shape)
         np.testing.assert_array_equal(bits(a), bits(b))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("n", [*LENGTHS, 3585, 7168, 7169, 15361, 31745])
 def test_rows_of_every_length(n, dtype):
     for rows in {1, 3, min(300, max(1, (1 << 20) // n))}:
         x = random((rows, n), dtype, seed=n)
         check(x)
         check(x, temperature=0.7)
+        check(x, temperature=torch.arange(1.0, rows + 1)[:, None])
         check(x, where=torch.rand(x.shape, generator=torch.Generator().manual_seed(n)) < 0.6)
 
 
