@@ -45,11 +45,15 @@ FASTSOFTMAX_HD [[gnu::noinline]] inline double number_at(const char* p, DType dt
   return 0.0;
 }
 
-// `call` has a `temperature`, and `temperatures` with their `temperature_dtype`, or null.
+// `call` has a `temperature`, and `temperatures` with their `temperature_dtype`, or null. With
+// zero_is_one an element of 0 stands for 1.
 template <class T, class Call>
-FASTSOFTMAX_HD inline T temperature_of(const Call& call, std::int64_t offset) {
+FASTSOFTMAX_HD inline T temperature_of(const Call& call, std::int64_t offset,
+                                       bool zero_is_one = false) {
   if (call.temperatures == nullptr) return static_cast<T>(call.temperature);
-  const T t = static_cast<T>(number_at(call.temperatures + offset, call.temperature_dtype));
+  const double number = number_at(call.temperatures + offset, call.temperature_dtype);
+  if (zero_is_one && number == 0.0) return T(1);
+  const T t = static_cast<T>(number);
   return t > T(0) && t - t == T(0) ? t : static_cast<T>(__builtin_nan(""));
 }
 

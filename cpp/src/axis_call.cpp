@@ -6,7 +6,7 @@
 
 namespace fastsoftmax {
 
-Call axis_call(const ConstView& x, int axis, const Options& options) {
+Call axis_call(const ConstView& x, int axis, const Options& options, bool on_device) {
   // The output is there for the checks; its elements lie apart, so that no layout with an inner
   // axis is chosen.
   const auto ndim = static_cast<int>(std::min<std::size_t>(x.shape.size(), kMaxDims));
@@ -24,7 +24,7 @@ Call axis_call(const ConstView& x, int axis, const Options& options) {
   const auto size = static_cast<std::size_t>(ndim);
   const int axes[] = {axis};
   return make_call(Op::logsumexp, x, {nullptr, dtype, {shape.data(), size}, {strides.data(), size}},
-                   axes, options);
+                   axes, options, /*columns=*/true, on_device);
 }
 
 void check_axis_output(const View& out, const char* what, DType dtype, const ConstView& x, int axis,

@@ -10,8 +10,8 @@
 namespace fastsoftmax {
 
 // x as a call that reduces `axis`: checks everything but the outputs, and leaves the layout rows or
-// packed.
-Call axis_call(const ConstView& x, int axis, const Options& options);
+// packed. `on_device` as for make_call.
+Call axis_call(const ConstView& x, int axis, const Options& options, bool on_device = false);
 
 // An axis that x has, counted from the front.
 inline std::size_t axis_of(const ConstView& x, int axis) {
