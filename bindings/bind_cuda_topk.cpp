@@ -44,7 +44,8 @@ void register_cuda_topk(py::module_& module) {
   module.def("_cuda_softmax_topk", &softmax_topk, arg("x"), arg("k"), arg("axis"), arg("values"),
              arg("indices"), arg("logsumexp"), arg("where"), arg("temperature"),
              arg("over_selected"), arg("log"), arg("empty_is_zero"), arg("zero_is_one"),
-             arg("device"), arg("stream"), "Submit softmax_topk of arrays of a device to a stream.");
+             arg("device"), arg("stream"),
+             "Submit softmax_topk of arrays of a device to a stream.");
   module.def("_cuda_topk", &topk, arg("x"), arg("k"), arg("axis"), arg("largest"), arg("values"),
              arg("indices"), arg("device"), arg("stream"),
              "Submit topk of arrays of a device to a stream.");
