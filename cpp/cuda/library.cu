@@ -105,10 +105,7 @@ int device_name(int device, char* name, int size) {
 }
 
 int device_of(const void* data, int* device) {
-  cudaPointerAttributes attributes;
-  const cudaError_t error = cudaPointerGetAttributes(&attributes, data);
-  if (error == cudaSuccess) *device = attributes.device;
-  return told(error);
+  return told(find_device(data, *device));
 }
 
 const char* error_text(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }

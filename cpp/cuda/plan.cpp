@@ -47,7 +47,7 @@ std::int64_t slot_of_groups(const Work& work, int groups) {
 // works while this one waits for its sums, and more where there are too few rows to keep the device
 // busy.
 int cluster_for(const Work& work, const Device& device, std::int64_t blocks) {
-  const int most = device.architecture >= 90 ? kMaxCluster : 1;
+  const int most = device.architecture >= 90 ? device.largest_cluster : 1;
   const int groups = max_row_threads(work.f64) / kGroup;
   int cluster = 1;
   while (cluster < most && 2 * blocks > cluster * groups) cluster *= 2;
