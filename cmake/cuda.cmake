@@ -18,6 +18,7 @@ add_library(
   cuda/backward_f32.cu
   cuda/backward_f64.cu
   cuda/backward_plan.cpp
+  cuda/device.cu
   cuda/kernels_bf16.cu
   cuda/kernels_f16.cu
   cuda/kernels_f32.cu

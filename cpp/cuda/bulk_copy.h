@@ -2,6 +2,10 @@
 // (cp.async.bulk, compute capability 9.0 and newer). A barrier counts what has arrived and has one
 // phase after the other, of which each is over when one copy is there.
 //
+// Copies go another way to shared memory than threads do (the async proxy): what these have read
+// there is ordered before a copy by a fence of that proxy alone, whatever barriers there are. In
+// the other direction the end of a copy is such a fence.
+//
 // Domain: addresses in device memory and `bytes` are multiples of 16, and so are those in shared
 // memory. Older devices have none of it: the plan does not ask them to.
 #pragma once
@@ -38,6 +42,14 @@ __device__ inline void start_copy(CopyBarrier* barrier, char* to, const char* fr
           "r"(shared_address(to)),
       "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(barrier))
       : "memory");
+#endif
+}
+
+// By every thread that has read shared memory, ahead of the barrier behind which a copy writes to
+// it.
+__device__ inline void end_reads() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
 

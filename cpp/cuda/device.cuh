@@ -1,33 +1,28 @@
-// What every operation needs of the CUDA runtime: the device it is for, memory on a stream, and how
-// errors are told.
+// What every operation needs of the CUDA runtime: the device it is for, memory on a stream, the
+// shape of a launch, and how errors are told.
 #pragma once
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
 
-#include "cuda/interface.h"
+#include "cuda/geometry.h"
 
 namespace fastsoftmax::cuda {
 
-// Makes a device the current one, and puts the caller's back.
+// Makes a device the current one, and puts back the caller's context, or that there was none: to
+// name the caller's device again would make a context on one that may not be in use.
 class CurrentDevice {
  public:
-  explicit CurrentDevice(int device) {
-    error_ = cudaGetDevice(&before_);
-    if (error_ != cudaSuccess || before_ == device) return;
-    error_ = cudaSetDevice(device);
-    switched_ = true;
-  }
-  ~CurrentDevice() {
-    if (switched_) cudaSetDevice(before_);
-  }
+  explicit CurrentDevice(int device);
+  ~CurrentDevice();
   CurrentDevice(const CurrentDevice&) = delete;
   CurrentDevice& operator=(const CurrentDevice&) = delete;
   cudaError_t error() const { return error_; }
 
  private:
-  int before_ = -1;
+  CUcontext before_ = nullptr;
   cudaError_t error_;
   bool switched_ = false;
 };
@@ -38,21 +33,50 @@ inline int told(cudaError_t error) {
   return static_cast<int>(error);
 }
 
-// The compute capability that the kernels of this device were compiled for: what they may do.
-cudaError_t architecture_of_kernels(int& architecture);
+// The current device. Asks once for each.
+cudaError_t describe(int device, Device& described);
 
-inline cudaError_t describe(int device, Device& described) {
-  int l2 = 0;
-  cudaError_t error =
-      cudaDeviceGetAttribute(&described.sms, cudaDevAttrMultiProcessorCount, device);
-  if (error == cudaSuccess)
-    error = cudaDeviceGetAttribute(&described.shared_per_block,
-                                   cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, device);
-  described.l2_bytes = l2;
-  if (error == cudaSuccess) error = architecture_of_kernels(described.architecture);
-  return error;
-}
+// The device that memory belongs to, without a context of its own; host memory is an error.
+cudaError_t find_device(const void* data, int& device);
+
+// Lets a kernel have all the shared memory of the current device. The same for every launch, since
+// other threads may be about to launch it too.
+cudaError_t allow_all_shared_memory(const void* kernel);
+
+// One of the kernels, and how many threads it can have: what it may do they all may.
+struct AnyKernel {
+  const void* entry;
+  int threads;
+};
+AnyKernel any_kernel();
+
+// Of a launch, for as long as this lives.
+class LaunchShape {
+ public:
+  LaunchShape(std::int64_t blocks, int threads, int shared_bytes, int cluster, cudaStream_t stream);
+  LaunchShape(const LaunchShape&) = delete;
+  LaunchShape& operator=(const LaunchShape&) = delete;
+  const cudaLaunchConfig_t* config() const { return &config_; }
+
+ private:
+  cudaLaunchAttribute cluster_{};
+  cudaLaunchConfig_t config_{};
+};
+
+// Memory that lives on a stream, or until the stream has come to its end where the device has no
+// pools for that.
+class StreamMemory {
+ public:
+  explicit StreamMemory(cudaStream_t stream) : stream_(stream) {}
+  cudaError_t take(std::int64_t bytes);
+  cudaError_t give_back();
+  void* data() const { return data_; }
+
+ private:
+  cudaStream_t stream_;
+  void* data_ = nullptr;
+  bool pooled_ = true;
+};
 
 // The error of submit(), with `device` as the current one.
 template <class Submit>
@@ -61,15 +85,15 @@ int submit_on(int device, Submit&& submit) {
   return told(current.error() != cudaSuccess ? current.error() : submit());
 }
 
-// The error of submit(workspace), with so many bytes of memory that live on the stream.
+// The error of submit(workspace), with so many bytes of memory.
 template <class Submit>
 cudaError_t with_workspace(std::int64_t bytes, cudaStream_t stream, Submit&& submit) {
   if (bytes == 0) return submit(static_cast<void*>(nullptr));
-  void* workspace = nullptr;
-  cudaError_t error = cudaMallocAsync(&workspace, static_cast<std::size_t>(bytes), stream);
+  StreamMemory memory(stream);
+  cudaError_t error = memory.take(bytes);
   if (error != cudaSuccess) return error;
-  error = submit(workspace);
-  const cudaError_t freed = cudaFreeAsync(workspace, stream);
+  error = submit(memory.data());
+  const cudaError_t freed = memory.give_back();
   return error != cudaSuccess ? error : freed;
 }
 

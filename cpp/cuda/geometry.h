@@ -36,8 +36,6 @@ FASTSOFTMAX_HD constexpr int desk_bytes(int groups) {
 // then slots, each a block and a barrier.
 FASTSOFTMAX_HD constexpr int slot_bytes(int block_bytes) { return block_bytes + 16; }
 
-// Thread blocks of a cluster at most, on devices of compute capability 9.0 and newer.
-inline constexpr int kMaxCluster = 8;
 static_assert(kMaxCluster <= kGroup);
 
 // Shared memory that kernels have besides, of a limit that counts both: the tables of powers.

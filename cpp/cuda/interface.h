@@ -53,11 +53,16 @@ struct RowsCall {
 struct BackwardCall;  // backward_call.h
 struct TopkRowsCall;  // selection.h
 
+// Thread blocks of a cluster at most, on devices of compute capability 9.0 and newer.
+inline constexpr int kMaxCluster = 8;
+
 struct Device {
   int sms;
   int shared_per_block;  // bytes of shared memory that a thread block may have
   std::int64_t l2_bytes;
   int architecture;  // compute capability that the kernels were compiled for, such as 90
+  // Thread blocks of the largest cluster that can be resident: a power of two, and 1 below 90.
+  int largest_cluster = kMaxCluster;
 };
 
 struct LossCall;    // loss_call.h

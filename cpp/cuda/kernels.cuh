@@ -2,11 +2,10 @@
 // compiles them.
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #define FASTSOFTMAX_ISA cuda
 #include "simd/vec_cuda.h"
 
+#include "cuda/device.cuh"
 #include "cuda/launch.h"
 #include "cuda/team.h"
 
@@ -30,18 +29,6 @@ __global__ void __launch_bounds__(Kernel::max_threads, Kernel::min_blocks)
   Kernel::run(Team{shared}, call);
 }
 
-// The same for every launch of a kernel, since other threads may be about to launch it too.
-inline cudaError_t allow_all_shared_memory(const void* entry) {
-  int device = 0;
-  int limit = 0;
-  cudaError_t error = cudaGetDevice(&device);
-  if (error == cudaSuccess)
-    error = cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-  if (error != cudaSuccess) return error;
-  return cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              limit - kStaticSharedBytes);
-}
-
 struct StreamLauncher {
   cudaStream_t stream;
   cudaError_t error = cudaSuccess;  // of the first launch that failed; none follows it
@@ -54,20 +41,9 @@ struct StreamLauncher {
       error = allow_all_shared_memory(entry);
       if (error != cudaSuccess) return;
     }
-    cudaLaunchAttribute shape{};
-    shape.id = cudaLaunchAttributeClusterDimension;
-    shape.val.clusterDim.x = static_cast<unsigned>(cluster);
-    shape.val.clusterDim.y = 1;
-    shape.val.clusterDim.z = 1;
-    cudaLaunchConfig_t config{};
-    config.gridDim = dim3(static_cast<unsigned>(blocks));
-    config.blockDim = dim3(static_cast<unsigned>(threads));
-    config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
-    config.stream = stream;
-    config.attrs = &shape;
-    config.numAttrs = cluster > 1 ? 1 : 0;
+    const LaunchShape shape(blocks, threads, shared_bytes, cluster, stream);
     void* arguments[] = {&call};
-    error = cudaLaunchKernelExC(&config, entry, arguments);
+    error = cudaLaunchKernelExC(shape.config(), entry, arguments);
   }
 };
 

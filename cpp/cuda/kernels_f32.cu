@@ -1,4 +1,3 @@
-#include "cuda/device.cuh"
 #include "cuda/kernels.cuh"
 
 namespace fastsoftmax::cuda {
@@ -8,12 +7,9 @@ cudaError_t launch_f32(const Plan& plan, const RowsCall& call, void* workspace,
   return launch_on<F32, float>(plan, call, workspace, stream);
 }
 
-cudaError_t architecture_of_kernels(int& architecture) {
-  cudaFuncAttributes attributes{};
-  const cudaError_t error =
-      cudaFuncGetAttributes(&attributes, enter<JoinParts<F32, false>, Parameters>);
-  architecture = attributes.ptxVersion;
-  return error;
+AnyKernel any_kernel() {
+  using Kernel = JoinParts<F32, false>;
+  return {reinterpret_cast<const void*>(enter<Kernel, Parameters>), Kernel::max_threads};
 }
 
 }  // namespace fastsoftmax::cuda

@@ -104,12 +104,7 @@ int device_name(int device, char* name, int size) {
   return told(error);
 }
 
-int device_of(const void* data, int* device) {
-  cudaPointerAttributes attributes;
-  const cudaError_t error = cudaPointerGetAttributes(&attributes, data);
-  if (error == cudaSuccess) *device = attributes.device;
-  return told(error);
-}
+int device_of(const void* data, int* device) { return told(find_device(data, *device)); }
 
 const char* error_text(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }
 

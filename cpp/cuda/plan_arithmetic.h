@@ -23,7 +23,7 @@ constexpr int groups_for(std::int64_t blocks, int most) {
 
 // Thread blocks of a cluster at most, on this device.
 constexpr int max_cluster(const Device& device) {
-  return device.architecture >= 90 ? kMaxCluster : 1;
+  return device.architecture >= 90 ? device.largest_cluster : 1;
 }
 
 // A cluster of so many thread blocks, or of more where there are too few rows of so many blocks to

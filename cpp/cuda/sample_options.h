@@ -1,6 +1,7 @@
 // One value for each row, read on the device.
 #pragma once
 
+#include "cuda/element.h"
 #include "cuda/sample_desk.h"
 #include "kernels/row.h"
 
@@ -21,37 +22,6 @@ FASTSOFTMAX_HD inline char* place_of(const RowPlaces& places, std::int64_t row) 
     at += i * axis.stride;
   }
   return at;
-}
-
-// body(element) of any type.
-template <class Body>
-FASTSOFTMAX_HD inline void with_element(DType dtype, const char* at, Body&& body) {
-  switch (dtype) {
-    case DType::f16:
-      return body(to_f32(*reinterpret_cast<const f16*>(at)));
-    case DType::bf16:
-      return body(to_f32(*reinterpret_cast<const bf16*>(at)));
-    case DType::f32:
-      return body(*reinterpret_cast<const float*>(at));
-    case DType::f64:
-      return body(*reinterpret_cast<const double*>(at));
-    case DType::i8:
-      return body(*reinterpret_cast<const std::int8_t*>(at));
-    case DType::i16:
-      return body(*reinterpret_cast<const std::int16_t*>(at));
-    case DType::i32:
-      return body(*reinterpret_cast<const std::int32_t*>(at));
-    case DType::i64:
-      return body(*reinterpret_cast<const std::int64_t*>(at));
-    case DType::u16:
-      return body(*reinterpret_cast<const std::uint16_t*>(at));
-    case DType::u32:
-      return body(*reinterpret_cast<const std::uint32_t*>(at));
-    case DType::u64:
-      return body(*reinterpret_cast<const std::uint64_t*>(at));
-    default:
-      return body(*reinterpret_cast<const std::uint8_t*>(at));
-  }
 }
 
 FASTSOFTMAX_HD [[gnu::noinline]] inline double real_of(const RowOption& option, std::int64_t row) {

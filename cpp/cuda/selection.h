@@ -12,7 +12,8 @@ struct Selection {
   // What of the selected elements goes to `values`: themselves; softmax over them alone (scores), a
   // logarithm where the call's op is log_softmax; or the row's softmax or its logarithm.
   Picked picked;
-  bool smallest;  // of elements: the smallest in place of the largest
+  bool smallest;     // of elements: the smallest in place of the largest
+  bool zero_is_one;  // a temperature of 0 in an array stands for 1
   // Dense in C order, `inner` elements from one of a row to the next.
   std::int64_t inner;
   char* values;

@@ -46,6 +46,7 @@ class Slots {
   // which has the block of this row that begins at `start`.
   FASTSOFTMAX_HD void release(std::int64_t row, std::int64_t start) {
     if (call_.bulk) {
+      crew_.team->end_reads();
       crew_.team->sync_group();
       if (crew_.s() == 0) fetch(oldest_, row, start, call_.slots);
     }

@@ -14,7 +14,7 @@
 //   peer(p, rank)        the shared memory of that thread block where p is in this one's
 //   exchange(v, mask)    v of the thread with index ^ mask of the same group
 //   any(b)               whether b holds for any of the threads that must stay together
-//   begin_copies(), start_copy(), await_copy()  bulk_copy.h
+//   begin_copies(), start_copy(), await_copy(), end_reads()  bulk_copy.h
 //   fetch_add(at, n)     adds to an integer that threads share, and returns what it was
 //
 // The tests have another Team, which runs thread blocks on a CPU.
@@ -86,6 +86,7 @@ struct Team {
   __device__ void await_copy(CopyBarrier* barrier, int phase) const {
     cuda::await_copy(barrier, phase);
   }
+  __device__ void end_reads() const { cuda::end_reads(); }
 
  private:
   __device__ static unsigned group_mask() { return 0xffffu << (threadIdx.x & 16u); }

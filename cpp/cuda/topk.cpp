@@ -28,8 +28,7 @@ Picked picked_of(const TopkCall& topk) {
   return topk.log ? Picked::log_softmax : Picked::softmax;
 }
 
-void run(const TopkCall& topk, int device, void* stream) {
-  const TopkRowsCall call = topk_rows_call(topk);
+void run(const TopkRowsCall& call, int device, void* stream) {
   const Table& functions = table();
   check(functions, functions.topk(&call, device, stream));
 }
@@ -56,12 +55,17 @@ TopkRowsCall topk_rows_call(const TopkCall& topk) {
 
 void softmax_topk(const ConstView& x, std::int64_t k, int axis, const View& values,
                   const View& indices, const TopKOptions& options, const View* logsumexp_out,
-                  int device, void* stream) {
-  if (options.temperatures)
-    throw InvalidArgument("temperature must be a number for arrays on a GPU");
-  const TopkCall topk = topk_call(x, k, axis, values, indices, options, logsumexp_out);
+                  int device, void* stream, bool zero_is_one) {
+  TopKOptions given = options;
+  if (zero_is_one && given.temperature == 0.0) given.temperature = 1.0;
+  const TopkCall topk =
+      topk_call(x, k, axis, values, indices, given, logsumexp_out, /*on_device=*/true);
   if (topk.call.rows == 0) return;
-  if (k > 0) return run(topk, device, stream);
+  if (k > 0) {
+    TopkRowsCall call = topk_rows_call(topk);
+    call.selection.zero_is_one = zero_is_one;
+    return run(call, device, stream);
+  }
   const int axes[] = {axis};
   if (logsumexp_out != nullptr)
     logsumexp(x, *logsumexp_out, axes, options_of_rows(options), device, stream);
@@ -70,7 +74,7 @@ void softmax_topk(const ConstView& x, std::int64_t k, int axis, const View& valu
 void topk(const ConstView& x, std::int64_t k, int axis, const View& values, const View& indices,
           bool largest, int device, void* stream) {
   const TopkCall topk = topk_call(x, k, axis, values, indices, largest, 1);
-  if (topk.call.rows > 0 && k > 0) run(topk, device, stream);
+  if (topk.call.rows > 0 && k > 0) run(topk_rows_call(topk), device, stream);
 }
 
 }  // namespace fastsoftmax::cuda

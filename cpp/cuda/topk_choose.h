@@ -79,7 +79,7 @@ struct Chooser {
           body(Rank{maxima[p], 0});
       };
       const std::int64_t most = k + k / 4 + kGroup;
-      from.key = Row::bound_of(threshold(team, desk, Digits<Key>(0), k, most, each).key);
+      from.key = row.bound_of(threshold(team, desk, Digits<Key>(0), k, most, each).key);
     }
     const Key bound = from.key;
     bool exact = bound == 0 && call.length > call.capacity;

@@ -31,7 +31,7 @@ FASTSOFTMAX_HD inline Ordered<T> key_of(T score) {
 }
 
 // Floating types. Elements that are not admitted, by `where` or, where the smallest are wanted, as
-// NaN, have the score -inf and the key 0.
+// NaN, have the score -inf and the key 0. With a temperature of NaN all scores are NaN.
 template <class Arithmetic, class Element>
 struct ScoredRow {
   using A = Arithmetic;
@@ -57,7 +57,7 @@ struct ScoredRow {
         where(p.where == nullptr ? nullptr : p.where + at.where),
         step(p.reduced.axis[0].x),
         where_step(p.reduced.axis[0].where),
-        temperature(static_cast<T>(p.temperature)),
+        temperature(temperature_of<T>(p, at.temperature, p.selection.zero_is_one)),
         negated(p.selection.smallest),
         aligned_x(step == sizeof(In) && reinterpret_cast<std::uintptr_t>(x) % sizeof(Packed) == 0) {
   }
@@ -92,7 +92,9 @@ struct ScoredRow {
           z.v[k][c] = score(z.v[k][c], start + at + c, c < inside);
       });
     };
-    if (temperature != T(1)) each([&](T v, std::int64_t, bool) { return A::div(v, temperature); });
+    if (temperature != T(1)) {
+      each([&](T v, std::int64_t, bool there) { return there ? A::div(v, temperature) : v; });
+    }
     if (where != nullptr) {
       each([&](T v, std::int64_t at, bool there) {
         return there && where[at * where_step] == 0 ? -infinity<T>() : v;
@@ -112,9 +114,9 @@ struct ScoredRow {
   FASTSOFTMAX_HD Key key(std::int64_t at) const { return key_at(at, score(at)); }
 
   // A bound for elements of keys of which `largest` is the one for their largest score. -inf may
-  // also stand for what is not admitted.
-  FASTSOFTMAX_HD static Key bound_of(Key largest) {
-    return largest <= key_of(-infinity<T>()) ? Key{0} : largest;
+  // also stand for what is not admitted, and so may NaN where that is the temperature.
+  FASTSOFTMAX_HD Key bound_of(Key largest) const {
+    return largest <= key_of(-infinity<T>()) || temperature != temperature ? Key{0} : largest;
   }
 
  private:
@@ -122,13 +124,13 @@ struct ScoredRow {
     return A::load(reinterpret_cast<const In*>(x + at * step));
   }
   FASTSOFTMAX_HD T score_of(std::int64_t at, T v) const {
-    if (temperature != T(1)) v = A::div(v, temperature);
     if (negated) v = v == v ? -v : -infinity<T>();
     if (where != nullptr && where[at * where_step] == 0) v = -infinity<T>();
+    if (temperature != T(1)) v = A::div(v, temperature);
     return shift == T(0) ? v : A::sub(v, shift);
   }
   FASTSOFTMAX_HD Key key_at(std::int64_t at, T score) const {
-    return score == -infinity<T>() && !admits(at) ? Key{0} : key_of(score);
+    return !(score > -infinity<T>()) && !admits(at) ? Key{0} : key_of(score);
   }
   FASTSOFTMAX_HD bool admits(std::int64_t at) const {
     if (where != nullptr) return where[at * where_step] != 0;
@@ -159,7 +161,7 @@ struct IntegerRow {
     }
   }
   FASTSOFTMAX_HD Key key(std::int64_t at) const { return negated ? ~stored(at) : stored(at); }
-  FASTSOFTMAX_HD static Key bound_of(Key largest) { return largest; }
+  FASTSOFTMAX_HD Key bound_of(Key largest) const { return largest; }
 
  private:
   template <class Int>

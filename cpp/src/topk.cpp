@@ -17,9 +17,9 @@ void check_k(std::int64_t k, std::int64_t length) {
 }
 
 TopkCall call_of(const ConstView& x, std::int64_t k, int axis, const View& values,
-                 const View& indices, const Options& options) {
+                 const View& indices, const Options& options, bool on_device = false) {
   TopkCall topk;
-  topk.call = axis_call(x, axis, options);
+  topk.call = axis_call(x, axis, options, on_device);
   topk.k = k;
   check_k(k, x.shape[axis_of(x, axis)]);
   topk.values_dtype = values.dtype;
@@ -42,9 +42,10 @@ Options options_of_rows(const TopKOptions& options) {
 }
 
 TopkCall topk_call(const ConstView& x, std::int64_t k, int axis, const View& values,
-                   const View& indices, const TopKOptions& options, const View* logsumexp_out) {
+                   const View& indices, const TopKOptions& options, const View* logsumexp_out,
+                   bool on_device) {
   if (options.normalize > Normalize::topk) throw InvalidArgument("unknown value of normalize");
-  TopkCall topk = call_of(x, k, axis, values, indices, options_of_rows(options));
+  TopkCall topk = call_of(x, k, axis, values, indices, options_of_rows(options), on_device);
   const DType dtype = result_dtype(x.dtype);
   const ConstView* const where = options.where ? &*options.where : nullptr;
   const ConstView* const temperatures = options.temperatures ? &*options.temperatures : nullptr;

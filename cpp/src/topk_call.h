@@ -23,9 +23,10 @@ struct TopkCall {
   std::int64_t inner = 1;  // product of the lengths of the axes behind the reduced one
 };
 
-// Throw as topk.hpp says.
+// Throw as topk.hpp says; `on_device` as for make_call.
 TopkCall topk_call(const ConstView& x, std::int64_t k, int axis, const View& values,
-                   const View& indices, const TopKOptions& options, const View* logsumexp);
+                   const View& indices, const TopKOptions& options, const View* logsumexp,
+                   bool on_device = false);
 TopkCall topk_call(const ConstView& x, std::int64_t k, int axis, const View& values,
                    const View& indices, bool largest, int max_threads);
 

@@ -139,10 +139,11 @@ def _cuda_softmax_topk(
     indices: DeviceArray,
     logsumexp: DeviceArray | None,
     where: DeviceArray | None,
-    temperature: float,
+    temperature: float | DeviceArray,
     over_selected: bool,
     log: bool,
     empty_is_zero: bool,
+    zero_is_one: bool,
     device: int,
     stream: int,
 ) -> None: ...

@@ -100,7 +100,7 @@ void store_as(unsigned char* p, T v) {
   std::memcpy(p, &v, sizeof v);
 }
 
-// v as an element of a floating type, rounded once.
+// v as an element, rounded once; of an integer type that can hold it.
 template <class Float>
 void put(fs::DType dtype, unsigned char* p, Float v) {
   switch (dtype) {
@@ -110,8 +110,25 @@ void put(fs::DType dtype, unsigned char* p, Float v) {
       return store_as(p, to_half(v, kBf16));
     case fs::DType::f32:
       return store_as(p, static_cast<float>(v));
-    default:
+    case fs::DType::f64:
       return store_as(p, static_cast<double>(v));
+    case fs::DType::i8:
+      return store_as(p, static_cast<std::int8_t>(v));
+    case fs::DType::i16:
+      return store_as(p, static_cast<std::int16_t>(v));
+    case fs::DType::i32:
+      return store_as(p, static_cast<std::int32_t>(v));
+    case fs::DType::i64:
+      return store_as(p, static_cast<std::int64_t>(v));
+    case fs::DType::u8:
+    case fs::DType::boolean:
+      return store_as(p, static_cast<std::uint8_t>(v));
+    case fs::DType::u16:
+      return store_as(p, static_cast<std::uint16_t>(v));
+    case fs::DType::u32:
+      return store_as(p, static_cast<std::uint32_t>(v));
+    case fs::DType::u64:
+      return store_as(p, static_cast<std::uint64_t>(v));
   }
 }
 

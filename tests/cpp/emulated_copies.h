@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <set>
 #include <stdexcept>
 
 #include "cuda/bulk_copy.h"
@@ -14,7 +15,7 @@ namespace tests {
 class EmulatedCopies {
  public:
   void begin(void* barrier) {
-    if (!copies_.emplace(barrier, EmulatedCopy{nullptr, nullptr, 0, 0}).second)
+    if (!copies_.emplace(barrier, EmulatedCopy{nullptr, nullptr, 0, 0, {}}).second)
       throw std::logic_error("a barrier begins twice");
   }
   void start(void* barrier, char* to, const char* from, int bytes) {
@@ -24,16 +25,24 @@ class EmulatedCopies {
     EmulatedCopy& copy = copies_.at(barrier);
     if (misaligned != 0 || bytes <= 0 || copy.from != nullptr)
       throw std::logic_error("a copy that cannot be made");
+    if (!copy.readers.empty())
+      throw std::logic_error("a copy to where reads have not been fenced off");
     std::memset(to, 0x5a, static_cast<std::size_t>(bytes));
-    copy = {from, to, bytes, copy.phase};
+    copy = {from, to, bytes, copy.phase, {}};
   }
-  bool there(void* barrier, int phase) {
+  bool there(void* barrier, int phase, int thread) {
     EmulatedCopy& copy = copies_.at(barrier);
     if ((copy.phase & 1) == phase && copy.from != nullptr) {
       std::memcpy(copy.to, copy.from, static_cast<std::size_t>(copy.bytes));
-      copy = {nullptr, nullptr, 0, copy.phase + 1};
+      copy = {nullptr, nullptr, 0, copy.phase + 1, {}};
     }
-    return (copy.phase & 1) != phase;
+    if ((copy.phase & 1) == phase) return false;
+    copy.readers.insert(thread);
+    return true;
+  }
+  // The proxy's fence, of a thread.
+  void end_reads(int thread) {
+    for (auto& [barrier, copy] : copies_) copy.readers.erase(thread);
   }
   // Nothing may be on its way when a thread block leaves.
   void end() {
@@ -49,6 +58,7 @@ class EmulatedCopies {
     char* to;
     int bytes;
     int phase;
+    std::set<int> readers;  // threads that may be reading what has come
   };
   std::map<void*, EmulatedCopy> copies_;
 };

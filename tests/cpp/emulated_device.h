@@ -235,8 +235,9 @@ struct EmulatedTeam {
     copies->start(barrier, to, from, bytes);
   }
   void await_copy(fs::cuda::CopyBarrier* barrier, int phase) const {
-    emulated->poll([&] { return copies->there(barrier, phase); });
+    emulated->poll([&] { return copies->there(barrier, phase, of_cluster()); });
   }
+  void end_reads() const { copies->end_reads(of_cluster()); }
 
  private:
   int of_cluster() const { return rank_index * thread_count + thread_index; }

@@ -22,7 +22,21 @@ constexpr Device kT4{40, 64 * 1024, std::int64_t{4} << 20, 75};
 constexpr Device kA100{108, 163 * 1024, std::int64_t{40} << 20, 80};
 constexpr Device kB200{148, 227 * 1024, std::int64_t{126} << 20, 100};
 constexpr Device kRtx5090{170, 99 * 1024, std::int64_t{96} << 20, 120};
-constexpr Device kDevices[] = {kH200, kT4, kA100, kB200, kRtx5090};
+
+// An H200 of which clusters that large can be resident.
+constexpr Device h200_with_clusters_of(int largest) {
+  Device device = kH200;
+  device.largest_cluster = largest;
+  return device;
+}
+constexpr Device kDevices[] = {kH200,
+                               kT4,
+                               kA100,
+                               kB200,
+                               kRtx5090,
+                               h200_with_clusters_of(1),
+                               h200_with_clusters_of(2),
+                               h200_with_clusters_of(4)};
 
 RowsCall call_of(fs::DType dtype, std::int64_t rows, std::int64_t length,
                  Layout layout = Layout::rows, std::int64_t columns = 0) {
@@ -103,6 +117,27 @@ TEST_CASE("without clusters: registers, shared memory in the type of the row, pa
   CHECK(path(fs::DType::f64, 32 * 1024, kA100) == Path::parts);
   CHECK(path(fs::DType::bf16, 26 * 1024, kT4) == Path::shared_rows);
   CHECK(path(fs::DType::f32, 26 * 1024, kT4) == Path::parts);
+}
+
+TEST_CASE("no cluster is larger than can be resident") {
+  for (const int largest : {1, 2, 4}) {
+    const Device device = h200_with_clusters_of(largest);
+    const std::int64_t in_registers = largest == 1 ? 24 * 1024 : largest * 24 * 1024;
+    for (const std::int64_t rows : {1, 8192}) {
+      const Plan plan = plan_of(fs::DType::f32, rows, 24 * 1024, device);
+      CHECK(plan.cluster <= largest);
+      CHECK(plan.in_registers);
+    }
+    const Plan longest = plan_of(fs::DType::f32, 8192, in_registers, device);
+    CHECK(longest.cluster == largest);
+    CHECK(longest.in_registers);
+    CHECK(longest.path == (largest == 1 ? Path::register_rows : Path::cluster_rows));
+    const Plan longer = plan_of(fs::DType::f32, 8192, in_registers + 1024, device);
+    CHECK(longer.cluster == largest);
+    CHECK_FALSE(longer.in_registers);
+    CHECK(longer.path == (largest == 1 ? Path::shared_rows : Path::cluster_rows));
+    CHECK(plan_of(fs::DType::f32, 8192, largest * 60 * 1024, device).path == Path::parts);
+  }
 }
 
 TEST_CASE("rows are fetched ahead where they are aligned and thread blocks take several") {
@@ -205,7 +240,7 @@ TEST_CASE("every plan can be launched") {
             CHECK(plan.threads <= fs::cuda::max_row_threads(dtype == fs::DType::f64));
             CHECK(plan.shared_bytes + fs::cuda::kStaticSharedBytes <= device.shared_per_block);
             CHECK(plan.blocks % plan.cluster == 0);
-            CHECK(plan.cluster <= (device.architecture >= 90 ? fs::cuda::kMaxCluster : 1));
+            CHECK(plan.cluster <= (device.architecture >= 90 ? device.largest_cluster : 1));
             const int groups = plan.threads / fs::cuda::kGroup;
             const std::int64_t block = dtype == fs::DType::f64 ? 512 : 1024;
             const std::int64_t at_once = plan.cluster * groups * block;

@@ -27,26 +27,6 @@ Bytes bytes_of(const std::vector<T>& values) {
   return bytes;
 }
 
-// Temperatures 1 to 4, in a type.
-Bytes one_to_four(fs::DType dtype) {
-  switch (dtype) {
-    case fs::DType::i8:
-    case fs::DType::u8:
-      return {1, 2, 3, 4};
-    case fs::DType::i16:
-    case fs::DType::u16:
-      return bytes_of(std::vector<std::int16_t>{1, 2, 3, 4});
-    case fs::DType::i32:
-    case fs::DType::u32:
-      return bytes_of(std::vector<std::int32_t>{1, 2, 3, 4});
-    case fs::DType::i64:
-    case fs::DType::u64:
-      return bytes_of(std::vector<std::int64_t>{1, 2, 3, 4});
-    default:
-      return encode(dtype, std::vector<double>{1.0, 2.0, 3.0, 4.0});
-  }
-}
-
 // softmax, log_softmax and logsumexp of four rows, in layouts that take every path.
 TEST_CASE("softmax with a temperature for each row, of any type") {
   Random random(7);
@@ -67,7 +47,7 @@ TEST_CASE("softmax with a temperature for each row, of any type") {
         fs::Options options;
         options.temperatures = fs::ConstView{numbers, fs::DType::f64, per_row, steps};
         apply(op, in.view(), expected.out(), kAxes, options);
-        const Bytes values = one_to_four(of_temperatures);
+        const Bytes values = encode(of_temperatures, numbers);
         const Shape own_steps = dense_strides(per_row, of_temperatures);
         options.temperatures = fs::ConstView{values.data(), of_temperatures, per_row, own_steps};
         const cuda::RowsCall call =

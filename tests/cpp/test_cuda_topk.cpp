@@ -90,6 +90,7 @@ struct Case {
   bool selection = false;
   bool largest = true;
   bool logsumexp = false;
+  bool zero_is_one = false;
   fs::TopKOptions options{};
 };
 
@@ -119,17 +120,19 @@ Found on_cpu(const Array& x, const Case& c) {
 
 Found on_device(const Array& x, const Case& c, Way way, Random& random) {
   Outputs out(x, c);
-  const cuda::TopkRowsCall call =
-      cuda::topk_rows_call(c.selection ? fs::topk_call(x.view(), c.k, 1, out.values.out(),
-                                                       out.indices.out(), c.largest, 1)
-                                       : fs::topk_call(x.view(), c.k, 1, out.values.out(),
-                                                       out.indices.out(), c.options, out.sum(c)));
+  const fs::View values = out.values.out();
+  const fs::View indices = out.indices.out();
+  cuda::TopkRowsCall call = cuda::topk_rows_call(
+      c.selection ? fs::topk_call(x.view(), c.k, 1, values, indices, c.largest, 1)
+                  : fs::topk_call(x.view(), c.k, 1, values, indices, c.options, out.sum(c), true));
+  call.selection.zero_is_one = c.zero_is_one;
   launch(call, plan_of(call, way, random), random.chance(0.5) ? &random : nullptr);
   return out.found();
 }
 
-void check(Tally& tally, const Array& x, const Case& c, Random& random, const char* what) {
-  const Found expected = on_cpu(x, c);
+// What is `expected` of a case, on a device.
+void check(Tally& tally, const Found& expected, const Array& x, const Case& c, Random& random,
+           const char* what) {
   const auto way = static_cast<Way>(random.below(4));
   const Found found = on_device(x, c, way, random);
   const auto text = [&](const char* part) {
@@ -143,6 +146,10 @@ void check(Tally& tally, const Array& x, const Case& c, Random& random, const ch
   tally.same(x.dtype, expected.values, found.values, [&] { return text("values"); });
   tally.same(fs::DType::i64, expected.indices, found.indices, [&] { return text("indices"); });
   tally.same(x.dtype, expected.logsumexp, found.logsumexp, [&] { return text("logsumexp"); });
+}
+
+void check(Tally& tally, const Array& x, const Case& c, Random& random, const char* what) {
+  check(tally, on_cpu(x, c), x, c, random, what);
 }
 
 std::int64_t some_k(Random& random, std::int64_t n) {
@@ -284,6 +291,90 @@ TEST_CASE("topk on a device: arrays of three dimensions, misaligned and reversed
       from_dense(
           in, some_rows(kPatterns[23], dtype, static_cast<std::size_t>(6 * shape[1]), 1, random));
       check(tally, in, some_case(random, shape[1]), random, "strided");
+    }
+  }
+  CHECK(tally.failed() == 0);
+}
+
+// As an array with one for each row.
+fs::ConstView per_row(const Bytes& temperatures, fs::DType dtype, const Shape& shape,
+                      Shape& strides) {
+  strides = dense_strides(shape, dtype);
+  return {temperatures.data(), dtype, shape, strides};
+}
+
+TEST_CASE("topk on a device: a temperature for each row, of any type") {
+  Random random(6);
+  Tally tally;
+  const std::vector<double> numbers = {0.0, 1.0, 2.0, 3.0};
+  const std::vector<double> zero_is_one = {1.0, 1.0, 2.0, 3.0};
+  const Bytes exact = encode(fs::DType::f64, zero_is_one);
+  const Shape shape = {4, 1};
+  Shape steps, own_steps;
+  for (const fs::DType dtype : kFloatTypes) {
+    for (int type = 0; type < static_cast<int>(fs::DType::boolean); ++type) {
+      for (const std::int64_t n : {1 + random.below(400), 1000 + random.below(1500)}) {
+        const auto of_temperatures = static_cast<fs::DType>(type);
+        Array in = matrix(dtype, 4, n, static_cast<Layout>(random.below(4)));
+        from_dense(in, random_rows(random, dtype, 4, static_cast<std::size_t>(n)));
+        Bytes admitted(static_cast<std::size_t>(4 * n));
+        for (unsigned char& b : admitted) b = random.chance(0.7) ? 1 : 0;
+        const Shape mask_shape = {4, n};
+        const Shape mask_steps = {n, 1};
+        Case c = some_case(random, n);
+        c.selection = false;
+        if (random.chance(0.4))
+          c.options.where =
+              fs::ConstView{admitted.data(), fs::DType::boolean, mask_shape, mask_steps};
+        c.options.temperatures = per_row(exact, fs::DType::f64, shape, steps);
+        const Found expected = on_cpu(in, c);
+        const Bytes values = encode(of_temperatures, numbers);
+        c.options.temperatures = per_row(values, of_temperatures, shape, own_steps);
+        c.zero_is_one = true;
+        check(tally, expected, in, c, random, "temperatures");
+      }
+    }
+  }
+  CHECK(tally.failed() == 0);
+}
+
+// Values are NaN, whatever the row holds and however it is masked; indices are those of NaN.
+TEST_CASE("topk on a device: a temperature that is none makes its row NaN") {
+  Random random(7);
+  Tally tally;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const double temperatures[] = {1.0, 0.0, -1.0, kInfinity, -kInfinity, nan, 1e-60, 1e60};
+  constexpr std::int64_t rows = 8;
+  const Bytes bytes = encode(fs::DType::f64, temperatures);
+  const Shape shape = {rows, 1};
+  Shape steps;
+  for (const fs::DType dtype : {fs::DType::f32, fs::DType::bf16}) {
+    // Of all rows but the first.
+    const auto set_nan = [&](Bytes& elements) {
+      for (std::size_t at = elements.size() / rows; at < elements.size(); at += item_bytes(dtype))
+        put(dtype, &elements[at], nan);
+    };
+    for (const std::int64_t n : {std::int64_t{40}, std::int64_t{600}, std::int64_t{2500}}) {
+      for (const double share : {0.0, 0.03, 0.5, 1.0}) {
+        const Array in =
+            dense(dtype, {rows, n}, random_rows(random, dtype, rows, static_cast<std::size_t>(n)));
+        Array of_nan = in;
+        set_nan(of_nan.bytes);
+        Bytes admitted(static_cast<std::size_t>(rows * n));
+        const std::int64_t first = random.below(n);
+        for (std::int64_t i = 0; i < rows * n; ++i)
+          admitted[static_cast<std::size_t>(i)] = i % n >= first && random.chance(share) ? 1 : 0;
+        const Shape mask_steps = {n, 1};
+        Case c = some_case(random, n);
+        c.selection = false;
+        c.options.temperature = 1.0;
+        c.options.where = fs::ConstView{admitted.data(), fs::DType::boolean, in.shape, mask_steps};
+        Found expected = on_cpu(of_nan, c);
+        set_nan(expected.values);
+        if (c.logsumexp) set_nan(expected.logsumexp);
+        c.options.temperatures = per_row(bytes, fs::DType::f64, shape, steps);
+        check(tally, expected, in, c, random, "temperature of none");
+      }
     }
   }
   CHECK(tally.failed() == 0);

@@ -5,6 +5,8 @@ Needs an NVIDIA GPU, PyTorch for CUDA and the CUDA library (docs/cuda.md); skips
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import fastsoftmax as fs
 import numpy as np
 import pytest
@@ -188,14 +190,34 @@ def test_what_is_refused():
         fs.softmax(x.requires_grad_())
 
 
-def test_a_graph_replays_calls():
-    x = torch.zeros(8, 5000, device="cuda")
+@pytest.mark.parametrize("shape", [(8, 5000), (1, 1 << 21)], ids=str)
+def test_a_graph_replays_calls(shape):
+    """The long row takes memory on the stream."""
+    x = torch.zeros(shape, device="cuda")
     out = torch.empty_like(x)
     fs.softmax(x, out=out)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         fs.softmax(x, out=out)
-    scores = random((8, 5000), torch.float32)
+    scores = random(shape, torch.float32)
     x.copy_(scores)
     graph.replay()
     np.testing.assert_array_equal(bits(out), bits(fs.softmax(scores)))
+
+
+def test_a_thread_without_a_context():
+    x = random((5, 3000), torch.float32)
+    on_gpu = x.cuda()
+    torch.cuda.synchronize()
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(fs.softmax, on_gpu).result()
+    np.testing.assert_array_equal(bits(result), bits(fs.softmax(x)))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_another_device_than_the_current_one():
+    x = random((5, 3000), torch.float32)
+    result = fs.softmax(x.to("cuda:1"))
+    assert result.device == torch.device("cuda:1")
+    assert torch.cuda.current_device() == 0
+    np.testing.assert_array_equal(bits(result), bits(fs.softmax(x)))

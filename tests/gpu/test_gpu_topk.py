@@ -50,7 +50,7 @@ def same(found, expected):
 
 def check(x, k, axis=-1, on_gpu=None, **options):
     on_gpu = x.cuda() if on_gpu is None else on_gpu
-    placed = {**options, "where": options["where"].cuda()} if "where" in options else options
+    placed = {k: v.cuda() if torch.is_tensor(v) else v for k, v in options.items()}
     same(fs.softmax_topk(on_gpu, k, axis, **placed), fs.softmax_topk(x, k, axis, **options))
 
 
@@ -107,6 +107,19 @@ def test_special_values(n, dtype):
         for options in OPTIONS:
             check(x, k, **options)
             check(x, k, where=where, **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("n", [60, 3000, 200_000])
+def test_a_temperature_for_each_row(n, dtype):
+    x = random((5, n), dtype)
+    for temperature in (torch.linspace(0.2, 3, 5)[:, None], torch.arange(1, 6)[:, None]):
+        for options in ({}, {"normalize": "topk", "log": True}, {"return_logsumexp": True}):
+            check(x, 20, temperature=temperature, **options)
+    none = torch.tensor([[1.0], [0.0], [-1.0], [float("nan")], [float("inf")]]).cuda()
+    values, indices = fs.softmax_topk(x.cuda(), 20, temperature=none)
+    assert values[1:].isnan().all()
+    assert (indices[1:].cpu() == torch.arange(20)).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -81,13 +81,19 @@ def test_most_likely(allocating):
     allocating("""
 x = np.random.default_rng(1).normal(size=(3, 70)).astype(np.float32)
 mask = x > -1
-for axis, temperature in ((-1, 0.7), (0, 0.0)):
+rows = np.float32([[0.5], [0.0], [2.0]])
+for axis, temperature in ((-1, 0.7), (0, 0.0), (-1, rows), (0, np.arange(70)), (0, np.int8([3]))):
     expected = fs.sample(x, axis, seed=1, temperature=temperature, where=mask, top_logprobs=3)
-    found = fs.sample(Interface(x), axis, seed=1, temperature=temperature, where=Interface(mask),
+    on_gpu = Interface(temperature) if isinstance(temperature, np.ndarray) else temperature
+    found = fs.sample(Interface(x), axis, seed=1, temperature=on_gpu, where=Interface(mask),
                       top_logprobs=3)
     assert type(found) is fs.SampleResult and found.logprobs is None
     for name in ("indices", "top_logprobs", "top_indices"):
         np.testing.assert_array_equal(getattr(found, name).array, getattr(expected, name))
+rows[:] = [[0.5], [np.nan], [-1.0]]
+found = fs.sample(Interface(x), temperature=Interface(rows), top_logprobs=2)
+assert (found.indices.array[1:] == -1).all() and np.isnan(found.top_logprobs.array[1:]).all()
+assert found.top_indices.array[1:].tolist() == [[0, 1], [0, 1]]
 """)
 
 
@@ -127,8 +133,6 @@ for error, pattern, call in [
     (ValueError, "top_logprobs must not be negative", lambda: fs.sample(gpu, top_logprobs=-1)),
     (ValueError, "top_logprobs is 4, but rows have only 3", lambda: fs.sample(gpu, top_logprobs=4)),
     (TypeError, "top_logprobs must be an int", lambda: fs.sample(gpu, top_logprobs=1.0)),
-    (ValueError, "top_logprobs needs a number for temperature",
-     lambda: fs.sample(gpu, top_logprobs=1, temperature=Interface(rows + 1))),
     (TypeError, "top_p is not on a GPU, but", lambda: fs.sample(gpu, top_p=rows)),
     (TypeError, "seed is not on a GPU, but", lambda: fs.sample(gpu, seed=[1, 2])),
     (TypeError, "where is not on a GPU, but", lambda: fs.sample(gpu, where=x > 0)),

@@ -64,6 +64,29 @@ for dtype in ("f2", "f4", "f8"):
     )
 
 
+def test_a_temperature_for_each_row(with_device):  # noqa: F811
+    with_device(
+        CUPY
+        + """
+rng = np.random.default_rng(3)
+for dtype, n in (("f2", 30), ("f4", 400), ("f8", 2500)):
+    x = rng.normal(scale=5, size=(3, n, 2)).astype(dtype)
+    where = rng.random(x.shape) < 0.5
+    for options in ({}, {"normalize": "topk", "log": True}, {"return_logsumexp": True}):
+        for t in (rng.random((3, 1, 1)), rng.integers(1, 9, (1, 1, 2), "i1"), np.float32([[[3]]])):
+            for k in (0, 5, n):
+                same(fs.softmax_topk(Array(x), k, 1, temperature=Array(t), **options),
+                     fs.softmax_topk(x, k, 1, temperature=t, **options))
+                same(fs.softmax_topk(Array(x), k, 1, temperature=Array(t), where=Array(where)),
+                     fs.softmax_topk(x, k, 1, temperature=t, where=where))
+x = np.float32([[1, 9, 5], [1, 9, 5]])
+found = fs.softmax_topk(Array(x), 2, temperature=Array(np.array([[0.0], [1.0]])))
+assert np.isnan(found.values.array[0]).all() and found.indices.array.tolist() == [[0, 1], [1, 2]]
+assert (found.values.array[1] == fs.softmax_topk(x[1], 2).values).all()
+"""
+    )
+
+
 def test_every_dtype_is_selected(with_device):  # noqa: F811
     with_device(
         CUPY
@@ -103,7 +126,10 @@ gpu = Array(x)
 for error, pattern, call in [
     (TypeError, "where is not on a GPU, but", lambda: fs.softmax_topk(gpu, 1, where=x > 0)),
     (TypeError, "where is in the memory of a GPU", lambda: fs.softmax_topk(x, 1, where=gpu)),
-    (TypeError, "temperature must be a number", lambda: fs.softmax_topk(gpu, 1, temperature=x)),
+    (TypeError, "temperature is not on a GPU", lambda: fs.softmax_topk(gpu, 1, temperature=x)),
+    (ValueError, "must have length 1 along", lambda: fs.softmax_topk(gpu, 1, temperature=gpu)),
+    (ValueError, "overlaps|aligned", lambda: fs.softmax_topk(
+        gpu, 1, temperature=Array(np.zeros(9, "u1")[1:].view("f4").reshape(2, 1)))),
     (TypeError, "cannot be allocated here", lambda: fs.topk(Interface(x), 1)),
     (TypeError, "expected a floating type", lambda: fs.softmax_topk(Array(x.astype(int)), 1)),
     (TypeError, "k must be an int, not float", lambda: fs.topk(gpu, 1.0)),

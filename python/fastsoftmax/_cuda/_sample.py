@@ -36,7 +36,7 @@ def sample(
 
     Parameters are those of ``fastsoftmax.sample``. An array with one value for each row is on the
     device of `logits`; a row with a value outside its range gets the index -1 and a
-    log-probability of NaN.
+    log-probability of NaN, and where that is its temperature, top log-probabilities of NaN too.
 
     Raises
     ------
@@ -45,15 +45,15 @@ def sample(
         dtype of `logits` that is not floating, and for libraries whose arrays cannot be allocated
         here.
     ValueError
-        For `top_logprobs` with an array as `temperature`, which is not supported, where an argument
-        is on another device than `logits`, and for shapes and numbers as elsewhere.
+        Where an argument is on another device than `logits`, and for shapes and numbers as
+        elsewhere.
     RuntimeError
         Where there is no CUDA library, no driver or no device, and for errors of the device.
     """
     call = Submission(logits, "logits")
     x = call.x
     (at,) = normalized_axes(_single_axis(axis), len(x.shape))
-    most_likely = _most_likely(top_logprobs, x.shape[at], temperature)
+    most_likely = _most_likely(top_logprobs, x.shape[at])
 
     def real(value: Any, name: str, off: float) -> Any:
         if value is None:
@@ -93,9 +93,8 @@ def sample(
         return indices
     if most_likely == 0:
         return SampleResult(indices, logprobs, None, None)
-    # The rows at temperature 0 are those at 1, as on the CPU.
     top = softmax_topk(
-        logits, most_likely, at, temperature=temperature or 1.0, where=where, log=True
+        logits, most_likely, at, temperature=temperature, where=where, log=True, zero_is_one=True
     )
     return SampleResult(indices, logprobs, top.values, top.indices)
 
@@ -107,7 +106,7 @@ def _single_axis(axis: Any) -> int:
         raise TypeError(f"axis must be an int, not {type(axis).__name__}") from None
 
 
-def _most_likely(number: Any, length: int, temperature: Any) -> int:
+def _most_likely(number: Any, length: int) -> int:
     if isinstance(number, bool) or not hasattr(number, "__index__"):
         raise TypeError(f"top_logprobs must be an int, not {type(number).__name__}")
     count = operator.index(number)
@@ -115,8 +114,6 @@ def _most_likely(number: Any, length: int, temperature: Any) -> int:
         raise ValueError(f"top_logprobs must not be negative, got {count}")
     if count > length:
         raise ValueError(f"top_logprobs is {count}, but rows have only {length} elements")
-    if count > 0 and not isinstance(temperature, Real):
-        raise ValueError("top_logprobs needs a number for temperature where logits is on a GPU")
     return count
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from numbers import Real
 from typing import Any
 
 from .. import _core
@@ -39,18 +38,21 @@ def softmax_topk(
     log: Any = False,
     empty: str = "nan",
     return_logsumexp: Any = False,
+    zero_is_one: bool = False,
 ) -> SoftmaxTopK | SoftmaxTopKLogsumexp:
     """Return what ``fastsoftmax.softmax_topk`` makes of an array on a GPU.
 
-    Parameters are the same; the results are arrays of the library of `x`, on the same device.
+    Parameters are the same; the results are arrays of the library of `x`, on the same device. An
+    array of temperatures is there too; one that is not positive and finite makes its row's values
+    NaN, and its indices those of a row of NaN. With `zero_is_one` a temperature of 0 stands for 1.
 
     Raises
     ------
     TypeError
-        Where `where` is not on a GPU, for a temperature that is not a number, for a dtype that is
-        not floating, and for libraries whose arrays cannot be allocated here.
+        Where `where` or an array of temperatures is not on a GPU, for a dtype that is not floating,
+        and for libraries whose arrays cannot be allocated here.
     ValueError
-        Where `where` is on another device than `x`, and for shapes and options as elsewhere.
+        Where an argument is on another device than `x`, and for shapes and options as elsewhere.
     RuntimeError
         Where there is no CUDA library, no driver or no device, and for errors of the device.
     """
@@ -58,14 +60,11 @@ def softmax_topk(
         raise ValueError(f"normalize must be 'full' or 'topk', not {normalize!r}")
     if empty not in ("nan", "zero"):
         raise ValueError(f"empty must be 'nan' or 'zero', not {empty!r}")
-    if not isinstance(temperature, Real):
-        raise TypeError(
-            f"temperature must be a number where x is on a GPU, not {type(temperature).__name__}"
-        )
     call = _Selection(x, k, axis)
     dtype = call.x.dtype
     if dtype not in ("float16", "bfloat16", "float32", "float64"):
         raise TypeError(f"x has dtype {dtype}, expected a floating type where x is on a GPU")
+    divisor = call.number_or_input(temperature, "temperature")
     mask = None if where is None else call.input(where, "where")
     values, to_values = call.new(dtype, call.shape)
     indices, to_indices = call.new("int64", call.shape)
@@ -81,10 +80,11 @@ def softmax_topk(
         to_indices,
         to_sums,
         mask,
-        float(temperature),
+        divisor,
         normalize == "topk",
         bool(log),
         empty == "zero",
+        zero_is_one,
         call.device,
         call.stream,
     )
