@@ -11,147 +11,143 @@ namespace {
 
 using kernels::kTermsPerLane;
 
-// Packs of grad and of the output.
-template <class Row>
-struct PackPair {
-  typename Row::Packed grad;
-  typename Row::Packed output;
-
-  FASTSOFTMAX_HD void read(const Row& row, std::int64_t at, int inside) {
-    row.read_grad(at, inside, grad);
-    row.read_output(at, inside, output);
-  }
-};
-
-// What is summed of grad alone is a product too: with 1.
-template <class Row>
-FASTSOFTMAX_HD inline void add_products(DotLanes<typename Row::A>& products, const Row& row,
-                                        const PackPair<Row>& pair) {
-  using A = typename Row::A;
-  using T = typename A::T;
-  T grad[kPerThread<A>];
-  T output[kPerThread<A>];
-  unpack<A>(pair.grad, grad);
-  unpack<A>(pair.output, output);
-  FASTSOFTMAX_UNROLL
-  for (int c = 0; c < kPerThread<A>; ++c)
-    products.add_product(c, grad[c], row.sums_products ? output[c] : T(1));
-}
-
-template <RowOp O, class Row, class T>
-FASTSOFTMAX_HD inline void undivided_gradients(const PackPair<Row>& pair,
-                                               const ArithmeticPair<T>& sum, T* v) {
-  using A = typename Row::A;
-  T grad[kPerThread<A>];
-  T output[kPerThread<A>];
-  unpack<A>(pair.grad, grad);
-  unpack<A>(pair.output, output);
-  FASTSOFTMAX_UNROLL
-  for (int c = 0; c < kPerThread<A>; ++c)
-    v[c] = undivided_gradient<A, O>(grad[c], output[c], sum.hi, sum.lo);
-}
-
-template <class Row>
-FASTSOFTMAX_HD inline void write_gradients(const Row& row,
-                                           const ArithmeticPair<typename Row::T>& sum,
-                                           std::int64_t at, int inside, const PackPair<Row>& pair) {
-  using A = typename Row::A;
-  using T = typename A::T;
-  T v[kPerThread<A>];
-  if (row.sums_products)
-    undivided_gradients<RowOp::softmax>(pair, sum, v);
-  else
-    undivided_gradients<RowOp::log_softmax>(pair, sum, v);
-  if (row.temperature != T(1)) {
-    FASTSOFTMAX_UNROLL
-    for (int c = 0; c < kPerThread<A>; ++c) v[c] = A::div(v[c], row.temperature);
-  }
-  FASTSOFTMAX_UNROLL
-  for (int c = 0; c < kPerThread<A>; ++c)
-    v[c] = A::select_equal(v[c], v[c], v[c], static_cast<T>(__builtin_nan("")));
-  row.write(at, inside, v);
-}
-
-// Elements stay packed in registers, rather than what they have been converted to.
-template <class In, int N>
-FASTSOFTMAX_HD inline void stay_packed([[maybe_unused]] Pack<In, N>& pack) {
-#ifdef __CUDA_ARCH__
-  if constexpr (sizeof(In) == 2) {
-    FASTSOFTMAX_UNROLL
-    for (int i = 0; i < N / 2; ++i) asm volatile("" : "+r"(pack.v[i]));
-  }
-#endif
-}
-
-// A block in registers.
+// So many packs of grad and of the output, from the first of a block's on.
 template <class Row, int Steps>
 struct PairTile {
   using A = typename Row::A;
-  PackPair<Row> v[Steps];
+  using T = typename A::T;
+  static constexpr int steps = Steps;
+  typename Row::Packed grad[Steps];
+  typename Row::Packed output[Steps];
 
   FASTSOFTMAX_HD void read(const Row& row, std::int64_t start, int count, int s) {
-    for_each_pack<A, Steps>(s, count,
-                            [&](int k, int at, int inside) { v[k].read(row, start + at, inside); });
+    load_packs(row.grads(), start, count, s, grad);
+    load_packs(row.outputs(), start, count, s, output);
+  }
+
+  // What is summed of grad alone is a product too: with 1.
+  FASTSOFTMAX_HD void add_to(DotLanes<A>& products, bool with_output) {
+    FASTSOFTMAX_UNROLL
+    for (int k = 0; k < Steps; ++k) {
+      T g[kPerThread<A>];
+      unpack<A>(grad[k], g);
+      stay_packed(grad[k]);
+      T y[kPerThread<A>];
+      unpack<A>(output[k], y);
+      stay_packed(output[k]);
+      FASTSOFTMAX_UNROLL
+      for (int c = 0; c < kPerThread<A>; ++c)
+        products.add_product(c, g[c], with_output ? y[c] : T(1));
+    }
   }
   template <class Group>
   FASTSOFTMAX_HD SumPair sum(const Group& group, const Row& row) {
     DotLanes<A> products;
-    FASTSOFTMAX_UNROLL
-    for (int k = 0; k < Steps; ++k) {
-      add_products(products, row, v[k]);
-      stay_packed(v[k].grad);
-      stay_packed(v[k].output);
-    }
+    add_to(products, row.sums_products);
     return products.join(group);
   }
-  FASTSOFTMAX_HD void write(const Row& row, const ArithmeticPair<typename Row::T>& sum,
-                            std::int64_t start, int count, int s) const {
-    for_each_pack<A, Steps>(s, count, [&](int k, int at, int inside) {
-      if (inside > 0) write_gradients(row, sum, start + at, inside, v[k]);
-    });
+
+  // A few packs at a time, which fit into registers beside those that are left.
+  FASTSOFTMAX_HD void write(const Row& row, const ArithmeticPair<T>& sum, std::int64_t start,
+                            int count, int s) const {
+    constexpr int some = Steps < kAtOnce ? Steps : kAtOnce;
+    FASTSOFTMAX_UNROLL
+    for (int k = 0; k < Steps; k += some) {
+      Tile<A, some> v;
+      if (row.sums_products)
+        undivided<RowOp::softmax>(k, sum, v);
+      else
+        undivided<RowOp::log_softmax>(k, sum, v);
+      finish(row, v);
+      write_packs<some>(row, start + k * A::lanes, count - k * A::lanes, s, v);
+    }
+  }
+
+ private:
+  static constexpr int kAtOnce = 4;
+
+  template <RowOp O, int N>
+  FASTSOFTMAX_HD void undivided(int first, const ArithmeticPair<T>& sum, Tile<A, N>& v) const {
+    FASTSOFTMAX_UNROLL
+    for (int k = 0; k < N; ++k) {
+      T g[kPerThread<A>];
+      T y[kPerThread<A>];
+      unpack<A>(grad[first + k], g);
+      unpack<A>(output[first + k], y);
+      FASTSOFTMAX_UNROLL
+      for (int c = 0; c < kPerThread<A>; ++c)
+        v.v[k][c] = undivided_gradient<A, O>(g[c], y[c], sum.hi, sum.lo);
+    }
+  }
+  // Over the temperature; any NaN becomes the canonical one.
+  template <int N>
+  FASTSOFTMAX_HD static void finish(const Row& row, Tile<A, N>& v) {
+    const auto each = [&](auto&& f) {
+      FASTSOFTMAX_UNROLL
+      for (int k = 0; k < N; ++k) {
+        FASTSOFTMAX_UNROLL
+        for (int c = 0; c < kPerThread<A>; ++c) v.v[k][c] = f(v.v[k][c]);
+      }
+    };
+    if (row.temperature != T(1)) each([&](T x) { return A::div(x, row.temperature); });
+    each([](T x) { return A::select_equal(x, x, x, static_cast<T>(__builtin_nan(""))); });
+  }
+
+  // Elements stay packed in registers, rather than what they have been converted to.
+  FASTSOFTMAX_HD static void stay_packed([[maybe_unused]] typename Row::Packed& pack) {
+#ifdef __CUDA_ARCH__
+    if constexpr (Row::Packed::per_word > 1) {
+      FASTSOFTMAX_UNROLL
+      for (int i = 0; i < Row::Packed::words; ++i) asm volatile("" : "+r"(pack.v[i]));
+    }
+#endif
   }
 };
 
-// The sum of a block and its gradient, from what read(at, inside, pair) gets; for the sum it may
-// leave the output out where that is not needed.
+// Steps of a block that are read at a time where it does not stay in registers.
+inline constexpr int kPairsAtOnce = 4;
+
+// The sum of a block and its gradient, from what read(start, count, tile) gets, a few packs at a
+// time.
 template <class Group, class Row, class Read>
 FASTSOFTMAX_HD inline SumPair sum_of_block(const Group& group, const Row& row, std::int64_t start,
                                            int count, Read&& read) {
   using A = typename Row::A;
   DotLanes<A> products;
-  for_each_pack_in_turn<A, kTermsPerLane>(group.s(), count, [&](int at, int inside) {
-    PackPair<Row> pair{};
-    read(start + at, inside, pair);
-    add_products(products, row, pair);
-  });
+  FASTSOFTMAX_ROLLED
+  for (int done = 0; done < count; done += kPairsAtOnce * A::lanes) {
+    PairTile<Row, kPairsAtOnce> tile{};
+    read(start + done, count - done, tile);
+    tile.add_to(products, row.sums_products);
+  }
   return products.join(group);
 }
 template <class Row, class Read>
 FASTSOFTMAX_HD inline void write_block(const Row& row, const ArithmeticPair<typename Row::T>& sum,
                                        int s, std::int64_t start, int count, Read&& read) {
-  for_each_pack_in_turn<typename Row::A, kTermsPerLane>(s, count, [&](int at, int inside) {
-    PackPair<Row> pair;
-    read(start + at, inside, pair);
-    write_gradients(row, sum, start + at, inside, pair);
-  });
+  FASTSOFTMAX_ROLLED
+  for (int done = 0; done < count; done += kPairsAtOnce * Row::A::lanes) {
+    PairTile<Row, kPairsAtOnce> tile;
+    read(start + done, count - done, tile);
+    tile.write(row, sum, start + done, count - done, s);
+  }
 }
 
-// The same of a block in memory, which is read twice.
+// The same of a block in memory, which is read twice; the output for the sum only where it is
+// needed.
 template <class Group, class Row>
 FASTSOFTMAX_HD inline SumPair sum_of_block(const Group& group, const Row& row, std::int64_t start,
                                            int count) {
-  return sum_of_block(group, row, start, count,
-                      [&](std::int64_t at, int inside, PackPair<Row>& pair) {
-                        row.read_grad(at, inside, pair.grad);
-                        if (row.sums_products) row.read_output(at, inside, pair.output);
-                      });
+  return sum_of_block(group, row, start, count, [&](std::int64_t at, int left, auto& tile) {
+    load_packs(row.grads(), at, left, group.s(), tile.grad);
+    if (row.sums_products) load_packs(row.outputs(), at, left, group.s(), tile.output);
+  });
 }
 template <class Row>
 FASTSOFTMAX_HD inline void write_block(const Row& row, const ArithmeticPair<typename Row::T>& sum,
                                        int s, std::int64_t start, int count) {
-  write_block(row, sum, s, start, count, [&](std::int64_t at, int inside, PackPair<Row>& pair) {
-    pair.read(row, at, inside);
-  });
+  write_block(row, sum, s, start, count,
+              [&](std::int64_t at, int left, auto& tile) { tile.read(row, at, left, s); });
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct BackwardRow {
   using T = typename A::T;
   using At = BackwardOffsets;
   static constexpr int per_thread = kPerThread<A>;
+  static constexpr bool has_packs = L == Layout::rows;
   using Packed = Pack<In, per_thread>;
 
   const BackwardParameters* call;
@@ -40,7 +41,7 @@ struct BackwardRow {
   T temperature;
   bool sums_products;  // of grad and output, as softmax; otherwise grad alone
   bool aligned_inputs;
-  bool aligned_result;
+  bool aligned_y;
 
   FASTSOFTMAX_HD BackwardRow(const BackwardParameters& p, const At& at)
       : call(&p),
@@ -49,22 +50,41 @@ struct BackwardRow {
         result(p.result + at.result),
         temperature(temperature_of<T>(p, at.temperature)),
         sums_products(p.op == RowOp::softmax),
-        aligned_inputs(is_aligned(grad) && is_aligned(output)),
-        aligned_result(is_aligned(result)) {}
+        aligned_inputs(has_packs && is_aligned(grad) && is_aligned(output)),
+        aligned_y(is_aligned(result)) {}
 
-  // per_thread elements from `at` on; zeros in place of all but the first `inside`.
-  FASTSOFTMAX_HD void read_grad(std::int64_t at, int inside, Packed& pack) const {
-    read<&At::grad>(grad, at, inside, pack);
-  }
-  FASTSOFTMAX_HD void read_output(std::int64_t at, int inside, Packed& pack) const {
-    read<&At::output>(output, at, inside, pack);
-  }
+  // One of the inputs, as load_packs reads it; zeros in place of what is behind the row.
+  template <std::int64_t At::* Operand>
+  struct Input {
+    using A = Arithmetic;
+    using Packed = Pack<In, per_thread>;
+    const BackwardRow& row;
+    const char* x;
+    bool aligned_x;
+
+    FASTSOFTMAX_HD Packed stored(std::int64_t at, int inside) const {
+      if (aligned_x && inside >= per_thread) return *packed(at);
+      Packed pack = filler();
+      FASTSOFTMAX_UNROLL
+      for (int c = 0; c < per_thread; ++c) {
+        if (c < inside)
+          pack.set(c, *reinterpret_cast<const In*>(x + row.template offset<Operand>(at + c)));
+      }
+      return pack;
+    }
+    FASTSOFTMAX_HD static Packed filler() { return {}; }
+    FASTSOFTMAX_HD const Packed* packed(std::int64_t at) const {
+      return reinterpret_cast<const Packed*>(x + at * static_cast<std::int64_t>(sizeof(In)));
+    }
+  };
+  FASTSOFTMAX_HD Input<&At::grad> grads() const { return {*this, grad, aligned_inputs}; }
+  FASTSOFTMAX_HD Input<&At::output> outputs() const { return {*this, output, aligned_inputs}; }
 
   FASTSOFTMAX_HD void write(std::int64_t at, int inside, const T* v) const {
-    if (L == Layout::rows && aligned_result && inside >= per_thread) {
+    if (L == Layout::rows && aligned_y && inside >= per_thread) {
       Packed pack;
       pack_up<A>(v, pack);
-      *reinterpret_cast<Packed*>(result + at * sizeof(In)) = pack;
+      *packed_output(at) = pack;
       return;
     }
     FASTSOFTMAX_UNROLL
@@ -73,21 +93,13 @@ struct BackwardRow {
     }
   }
 
+  FASTSOFTMAX_HD Packed* packed_output(std::int64_t at) const {
+    return reinterpret_cast<Packed*>(result + at * static_cast<std::int64_t>(sizeof(In)));
+  }
+
  private:
   FASTSOFTMAX_HD static bool is_aligned(const char* p) {
     return reinterpret_cast<std::uintptr_t>(p) % sizeof(Packed) == 0;
-  }
-  template <std::int64_t At::* Operand>
-  FASTSOFTMAX_HD void read(const char* row, std::int64_t at, int inside, Packed& pack) const {
-    if (L == Layout::rows && aligned_inputs && inside >= per_thread) {
-      pack = *reinterpret_cast<const Packed*>(row + at * sizeof(In));
-      return;
-    }
-    FASTSOFTMAX_UNROLL
-    for (int c = 0; c < per_thread; ++c) {
-      pack.set(c, In{});
-      if (c < inside) pack.set(c, *reinterpret_cast<const In*>(row + offset<Operand>(at + c)));
-    }
   }
   template <std::int64_t At::* Operand>
   FASTSOFTMAX_HD std::int64_t offset(std::int64_t i) const {

@@ -120,31 +120,38 @@ struct BlockGradients {
     const bool keep = row.call->keep;
     char* const grads = crew.behind_desk();
     char* const outputs = grads + kept_row_bytes(length, sizeof(In));
+    const int s = crew.s();
     const auto sum = sum_of_row(crew, length, [&](std::int64_t start, int count) {
-      return sum_of_block(crew, row, start, count,
-                          [&](std::int64_t at, int inside, PackPair<Row>& pair) {
-                            row.read_grad(at, inside, pair.grad);
-                            if (keep || row.sums_products) row.read_output(at, inside, pair.output);
-                            if (!keep) return;
-                            kept(grads, at) = pair.grad;
-                            kept(outputs, at) = pair.output;
-                          });
+      if (!keep) return sum_of_block(crew, row, start, count);
+      return sum_of_block(crew, row, start, count, [&](std::int64_t at, int left, auto& tile) {
+        tile.read(row, at, left, s);
+        for_each_pack<A, tile.steps>(s, left, [&](int k, int offset, int inside) {
+          if (inside <= 0) return;
+          kept(grads, at + offset) = tile.grad[k];
+          kept(outputs, at + offset) = tile.output[k];
+        });
+      });
     });
     const std::int64_t stride = crew.groups() * std::int64_t{A::block};
     for (std::int64_t start = crew.group() * std::int64_t{A::block}; start < length;
          start += stride) {
-      const std::int64_t left = length - start;
-      write_block(row, sum, crew.s(), start, left < A::block ? static_cast<int>(left) : A::block,
-                  [&](std::int64_t at, int inside, PackPair<Row>& pair) {
-                    if (keep)
-                      pair = {kept(grads, at), kept(outputs, at)};
-                    else
-                      pair.read(row, at, inside);
-                  });
+      const std::int64_t rest = length - start;
+      const int count = rest < A::block ? static_cast<int>(rest) : A::block;
+      if (!keep) {
+        write_block(row, sum, s, start, count);
+        continue;
+      }
+      write_block(row, sum, s, start, count, [&](std::int64_t at, int left, auto& tile) {
+        for_each_pack<A, tile.steps>(s, left, [&](int k, int offset, int inside) {
+          if (inside <= 0) return;
+          tile.grad[k] = kept(grads, at + offset);
+          tile.output[k] = kept(outputs, at + offset);
+        });
+      });
     }
   }
   FASTSOFTMAX_HD static Packed& kept(char* row, std::int64_t at) {
-    return *reinterpret_cast<Packed*>(row + at * sizeof(In));
+    return *reinterpret_cast<Packed*>(row + at * static_cast<std::int64_t>(sizeof(In)));
   }
 };
 

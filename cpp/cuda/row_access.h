@@ -163,13 +163,15 @@ struct Row {
   // The same elements as they are stored. Layout::rows.
   FASTSOFTMAX_HD Packed stored(std::int64_t at, int inside) const {
     if (aligned_x && inside >= per_thread) return *packed(at);
-    Packed pack = Packed::lowest();
+    Packed pack = filler();
     FASTSOFTMAX_UNROLL
     for (int c = 0; c < per_thread; ++c) {
       if (c < inside) pack.set(c, reinterpret_cast<const In*>(x)[at + c]);
     }
     return pack;
   }
+  // What stands in place of elements behind the row's.
+  FASTSOFTMAX_HD static Packed filler() { return Packed::lowest(); }
   FASTSOFTMAX_HD const Packed* packed(std::int64_t at) const {
     return reinterpret_cast<const Packed*>(x + at * static_cast<std::int64_t>(sizeof(In)));
   }

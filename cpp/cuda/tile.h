@@ -28,7 +28,7 @@ FASTSOFTMAX_HD inline void for_each_pack(int s, int count, Body&& body) {
 }
 
 // The first N packs of a thread of the block that begins at `start` and has `count` elements, as
-// they are stored; -inf behind them. All loads are issued before any is waited for.
+// they are stored; fillers behind them. All loads are issued before any is waited for.
 template <class Row, int N>
 FASTSOFTMAX_HD inline void load_packs(const Row& row, std::int64_t start, int count, int s,
                                       typename Row::Packed (&packs)[N]) {
@@ -45,7 +45,7 @@ FASTSOFTMAX_HD inline void load_packs(const Row& row, std::int64_t start, int co
     return;
   }
   for_each_pack<A, N>(s, count, [&](int k, int, int inside) {
-    packs[k] = Row::Packed::lowest();
+    packs[k] = Row::filler();
     if (inside >= kPerThread<A>) packs[k] = from[k * kGroup];
   });
   // The pack that the row ends in. Assigned by selections, not by an index, which would put all

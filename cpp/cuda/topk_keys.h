@@ -72,13 +72,14 @@ struct ScoredRow {
   // The same elements as they are stored,
   FASTSOFTMAX_HD Packed stored(std::int64_t at, int inside) const {
     if (aligned_x && inside >= per_thread) return *packed(at);
-    Packed pack = Packed::lowest();
+    Packed pack = filler();
     FASTSOFTMAX_UNROLL
     for (int c = 0; c < per_thread; ++c) {
       if (c < inside) pack.set(c, *reinterpret_cast<const In*>(x + (at + c) * step));
     }
     return pack;
   }
+  FASTSOFTMAX_HD static Packed filler() { return Packed::lowest(); }
   FASTSOFTMAX_HD const Packed* packed(std::int64_t at) const {
     return reinterpret_cast<const Packed*>(x + at * static_cast<std::int64_t>(sizeof(In)));
   }
@@ -92,13 +93,13 @@ struct ScoredRow {
           z.v[k][c] = score(z.v[k][c], start + at + c, c < inside);
       });
     };
-    if (temperature != T(1)) {
-      each([&](T v, std::int64_t, bool there) { return there ? A::div(v, temperature) : v; });
-    }
     if (where != nullptr) {
       each([&](T v, std::int64_t at, bool there) {
         return there && where[at * where_step] == 0 ? -infinity<T>() : v;
       });
+    }
+    if (temperature != T(1)) {
+      each([&](T v, std::int64_t, bool there) { return there ? A::div(v, temperature) : v; });
     }
     if (shift != T(0)) each([&](T v, std::int64_t, bool) { return A::sub(v, shift); });
   }
