@@ -69,7 +69,7 @@ struct JoinParts {
 template <class A, class In, bool Log>
 struct WriteParts {
   static constexpr int max_threads = max_row_threads(sizeof(typename A::T) == sizeof(double));
-  static constexpr int min_blocks = 1;
+  static constexpr int min_blocks = 2;
   static constexpr int steps = kTermsPerLane;
 
   template <class Team>

@@ -29,7 +29,7 @@ struct ObserveBlocks {
   using A = typename Row::A;
   using Key = typename Row::Key;
   static constexpr int max_threads = kObserveThreads;
-  static constexpr int min_blocks = 1;
+  static constexpr int min_blocks = 2;
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const TopkParameters& call) {
@@ -109,7 +109,7 @@ template <class Row, bool Log>
 struct SumExceptional {
   using A = typename Row::A;
   using T = typename A::T;
-  static constexpr int max_threads = max_row_threads(sizeof(T) == sizeof(double));
+  static constexpr int max_threads = kExceptionalThreads;
   static constexpr int min_blocks = 1;
 
   template <class Team>

@@ -72,7 +72,7 @@ std::int64_t threads_to_choose(std::int64_t length) {
 
 // In whole warps.
 int groups_to_sum(const Left& left) {
-  const int most = max_row_threads(left.f64) / kGroup;
+  const int most = kExceptionalThreads / kGroup;
   return static_cast<int>(std::clamp<std::int64_t>((left.blocks + 1) / 2 * 2, 2, most));
 }
 

@@ -20,6 +20,7 @@ namespace fastsoftmax::cuda {
 
 inline constexpr int kObserveThreads = 128;
 inline constexpr int kFetchThreads = 32;
+inline constexpr int kExceptionalThreads = 256;
 inline constexpr int kChooseThreads = 512;
 
 // Candidates for the k first: a larger key comes first, among equal ones a larger place, which
