@@ -59,7 +59,7 @@ struct PairTile {
       else
         undivided<RowOp::log_softmax>(k, sum, v);
       finish(row, v);
-      write_packs<some>(row, start + k * A::lanes, count - k * A::lanes, s, v);
+      write_packs(row, start + k * A::lanes, count - k * A::lanes, s, v);
     }
   }
 

@@ -50,7 +50,7 @@ struct BlockRows {
       } else {
         typename Row::Packed packs[steps];
         if (in_slots()) {
-          load_packs<Row>(slots.next(row, start, count), count, crew.s(), packs);
+          load_kept_packs<Row>(slots.next(row, start, count), count, crew.s(), packs);
           if (once) slots.release(r, start);
         } else {
           load_packs(row, start, count, crew.s(), packs);
@@ -76,7 +76,7 @@ struct BlockRows {
         write_block<A, Log, steps>(
             row, outcome.state, crew.s(), start, count, [&](std::int64_t at, int left, auto& part) {
               typename Row::Packed packs[part.steps];
-              load_packs<Row>(kept + (at - start) * sizeof(In), left, crew.s(), packs);
+              load_kept_packs<Row>(kept + (at - start) * sizeof(In), left, crew.s(), packs);
               scores_of(row, at, left, crew.s(), packs, part);
             });
       } else {

@@ -28,6 +28,7 @@ struct RowFacts {
 // Clusters: thread blocks may have others in their crew. A Sum is what a group leaves of a block.
 template <class Team, bool Clusters, class Facts = RowFacts, class Sum = BlockSum>
 struct Crew {
+  static constexpr int size = kGroup;  // of a group
   const Team* team;
   int turn = 0;  // sums of a round do not overwrite those of the round before
 

@@ -1,7 +1,7 @@
 // Sums of a block's elements or products, in the order of kernels/dot.h.
 #pragma once
 
-#include "cuda/tile.h"
+#include "cuda/tile_sum.h"
 #include "kernels/dot.h"
 
 namespace fastsoftmax {

@@ -14,6 +14,11 @@ inline constexpr int kShortRowThreads = 256;
 // Thread blocks of them that a multiprocessor has room for, by the elements of a lane: the fewer a
 // thread has, the more threads have to load at a time.
 FASTSOFTMAX_HD constexpr int short_row_blocks(int steps) { return steps == 16 ? 1 : 2; }
+// Threads that sum one: the fewer, the less they all do for a row as a whole.
+FASTSOFTMAX_HD constexpr int short_row_group(int steps, bool f64) {
+  const int threads = steps == 16 ? kGroup : steps == 4 ? 8 : 4;
+  return f64 && steps < 16 ? 2 * threads : threads;
+}
 
 inline constexpr int kColumns = 16;  // of a thread block
 inline constexpr int kColumnThreads = kColumns * kGroup;

@@ -38,11 +38,11 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
         if (s == 0) row.put(logsumexp_of<T>(outcome));
       } else if (outcome.is_constant) {
         for_each_start<A>(call.length, [&](std::int64_t start, int count) {
-          fill_block<A, Steps>(row, constant_of<T>(outcome), s, start, count);
+          fill_block<A, Steps, Group::size>(row, constant_of<T>(outcome), s, start, count);
         });
       } else if constexpr (Kept) {
-        write_tile<A, Log>(row, outcome.state, s, 0, static_cast<int>(call.length), z,
-                           sum.exponent);
+        write_tile<A, Log, Steps, Group::size>(row, outcome.state, s, 0,
+                                               static_cast<int>(call.length), z, sum.exponent);
       } else {
         for_each_start<A>(call.length, [&](std::int64_t start, int count) {
           write_block<A, Log, Steps>(row, outcome.state, s, start, count);
@@ -55,7 +55,7 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
     row.shift = T(0);
     T max = -infinity<T>();
     for_each_start<A>(call.length, [&](std::int64_t start, int count) {
-      max = larger_or_nan(max, thread_max_of<Steps>(row, start, count, s));
+      max = larger_or_nan(max, thread_max_of<Steps, Group::size>(row, start, count, s));
     });
     max = group_max(group, max);
     const RowOutcome exception = exceptional_outcome(call, static_cast<double>(max));
@@ -63,7 +63,7 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
       writes = false;
       if (call.op != RowOp::logsumexp) {
         for_each_start<A>(call.length, [&](std::int64_t start, int count) {
-          fill_block<A, Steps>(row, constant_of<T>(exception), s, start, count);
+          fill_block<A, Steps, Group::size>(row, constant_of<T>(exception), s, start, count);
         });
       } else if (s == 0) {
         row.put(constant_of<T>(exception));
@@ -79,23 +79,25 @@ struct ShortRows {
   static constexpr int max_threads = kShortRowThreads;
   using RowOf = Row<A, In, Layout::rows>;
   static constexpr int min_blocks = short_row_blocks(Steps);
+  static constexpr int group_size = short_row_group(Steps, sizeof(typename A::T) == sizeof(double));
+  static constexpr int packs = Steps * kGroup / group_size;  // of a thread
   // Rows that are loaded before the one ahead of them is summed.
-  static constexpr int ahead = Steps == 1 ? 3 : 0;
+  static constexpr int ahead = Steps == 1 && !Log ? 1 : 0;
   struct Stored {
-    typename RowOf::Packed packs[Steps];
+    typename RowOf::Packed packs[ShortRows::packs];
   };
 
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const Parameters& call) {
     A::load_tables(team.thread());
     team.sync();
-    const RowGroup<Team> group{&team};
+    const RowGroup<Team, group_size> group{&team};
     const std::int64_t first = group.place();
     const std::int64_t stride = group.places();
     const auto fetch = [&](std::int64_t r, Stored& stored) {
       if (r >= call.rows) return;
       const RowOf row(call, offsets_of(call.outer, r));
-      load_packs(row, 0, static_cast<int>(call.length), group.s(), stored.packs);
+      load_packs<group_size>(row, 0, static_cast<int>(call.length), group.s(), stored.packs);
     };
     Stored coming[ahead + 1];
     FASTSOFTMAX_UNROLL
@@ -103,13 +105,13 @@ struct ShortRows {
     for (std::int64_t r = first; r < call.rows; r += stride) {
       if constexpr (ahead > 0) fetch(r + ahead * stride, coming[ahead]);
       RowOf row(call, offsets_of(call.outer, r));
-      const auto load = [&](std::int64_t start, int count, Tile<A, Steps>& z) {
+      const auto load = [&](std::int64_t start, int count, Tile<A, packs>& z) {
         if constexpr (ahead > 0)
           scores_of(row, start, count, group.s(), coming[0].packs, z);
         else
-          load_tile(row, start, count, group.s(), z);
+          load_tile<group_size>(row, start, count, group.s(), z);
       };
-      run_row<Log, Steps, true>(group, call, row, load, true);
+      run_row<Log, packs, true>(group, call, row, load, true);
       FASTSOFTMAX_UNROLL
       for (int i = 0; i < ahead; ++i) coming[i] = coming[i + 1];
     }

@@ -9,19 +9,21 @@ namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
 namespace {
 
-template <class Team>
+// Of G threads.
+template <class Team, int G = kGroup>
 struct RowGroup {
+  static constexpr int size = G;
   const Team* team;
 
-  FASTSOFTMAX_HD int s() const { return team->thread() % kGroup; }
+  FASTSOFTMAX_HD int s() const { return team->thread() % G; }
   // Among the groups of the grid, of which each takes one row after the other.
   FASTSOFTMAX_HD std::int64_t place() const {
-    return team->block() * (team->threads() / kGroup) + team->thread() / kGroup;
+    return team->block() * (team->threads() / G) + team->thread() / G;
   }
-  FASTSOFTMAX_HD std::int64_t places() const { return team->blocks() * (team->threads() / kGroup); }
+  FASTSOFTMAX_HD std::int64_t places() const { return team->blocks() * (team->threads() / G); }
   template <class T>
   FASTSOFTMAX_HD T exchange(T v, int mask) const {
-    return team->exchange(v, mask);
+    return team->exchange(v, mask, G);
   }
   FASTSOFTMAX_HD bool any(bool b) const { return b; }
 };
@@ -29,6 +31,7 @@ struct RowGroup {
 // The threads of a column lie kColumns apart. All columns stay together.
 template <class Team>
 struct ColumnGroup {
+  static constexpr int size = kGroup;
   const Team* team;
 
   FASTSOFTMAX_HD int s() const { return team->thread() / kColumns; }

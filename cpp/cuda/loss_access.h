@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/loss_parameters.h"
-#include "cuda/tile.h"
+#include "cuda/tile_sum.h"
 #include "kernels/loss_formula.h"
 
 namespace fastsoftmax {

@@ -1,7 +1,7 @@
 // What becomes of a row once its blocks have been summed.
 #pragma once
 
-#include "cuda/tile.h"
+#include "cuda/tile_sum.h"
 
 namespace fastsoftmax {
 namespace FASTSOFTMAX_ISA {
@@ -84,7 +84,7 @@ struct Writer {
 
 // The output of one block: from what sum_tile has left in registers, scores with Log and terms
 // under the exponent `of_terms` without;
-template <class A, bool Log, int Steps, class Row>
+template <class A, bool Log, int Steps, int G = kGroup, class Row>
 FASTSOFTMAX_HD inline void write_tile(const Row& row, const RowState& state, int s,
                                       std::int64_t start, int count, const Tile<A, Steps>& z,
                                       std::int32_t of_terms) {
@@ -96,7 +96,7 @@ FASTSOFTMAX_HD inline void write_tile(const Row& row, const RowState& state, int
     for (int c = 0; c < kPerThread<A>; ++c)
       v.v[k][c] = Log ? writer.from_score(z.v[k][c]) : writer.from_term(z.v[k][c]);
   }
-  write_packs<Steps>(row, start, count, s, v);
+  write_packs<G>(row, start, count, s, v);
 }
 
 // from scores that load(start, count, z) gets, a quarter of the block at a time;
@@ -114,7 +114,7 @@ FASTSOFTMAX_HD inline void write_block(const Row& row, const RowState& state, in
       FASTSOFTMAX_UNROLL
       for (int c = 0; c < kPerThread<A>; ++c) z.v[k][c] = writer.from_score(z.v[k][c]);
     }
-    write_packs<steps>(row, start + done, count - done, s, z);
+    write_packs(row, start + done, count - done, s, z);
   }
 }
 // or that are in memory;
@@ -127,14 +127,14 @@ FASTSOFTMAX_HD inline void write_block(const Row& row, const RowState& state, in
 }
 
 // or one number.
-template <class A, int Steps, class Row>
+template <class A, int Steps, int G = kGroup, class Row>
 FASTSOFTMAX_HD inline void fill_block(const Row& row, typename A::T value, int s,
                                       std::int64_t start, int count) {
   typename A::T v[kPerThread<A>];
   FASTSOFTMAX_UNROLL
   for (int c = 0; c < kPerThread<A>; ++c) v[c] = value;
-  for_each_pack_in_turn<A, Steps>(s, count,
-                                  [&](int at, int inside) { row.write(start + at, inside, v); });
+  for_each_pack_in_turn<A, Steps, G>(s, count,
+                                     [&](int at, int inside) { row.write(start + at, inside, v); });
 }
 
 template <class T>

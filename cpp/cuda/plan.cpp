@@ -132,8 +132,8 @@ Plan make_plan(const RowsCall& call, const Device& device) {
   const int lanes = work.f64 ? kernels::kLanesF64 : kernels::kLanesF32;
   const std::int64_t blocks = ceil_div(work.length, block_of(work.f64));
   if (work.layout == Layout::rows && blocks <= 1) {
-    constexpr int rows = kShortRowThreads / kGroup;
     const int steps = work.length <= lanes ? 1 : work.length <= 4 * lanes ? 4 : 16;
+    const int rows = kShortRowThreads / short_row_group(steps, work.f64);
     const std::int64_t turns = ceil_div(work.rows, rows);
     const std::int64_t each = turns_each(turns, std::int64_t{short_row_blocks(steps)} * device.sms);
     Plan plan = of_path(Path::short_rows, kShortRowThreads, ceil_div(turns, each), 0);

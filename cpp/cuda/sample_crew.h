@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cuda/sample_desk.h"
-#include "cuda/tile.h"
+#include "cuda/tile_sum.h"
 #include "kernels/order.h"
 
 namespace fastsoftmax {
@@ -18,6 +18,7 @@ struct SampleCrew {
   using A = Arithmetic;
   using T = typename A::T;
   using Packed = Pack<T, kPerThread<A>>;
+  static constexpr int size = kGroup;
 
   Team team;
 

@@ -12,7 +12,8 @@
 //   sync_cluster()       barrier of the cluster; what was written before it can be read behind it.
 //                        No thread block may be written to before its first, or after its last
 //   peer(p, rank)        the shared memory of that thread block where p is in this one's
-//   exchange(v, mask)    v of the thread with index ^ mask of the same group
+//   exchange(v, mask, size)  v of the thread with index ^ mask, of so many neighbours that meet; of
+//                        the group where it is not said
 //   any(b)               whether b holds for any of the threads that must stay together
 //   begin_copies(), start_copy(), await_copy(), end_reads()  bulk_copy.h
 //   fetch_add(at, n)     adds to an integer that threads share, and returns what it was
@@ -44,8 +45,9 @@ struct Team {
   __device__ void sync_group() const { __syncwarp(group_mask()); }
   __device__ bool any_thread(bool b) const { return __syncthreads_or(b ? 1 : 0) != 0; }
   template <class T>
-  __device__ T exchange(T v, int mask) const {
-    return __shfl_xor_sync(group_mask(), v, mask);
+  __device__ T exchange(T v, int mask, int size = 16) const {
+    const unsigned threads = size == 32 ? ~0u : ((1u << size) - 1) << (threadIdx.x & (32 - size));
+    return __shfl_xor_sync(threads, v, mask);
   }
   __device__ unsigned fetch_add(unsigned* at, unsigned n) const { return atomicAdd(at, n); }
 

@@ -39,7 +39,7 @@ class EmulatedCluster {
     cluster_waiting_ = 0;
     blocks_.assign(static_cast<std::size_t>(ranks), Block{block_threads, 0, false, false, false});
     met_ = false;
-    group_waiting_.assign(static_cast<std::size_t>(threads / fs::cuda::kGroup), 0);
+    group_waiting_.assign(static_cast<std::size_t>(threads), 0);
     std::vector<int> turns(static_cast<std::size_t>(threads));
     std::iota(turns.begin(), turns.end(), 0);
     if (order != nullptr) {
@@ -92,21 +92,22 @@ class EmulatedCluster {
     if (!met_ || blocks_[static_cast<std::size_t>(rank)].left)
       throw std::logic_error("a thread block is written to that may not be there");
   }
-  void sync_group(int thread) {
-    const int group = thread / fs::cuda::kGroup;
-    int& waiting = group_waiting_[static_cast<std::size_t>(group)];
-    if (++waiting < fs::cuda::kGroup) return wait();
+  // Of so many neighbours.
+  void sync_group(int thread, int size = fs::cuda::kGroup) {
+    const int first = thread / size * size;
+    int& waiting = group_waiting_[static_cast<std::size_t>(first)];
+    if (++waiting < size) return wait();
     waiting = 0;
-    release(group * fs::cuda::kGroup, (group + 1) * fs::cuda::kGroup);
+    release(first, first + size);
   }
 
   // The other thread's value: both are there when the group has met.
   template <class T>
-  T exchange(int thread, T v, int mask) {
+  T exchange(int thread, T v, int mask, int size) {
     Fiber& fiber = *fibers_[static_cast<std::size_t>(thread)];
     const int turn = fiber.turn ^= 1;
     std::memcpy(fiber.slot[turn], &v, sizeof v);
-    sync_group(thread);
+    sync_group(thread, size);
     T other;
     std::memcpy(&other, fibers_[static_cast<std::size_t>(thread ^ mask)]->slot[turn], sizeof v);
     return other;
@@ -192,7 +193,7 @@ class EmulatedCluster {
   int cluster_waiting_ = 0;
   bool met_ = false;
   std::vector<Block> blocks_;
-  std::vector<int> group_waiting_;
+  std::vector<int> group_waiting_;  // by the first thread of a group
   std::exception_ptr error_;
 };
 
@@ -220,8 +221,8 @@ struct EmulatedTeam {
   void sync_cluster() const { emulated->sync_cluster(); }
   bool any_thread(bool b) const { return emulated->any(rank_index, b); }
   template <class T>
-  T exchange(T v, int mask) const {
-    return emulated->exchange(of_cluster(), v, mask);
+  T exchange(T v, int mask, int size = fs::cuda::kGroup) const {
+    return emulated->exchange(of_cluster(), v, mask, size);
   }
   // Threads take turns at barriers only.
   unsigned fetch_add(unsigned* at, unsigned n) const { return std::exchange(*at, *at + n); }
