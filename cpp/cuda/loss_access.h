@@ -95,19 +95,24 @@ struct LossRow {
   using T = typename A::T;
   static constexpr int per_thread = kPerThread<A>;
   static constexpr bool is_any = L == Layout::gathered;
-  static constexpr bool has_packs = false;
+  static constexpr bool has_packs = L == Layout::rows;
+  using Packed = Pack<In, per_thread>;
 
   const LossParameters* call;
   Row<A, In, is_any ? Layout::columns : L> row;
   const char* probabilities;
   T softcap;
   T shift = 0;  // subtracted from every score
+  bool aligned_x;
+  bool aligned_y;
 
   FASTSOFTMAX_HD LossRow(const LossParameters& p, const Offsets& at, std::int64_t index)
       : call(&p),
         row(p, at),
         probabilities(is_any && has_probabilities(p) ? element_at(p.targets, index) : nullptr),
-        softcap(static_cast<T>(p.softcap)) {
+        softcap(static_cast<T>(p.softcap)),
+        aligned_x(row.aligned_x),
+        aligned_y(row.aligned_y) {
     // Constants to the compiler.
     row.temperature = T(1);
     row.where = nullptr;
@@ -124,6 +129,19 @@ struct LossRow {
     if (shift != T(0)) {
       FASTSOFTMAX_UNROLL
       for (int c = 0; c < per_thread; ++c) v[c] = A::sub(v[c], shift);
+    }
+  }
+  FASTSOFTMAX_HD Packed stored(std::int64_t at, int inside) const { return row.stored(at, inside); }
+  FASTSOFTMAX_HD static Packed filler() { return Packed::lowest(); }
+  FASTSOFTMAX_HD const Packed* packed(std::int64_t at) const { return row.packed(at); }
+  FASTSOFTMAX_HD Packed* packed_output(std::int64_t at) const { return row.packed_output(at); }
+  template <class Tile>
+  FASTSOFTMAX_HD void adjust(std::int64_t, int, int, Tile& z) const {
+    if (shift == T(0)) return;
+    FASTSOFTMAX_UNROLL
+    for (int k = 0; k < Tile::steps; ++k) {
+      FASTSOFTMAX_UNROLL
+      for (int c = 0; c < per_thread; ++c) z.v[k][c] = A::sub(z.v[k][c], shift);
     }
   }
   FASTSOFTMAX_HD void write(std::int64_t at, int inside, const T* v) const {

@@ -74,11 +74,18 @@ struct LossBlockRows {
     for_each_pack<A, steps>(s, count, [&](int k, int at, int inside) {
       FASTSOFTMAX_UNROLL
       for (int c = 0; c < per_thread; ++c)
-        if (inside > 0) kept_pack(kept + at).v[c] = z.v[k][c];
+        if (inside > 0) pack_at(kept + at).v[c] = z.v[k][c];
     });
   }
   // Each thread reads what it wrote itself.
-  FASTSOFTMAX_HD static Pack<T, per_thread>& kept_pack(T* kept) {
+  template <int Steps>
+  FASTSOFTMAX_HD static void take(T* kept, int s, int count, Tile<A, Steps>& z) {
+    for_each_pack<A, Steps>(s, count, [&](int k, int at, int inside) {
+      FASTSOFTMAX_UNROLL
+      for (int c = 0; c < per_thread; ++c) z.v[k][c] = inside > 0 ? pack_at(kept + at).v[c] : T(0);
+    });
+  }
+  FASTSOFTMAX_HD static Pack<T, per_thread>& pack_at(T* kept) {
     return *reinterpret_cast<Pack<T, per_thread>*>(kept);
   }
 
@@ -130,25 +137,18 @@ struct LossBlockRows {
     const int s = crew.s();
     T* slot = first_slot(crew, call);
     for_each_own_block<A>(crew, call.length, [&](std::int64_t start, int count) {
-      const auto from_kept = [&](auto&& kept) {
-        for_each_pack<A, steps>(s, count, [&](int k, int at, int inside) {
-          if (inside <= 0) return;
-          T v[per_thread];
-          FASTSOFTMAX_UNROLL
-          for (int c = 0; c < per_thread; ++c) v[c] = kept(k, at, c);
-          to_gradient(row, how, target, start + at, inside, v);
-          row.write(start + at, inside, v);
-        });
-      };
       if (how.kind != LossGradient::regular) {
         fill_block<A, steps>(row, gradient_without_scores<T>(how.kind), s, start, count);
       } else if (InRegisters && !stale) {
-        from_kept([&](int k, int, int c) { return z.v[k][c]; });
+        write_gradient_of<steps>(z, row, how, target, s, start, count);
       } else if (!InRegisters && L == Layout::rows && call.slots > 0 && !stale) {
-        from_kept([&](int, int at, int c) { return kept_pack(slot + at).v[c]; });
+        write_gradient(row, how, target, s, start, count,
+                       [&](std::int64_t at, int left, Tile<A, kGradientSteps>& part) {
+                         take(slot + (at - start), s, left, part);
+                       });
         slot += A::block;
       } else {
-        write_gradient<steps>(row, how, target, s, start, count);
+        write_gradient(row, how, target, s, start, count);
       }
     });
   }

@@ -49,15 +49,11 @@ FASTSOFTMAX_HD inline void run_loss_row(const Group& group, const LossParameters
       fill_block<A, Steps>(row, gradient_without_scores<T>(how.kind), s, start, count);
     });
   } else if (Kept && row.shift == how.shift) {
-    for_each_pack<A, Steps>(s, static_cast<int>(call.length), [&](int k, int at, int inside) {
-      if (inside <= 0) return;
-      to_gradient(row, how, target, at, inside, z.v[k]);
-      row.write(at, inside, z.v[k]);
-    });
+    write_gradient_of<Steps>(z, row, how, target, s, 0, static_cast<int>(call.length));
   } else {
     row.shift = how.shift;
     for_each_start<A>(call.length, [&](std::int64_t start, int count) {
-      write_gradient<Steps>(row, how, target, s, start, count);
+      write_gradient(row, how, target, s, start, count);
     });
   }
 }

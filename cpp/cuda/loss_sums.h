@@ -168,6 +168,8 @@ FASTSOFTMAX_HD inline void to_gradient(const Row& row, const RowGradient<typenam
   using A = typename Row::A;
   using T = typename A::T;
   const LossParameters& call = *row.call;
+  const std::int64_t ahead = target - at;
+  const int here = ahead >= 0 && ahead < kPerThread<A> ? static_cast<int>(ahead) : -1;
   FASTSOFTMAX_UNROLL
   for (int c = 0; c < kPerThread<A>; ++c) {
     const T z = v[c];
@@ -179,27 +181,68 @@ FASTSOFTMAX_HD inline void to_gradient(const Row& row, const RowGradient<typenam
       slope = how.slope.template of_score<Coefficients::ones>(z, T(0));
     if (Row::is_any && call.softcap != 0.0) slope = how.slope.before_softcap(slope, z);
     slope = slope == slope ? slope : static_cast<T>(__builtin_nan(""));
-    v[c] = at + c == target ? how.at_target : slope;
+    v[c] = c == here ? how.at_target : slope;
   }
 }
 
-// That of a block whose scores are read once more.
-template <int Steps, class Row>
+// Steps of a block whose gradient is formed at a time.
+inline constexpr int kGradientSteps = 4;
+
+// That of a block, from scores that load(start, count, z) gets, a few packs at a time.
+template <class Row, class Load>
+FASTSOFTMAX_HD inline void write_gradient(const Row& row, const RowGradient<typename Row::A>& how,
+                                          std::int64_t target, int s, std::int64_t start, int count,
+                                          Load&& load) {
+  using A = typename Row::A;
+  constexpr int steps = kGradientSteps;
+  FASTSOFTMAX_ROLLED
+  for (int done = 0; done < count; done += steps * A::lanes) {
+    Tile<A, steps> z;
+    load(start + done, count - done, z);
+    for_each_pack<A, steps>(s, count - done, [&](int k, int at, int inside) {
+      to_gradient(row, how, target, start + done + at, inside, z.v[k]);
+    });
+    write_packs(row, start + done, count - done, s, z);
+  }
+}
+// Of scores that are read once more.
+template <class Row>
 FASTSOFTMAX_HD inline void write_gradient(const Row& row, const RowGradient<typename Row::A>& how,
                                           std::int64_t target, int s, std::int64_t start,
                                           int count) {
   using A = typename Row::A;
-  const auto pack = [&](int at, int inside) {
-    typename A::T v[kPerThread<A>];
-    row.read(start + at, inside, v);
-    to_gradient(row, how, target, start + at, inside, v);
-    row.write(start + at, inside, v);
-  };
   if constexpr (Row::is_any) {
     FASTSOFTMAX_ROLLED
-    for (int at = s * kPerThread<A>; at < count; at += A::lanes) pack(at, count - at);
+    for (int at = s * kPerThread<A>; at < count; at += A::lanes) {
+      typename A::T v[kPerThread<A>];
+      row.read(start + at, count - at, v);
+      to_gradient(row, how, target, start + at, count - at, v);
+      row.write(start + at, count - at, v);
+    }
   } else {
-    for_each_pack_in_turn<A, Steps>(s, count, pack);
+    write_gradient(row, how, target, s, start, count,
+                   [&](std::int64_t at, int left, auto& z) { load_tile(row, at, left, s, z); });
+  }
+}
+// Of scores in registers.
+template <int Steps, class Row>
+FASTSOFTMAX_HD inline void write_gradient_of(const Tile<typename Row::A, Steps>& z, const Row& row,
+                                             const RowGradient<typename Row::A>& how,
+                                             std::int64_t target, int s, std::int64_t start,
+                                             int count) {
+  using A = typename Row::A;
+  constexpr int steps = kGradientSteps;
+  FASTSOFTMAX_UNROLL
+  for (int first = 0; first < Steps; first += steps) {
+    const int done = first * A::lanes;
+    if (done >= count) break;
+    Tile<A, steps> v;
+    for_each_pack<A, steps>(s, count - done, [&](int k, int at, int inside) {
+      FASTSOFTMAX_UNROLL
+      for (int c = 0; c < kPerThread<A>; ++c) v.v[k][c] = z.v[first + k][c];
+      to_gradient(row, how, target, start + done + at, inside, v.v[k]);
+    });
+    write_packs(row, start + done, count - done, s, v);
   }
 }
 
