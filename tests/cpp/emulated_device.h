@@ -3,9 +3,11 @@
 // chooses, so that a kernel whose result depends on that order does not pass.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <numeric>
 #include <stdexcept>
 #include <utility>
@@ -209,41 +211,50 @@ struct EmulatedTeam {
 
 struct EmulatedLauncher {
   Random* order = nullptr;  // of threads and of thread blocks; null: as they are counted
-  int launches = 0;
 
   template <class Kernel, class Call>
   void launch(std::int64_t blocks, int threads, int shared_bytes, const Call& call,
               int cluster = 1) {
-    EmulatedCluster& emulated = emulated_cluster();
-    EmulatedCopies copies;
-    ++launches;
     if (threads > Kernel::max_threads || threads % 32 != 0 || blocks % cluster != 0 ||
         cluster > fs::cuda::kMaxCluster)
       throw std::logic_error("a thread block or a cluster of this size cannot be launched");
-    const bool backwards = order != nullptr && order->chance(0.5);
-    for (std::int64_t b = 0; b < blocks; b += cluster) {
-      // As aligned as shared memory is, and not zero.
-      const std::size_t of_block = static_cast<std::size_t>(shared_bytes) / sizeof(Aligned) + 1;
-      std::vector<Aligned> memory(of_block * static_cast<std::size_t>(cluster));
-      std::memset(memory.data(), 0xa5, memory.size() * sizeof(Aligned));
-      const std::int64_t first = backwards ? blocks - cluster - b : b;
-      emulated.run(cluster, threads, order, [&](int index) {
-        const int rank = index / threads;
-        char* const shared =
-            reinterpret_cast<char*>(memory.data() + of_block * static_cast<std::size_t>(rank));
-        Kernel::run(
-            EmulatedTeam{&emulated, &copies, index % threads, threads, rank, cluster, first + rank,
-                         blocks, shared, static_cast<std::int64_t>(of_block * sizeof(Aligned))},
-            call);
-      });
-      copies.end();
-    }
+    run(blocks, threads, shared_bytes, cluster,
+        [&](const EmulatedTeam& team) { Kernel::run(team, call); });
   }
 
  private:
-  struct alignas(16) Aligned {
+  // As aligned as shared memory is.
+  struct alignas(16) Piece {
     char bytes[16];
   };
+  static constexpr char kFill = '\xa5';
+
+  void run(std::int64_t blocks, int threads, int shared_bytes, int cluster,
+           const std::function<void(const EmulatedTeam&)>& kernel) const {
+    EmulatedCluster& emulated = emulated_cluster();
+    EmulatedCopies copies;
+    const bool backwards = order != nullptr && order->chance(0.5);
+    // Of each thread block, and more than it asks for.
+    const std::size_t pieces = static_cast<std::size_t>(shared_bytes) / sizeof(Piece) + 2;
+    const auto stride = static_cast<std::int64_t>(pieces * sizeof(Piece));
+    std::vector<Piece> memory(pieces * static_cast<std::size_t>(cluster));
+    char* const shared = memory[0].bytes;
+    for (std::int64_t block = 0; block < blocks; block += cluster) {
+      std::memset(shared, kFill, memory.size() * sizeof(Piece));
+      const std::int64_t first = backwards ? blocks - cluster - block : block;
+      emulated.run(cluster, threads, order, [&](int index) {
+        const int rank = index / threads;
+        kernel({&emulated, &copies, index % threads, threads, rank, cluster, first + rank, blocks,
+                shared + rank * stride, stride});
+      });
+      copies.end();
+      for (int rank = 0; rank < cluster; ++rank) {
+        if (std::any_of(shared + rank * stride + shared_bytes, shared + (rank + 1) * stride,
+                        [](char byte) { return byte != kFill; }))
+          throw std::logic_error("a thread block wrote behind its shared memory");
+      }
+    }
+  }
 };
 
 }  // namespace tests

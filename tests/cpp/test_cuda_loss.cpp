@@ -1,38 +1,18 @@
 // The CUDA kernels for cross-entropy, run thread block by thread block on this CPU: the bits of the
 // library.
-#include <doctest/doctest.h>
-
-#define FASTSOFTMAX_ISA cuda
-#include "simd/vec_cuda.h"
-
+#include "cuda/backward_parameters.h"
+#include "cuda/crew_geometry.h"
 #include "cuda/loss_arguments.h"
-#include "cuda/loss_launch.h"
-#include "emulated_device.h"
+#include "emulated_launch.h"
 #include "fastsoftmax/cross_entropy.hpp"
 #include "run.h"
 
 namespace tests {
 namespace {
 
-namespace cuda = fs::cuda;
 using cuda::CrewPath;
 
 constexpr std::int64_t kIgnore = -100;
-
-void launch(const cuda::CrewPlan& plan, const cuda::LossCall& call, EmulatedLauncher& launcher) {
-  std::vector<double> workspace(
-      static_cast<std::size_t>(cuda::loss_workspace_bytes(call)) / sizeof(double) + 1);
-  switch (call.dtype) {
-    case fs::DType::f32:
-      return cuda::launch_loss<cuda::F32, float>(plan, call, workspace.data(), launcher);
-    case fs::DType::f64:
-      return cuda::launch_loss<cuda::F64, double>(plan, call, workspace.data(), launcher);
-    case fs::DType::f16:
-      return cuda::launch_loss<cuda::F32, fs::f16>(plan, call, workspace.data(), launcher);
-    default:
-      return cuda::launch_loss<cuda::F32, fs::bf16>(plan, call, workspace.data(), launcher);
-  }
-}
 
 // A plan for every path that can do the call, thread blocks kept small.
 std::vector<cuda::CrewPlan> plans_of(const cuda::LossCall& call) {
@@ -51,7 +31,8 @@ std::vector<cuda::CrewPlan> plans_of(const cuda::LossCall& call) {
   for (const int groups : {2, 4}) {
     const int threads = groups * cuda::kGroup;
     const int desk = cuda::crew_bytes(groups);
-    const auto row = static_cast<int>(call.length) * (call.dtype == fs::DType::f64 ? 8 : 4);
+    const auto row =
+        static_cast<int>(cuda::kept_row_bytes(call.length, call.dtype == fs::DType::f64 ? 8 : 4));
     if (blocks <= groups) plans.push_back({CrewPath::register_rows, threads, 2, desk});
     plans.push_back({CrewPath::shared_rows, threads, 2, desk + row});
     if (groups == 2) plans.push_back({CrewPath::reread_rows, threads, 2, desk});

@@ -1,34 +1,15 @@
 // The CUDA kernels for softmax_stats, run thread block by thread block on this CPU: the bits of the
 // library.
-#include <doctest/doctest.h>
-
-#define FASTSOFTMAX_ISA cuda
-#include "simd/vec_cuda.h"
-
+#include "cuda/crew_geometry.h"
 #include "cuda/stats_arguments.h"
-#include "cuda/stats_rows.h"
-#include "emulated_device.h"
+#include "emulated_launch.h"
 #include "fastsoftmax/stats.hpp"
 #include "run.h"
 
 namespace tests {
 namespace {
 
-namespace cuda = fs::cuda;
 using cuda::CrewPath;
-
-void launch(const cuda::CrewPlan& plan, const cuda::StatsCall& call, EmulatedLauncher& launcher) {
-  switch (call.dtype) {
-    case fs::DType::f32:
-      return cuda::launch_stats<cuda::F32, float>(plan, call, launcher);
-    case fs::DType::f64:
-      return cuda::launch_stats<cuda::F64, double>(plan, call, launcher);
-    case fs::DType::f16:
-      return cuda::launch_stats<cuda::F32, fs::f16>(plan, call, launcher);
-    default:
-      return cuda::launch_stats<cuda::F32, fs::bf16>(plan, call, launcher);
-  }
-}
 
 // A plan for every path that can do the call, thread blocks kept small.
 std::vector<cuda::CrewPlan> plans_of(const cuda::StatsCall& call) {

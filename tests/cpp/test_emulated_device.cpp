@@ -82,6 +82,8 @@ TEST_CASE("what cannot be is found, and the next launch runs") {
         if (team.rank() == 1) *team.peer(team.shared, 0) = 1;
       },
       "a thread block is written to that may not be there");
+  throws([](const EmulatedTeam& team, std::vector<int>&) { team.shared[256] = 1; },
+         "a thread block wrote behind its shared memory");
   throws(
       [](const EmulatedTeam& team, std::vector<int>&) {
         team.sync();
