@@ -88,33 +88,6 @@ void for_each_operation(F&& f) {
     for (const fs::Op op : Operation::ops) f(dtype, Operation{op});
 }
 
-// Of rows, around the boundaries of lanes, tiles and blocks.
-inline std::vector<std::int64_t> lengths_around(std::size_t block) {
-  const auto b = static_cast<std::int64_t>(block);
-  const std::int64_t lanes = b / 16;
-  return {1,
-          2,
-          3,
-          15,
-          16,
-          17,
-          lanes / 2 + 1,
-          lanes - 1,
-          lanes,
-          lanes + 1,
-          2 * lanes + 5,
-          4 * lanes - 1,
-          4 * lanes,
-          4 * lanes + 1,
-          b - 1,
-          b,
-          b + 1,
-          2 * b,
-          2 * b + 3,
-          4 * b + 1,
-          5 * b - 7};
-}
-
 inline constexpr std::array kRowAxis = {1};
 inline constexpr std::size_t kMargin = 32;  // keeps what is aligned to 16 bytes so
 

@@ -1,6 +1,7 @@
 // Plans of the tests' own making, for every path that can do a call; thread blocks are kept small.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "array.h"
@@ -58,80 +59,78 @@ inline cuda::Plan crew_plan(const cuda::RowsCall& call, const CrewShape& crew) {
   return plan;
 }
 
-template <class Call>
-void add_short_rows(std::vector<cuda::Plan>& plans, const Call& call) {
-  if (call.layout != cuda::Layout::rows || blocks_of(call) > 1) return;
-  const std::int64_t lanes =
-      static_cast<std::int64_t>(block_of(call.dtype)) / fs::kernels::kTermsPerLane;
-  for (const int steps : {1, 4, 16}) {
-    if (call.length > steps * lanes) continue;
-    plans.push_back(small_plan(cuda::Path::short_rows, call.layout, 2, 0));
-    plans.back().steps = steps;
+// Begins with the plans for columns and for short rows.
+class Plans {
+ public:
+  Plans(fs::DType dtype, cuda::Layout layout, std::int64_t length) : layout_(layout) {
+    if (layout == cuda::Layout::columns)
+      add(cuda::Path::columns, cuda::kColumnThreads / cuda::kGroup, cuda::kColumnSharedBytes);
+    const auto block = static_cast<std::int64_t>(block_of(dtype));
+    if (layout != cuda::Layout::rows || length > block) return;
+    for (const int steps : {1, 4, 16}) {
+      if (length > steps * block / fs::kernels::kTermsPerLane) continue;
+      add(cuda::Path::short_rows, 2, 0);
+      plans_.back().steps = steps;
+    }
   }
-}
-inline void add_parts(std::vector<cuda::Plan>& plans, int groups, int shared_bytes) {
-  plans.push_back(small_plan(cuda::Path::parts, cuda::Layout::rows, groups, shared_bytes));
-  plans.back().part_blocks = groups == 2 ? 1 : 3;
-  plans.back().rows_in_flight = groups == 2 ? 2 : 1;
+  void add(const cuda::Plan& plan) { plans_.push_back(plan); }
+  void add(cuda::Path path, int groups, std::int64_t shared_bytes) {
+    plans_.push_back(small_plan(path, layout_, groups, shared_bytes));
+  }
+  void add_parts(int groups, int shared_bytes) {
+    add(cuda::Path::parts, groups, shared_bytes);
+    plans_.back().part_blocks = groups == 2 ? 1 : 3;
+    plans_.back().rows_in_flight = groups == 2 ? 2 : 1;
+  }
+  std::vector<cuda::Plan> all() && { return std::move(plans_); }
+
+ private:
+  cuda::Layout layout_;
+  std::vector<cuda::Plan> plans_;
+};
+
+// Rows of a crew with so many slots more than it needs.
+inline cuda::Plan crew_ahead(const cuda::RowsCall& call, cuda::Path path, int groups, int cluster,
+                             int ahead) {
+  const auto rounds = static_cast<int>(ceil_div(blocks_of(call), groups * cluster));
+  const bool in_registers = path != cuda::Path::shared_rows && rounds <= 1;
+  const int slots = in_registers ? ahead : rounds + ahead;
+  return crew_plan(call, {path, groups, cluster, in_registers, slots, ahead > 0});
 }
 
 inline std::vector<cuda::Plan> plans_of(const cuda::RowsCall& call) {
   using cuda::Path;
-  std::vector<cuda::Plan> plans;
-  const auto add = [&](Path path, int groups, std::int64_t shared_bytes) {
-    plans.push_back(small_plan(path, call.layout, groups, shared_bytes));
-  };
-  if (call.layout == cuda::Layout::columns) {
-    add(Path::columns, cuda::kColumnThreads / cuda::kGroup, cuda::kColumnSharedBytes);
-    return plans;
-  }
-  add_short_rows(plans, call);
-  const std::int64_t blocks = blocks_of(call);
-  // Rows of this crew, with so many slots more than it needs.
-  const auto add_crew = [&](Path path, int groups, int cluster, int ahead) {
-    const auto rounds = static_cast<int>(ceil_div(blocks, groups * cluster));
-    const bool in_registers = path != Path::shared_rows && rounds <= 1;
-    const int slots = in_registers ? ahead : rounds + ahead;
-    plans.push_back(crew_plan(call, {path, groups, cluster, in_registers, slots, ahead > 0}));
-  };
+  Plans plans(call.dtype, call.layout, call.length);
   for (const int groups : {2, 4}) {
     const int desk = cuda::desk_bytes(groups);
-    if (call.layout == cuda::Layout::gathered) {
-      add(Path::reread_rows, groups, desk + groups * cuda::kBlockBytes);
-      continue;
-    }
+    if (call.layout == cuda::Layout::gathered)
+      plans.add(Path::reread_rows, groups, desk + groups * cuda::kBlockBytes);
+    if (call.layout != cuda::Layout::rows) continue;
     for (const int ahead : {0, groups / 2}) {
-      if (blocks <= groups) add_crew(Path::register_rows, groups, 1, ahead);
-      add_crew(Path::shared_rows, groups, 1, ahead);
-      add_crew(Path::cluster_rows, 2, groups, ahead);
+      if (blocks_of(call) <= groups)
+        plans.add(crew_ahead(call, Path::register_rows, groups, 1, ahead));
+      plans.add(crew_ahead(call, Path::shared_rows, groups, 1, ahead));
+      plans.add(crew_ahead(call, Path::cluster_rows, 2, groups, ahead));
     }
-    add(Path::reread_rows, groups, desk);
-    add_parts(plans, groups, desk);
+    plans.add(Path::reread_rows, groups, desk);
+    plans.add_parts(groups, desk);
   }
-  return plans;
+  return std::move(plans).all();
 }
 
 inline std::vector<cuda::Plan> plans_of(const cuda::BackwardCall& call) {
   using cuda::Path;
-  std::vector<cuda::Plan> plans;
-  const auto add = [&](Path path, int groups, std::int64_t shared_bytes) {
-    plans.push_back(small_plan(path, call.layout, groups, shared_bytes));
-  };
-  if (call.layout == cuda::Layout::columns) {
-    add(Path::columns, cuda::kColumnThreads / cuda::kGroup, cuda::kColumnSharedBytes);
-    return plans;
-  }
-  add_short_rows(plans, call);
+  Plans plans(call.dtype, call.layout, call.length);
+  const std::int64_t kept = cuda::kept_row_bytes(call.length, fs::itemsize(call.dtype));
   for (const int groups : {2, 4}) {
     const int desk = cuda::gradient_desk_bytes(groups);
-    add(Path::reread_rows, groups, desk);
-    if (call.layout == cuda::Layout::gathered) continue;
-    if (blocks_of(call) <= groups) add(Path::register_rows, groups, desk);
-    add(Path::shared_rows, groups,
-        desk + 2 * cuda::kept_row_bytes(call.length, fs::itemsize(call.dtype)));
-    add_parts(plans, groups, 0);
+    if (call.layout != cuda::Layout::columns) plans.add(Path::reread_rows, groups, desk);
+    if (call.layout != cuda::Layout::rows) continue;
+    if (blocks_of(call) <= groups) plans.add(Path::register_rows, groups, desk);
+    plans.add(Path::shared_rows, groups, desk + 2 * kept);
+    plans.add_parts(groups, 0);
   }
-  return plans;
+  return std::move(plans).all();
 }
 
 }  // namespace tests

@@ -120,6 +120,33 @@ inline Bytes random_rows(Random& random, fs::DType dtype, std::size_t rows, std:
   return x;
 }
 
+// Lengths of rows around the boundaries of lanes, tiles and blocks.
+inline std::vector<std::int64_t> lengths_around(std::size_t block) {
+  const auto b = static_cast<std::int64_t>(block);
+  const std::int64_t lanes = b / 16;
+  return {1,
+          2,
+          3,
+          15,
+          16,
+          17,
+          lanes / 2 + 1,
+          lanes - 1,
+          lanes,
+          lanes + 1,
+          2 * lanes + 5,
+          4 * lanes - 1,
+          4 * lanes,
+          4 * lanes + 1,
+          b - 1,
+          b,
+          b + 1,
+          2 * b,
+          2 * b + 3,
+          4 * b + 1,
+          5 * b - 7};
+}
+
 // Rows of n elements, each as a call of its own.
 inline Bytes one_by_one(fs::Op op, fs::DType dtype, const Bytes& x, std::size_t n) {
   Bytes all;
