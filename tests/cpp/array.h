@@ -53,11 +53,12 @@ inline Array dense(fs::DType dtype, Shape shape, Bytes bytes) {
   return {dtype, std::move(shape), std::move(strides), std::move(bytes)};
 }
 
-// Filled with bytes that no result consists of.
+inline constexpr unsigned char kUnwritten = 0xa5;  // no result consists of it
+
 inline Array dense(fs::DType dtype, const Shape& shape) {
   std::size_t size = item_bytes(dtype);
   for (const std::int64_t n : shape) size *= static_cast<std::size_t>(n);
-  return dense(dtype, shape, Bytes(size, 0xa5));
+  return dense(dtype, shape, Bytes(size, kUnwritten));
 }
 
 // f(byte offset) for every element in C order.
@@ -124,8 +125,18 @@ inline Array strided(fs::DType dtype, const Shape& shape, const Shape& strides,
     (reach < 0 ? before : behind) += std::abs(reach);
   }
   const std::size_t offset = margin + static_cast<std::size_t>(before);
-  return {dtype, shape, strides, Bytes(offset + static_cast<std::size_t>(behind) + margin, 0xa5),
-          offset};
+  return {dtype, shape, strides,
+          Bytes(offset + static_cast<std::size_t>(behind) + margin, kUnwritten), offset};
+}
+
+// Whether nothing but elements has been written since strided().
+inline bool margins_kept(const Array& a) {
+  Bytes rest = a.bytes;
+  const auto item = static_cast<std::ptrdiff_t>(item_bytes(a.dtype));
+  for_each_element(a, [&](std::size_t at) {
+    std::fill_n(rest.begin() + static_cast<std::ptrdiff_t>(at), item, kUnwritten);
+  });
+  return std::count(rest.begin(), rest.end(), kUnwritten) == std::ssize(rest);
 }
 
 // Ways in which a matrix of rows x n, reduced along its second axis, may lie in memory.
@@ -137,17 +148,18 @@ inline const char* name(Layout layout) {
   return names[static_cast<int>(layout)];
 }
 
-inline Array matrix(fs::DType dtype, std::int64_t rows, std::int64_t n, Layout layout) {
+inline Array matrix(fs::DType dtype, std::int64_t rows, std::int64_t n, Layout layout,
+                    std::size_t margin = 0) {
   const std::int64_t item = fs::itemsize(dtype);
   switch (layout) {
     case Layout::rows:
-      return strided(dtype, {rows, n}, {n * item, item});
+      return strided(dtype, {rows, n}, {n * item, item}, margin);
     case Layout::every_second:
-      return strided(dtype, {rows, n}, {2 * n * item, 2 * item});
+      return strided(dtype, {rows, n}, {2 * n * item, 2 * item}, margin);
     case Layout::columns:
-      return strided(dtype, {rows, n}, {item, rows * item});
+      return strided(dtype, {rows, n}, {item, rows * item}, margin);
     default:
-      return strided(dtype, {rows, n}, {item, (rows + 3) * item});
+      return strided(dtype, {rows, n}, {item, (rows + 3) * item}, margin);
   }
 }
 

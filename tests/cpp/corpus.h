@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace tests {
@@ -36,6 +37,12 @@ class Random {
     return static_cast<double>(sum) * 0x1p-32 - 6.0;
   }
   bool chance(double probability) { return uniform() < probability; }
+  template <class T>
+  void shuffle(std::vector<T>& values) {
+    for (std::size_t i = values.size(); i > 1; --i)
+      std::swap(values[i - 1],
+                values[static_cast<std::size_t>(below(static_cast<std::int64_t>(i)))]);
+  }
 
  private:
   std::uint64_t state_;

@@ -1,5 +1,5 @@
 // What tests of losses and statistics on the emulated device have in common: rows of every length,
-// and a plan for every path. For files that have FASTSOFTMAX_ISA as cuda.
+// and a plan for every path.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 #include "cuda/crew_geometry.h"
 #include "cuda/crew_plan.h"
-#include "emulated_calls.h"
+#include "emulated_launch.h"
 #include "run.h"
 
 namespace tests {

@@ -1,15 +1,13 @@
-// Clusters of thread blocks of the CUDA kernels on a CPU: every thread is a context of its own that
-// runs to the next barrier, exchange or wait for a copy. The threads take turns in an order that
-// the launcher chooses, so that a kernel whose result depends on that order does not pass.
+// Clusters of thread blocks of the CUDA kernels on a CPU: every thread is a fiber that runs to the
+// next barrier, exchange or wait for a copy. The threads take turns in an order that the launcher
+// chooses, so that a kernel whose result depends on that order does not pass.
 #pragma once
 
-#include <ucontext.h>
-
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <exception>
+#include <deque>
 #include <functional>
-#include <memory>
 #include <numeric>
 #include <stdexcept>
 #include <utility>
@@ -19,48 +17,44 @@
 #include "cuda/geometry.h"
 #include "elements.h"
 #include "emulated_copies.h"
+#include "fiber.h"
 
 namespace tests {
 
 // Threads count through the thread blocks of the cluster.
 class EmulatedCluster {
  public:
-  using Body = std::function<void(int thread)>;
-
   // Runs body(0) to body(ranks * block_threads - 1). Throws std::logic_error where threads wait for
   // each other at different places, and what body throws.
-  void run(int ranks, int block_threads, Random* order, const Body& body) {
+  void run(int ranks, int block_threads, Random* order, const Fiber::Body& body) {
     const int threads = ranks * block_threads;
-    while (fibers_.size() < static_cast<std::size_t>(threads))
-      fibers_.push_back(std::make_unique<Fiber>());
-    threads_ = threads;
-    body_ = &body;
-    error_ = nullptr;
+    while (threads_.size() < static_cast<std::size_t>(threads)) threads_.emplace_back();
+    thread_count_ = threads;
     cluster_waiting_ = 0;
     blocks_.assign(static_cast<std::size_t>(ranks), Block{block_threads, 0, false, false, false});
     met_ = false;
     group_waiting_.assign(static_cast<std::size_t>(threads), 0);
     std::vector<int> turns(static_cast<std::size_t>(threads));
     std::iota(turns.begin(), turns.end(), 0);
-    if (order != nullptr) {
-      for (std::size_t i = turns.size(); i > 1; --i)
-        std::swap(turns[i - 1],
-                  turns[static_cast<std::size_t>(order->below(static_cast<std::int64_t>(i)))]);
+    if (order != nullptr) order->shuffle(turns);
+    for (int t = 0; t < threads; ++t) {
+      at(t).fiber.begin(body, t);
+      at(t).state = State::ready;
+      at(t).turn = 0;
     }
-    for (int t = 0; t < threads; ++t) start(t);
     int running = threads;
     int held = -1;  // a thread that has no turn until the others wait for it
     while (running > 0) {
       bool moved = false;
       for (const int t : turns) {
-        Fiber& fiber = *fibers_[static_cast<std::size_t>(t)];
-        if (t == held || fiber.state == State::waiting || fiber.state == State::done) continue;
-        const bool polled = fiber.state == State::polling;
-        current_ = t;
-        swapcontext(&scheduler_, &fiber.context);
-        moved = moved || !polled || fiber.state != State::polling;
-        if (error_) std::rethrow_exception(error_);
-        if (fiber.state != State::done) continue;
+        Thread& thread = at(t);
+        if (t == held || thread.state == State::waiting || thread.state == State::done) continue;
+        const bool polled = thread.state == State::polling;
+        current_ = &thread;
+        thread.fiber.resume();
+        moved = moved || !polled || thread.state != State::polling;
+        if (!thread.fiber.ended()) continue;
+        thread.state = State::done;
         --running;
         blocks_[static_cast<std::size_t>(t / block_threads)].left = true;
       }
@@ -82,10 +76,10 @@ class EmulatedCluster {
     release(rank * block.threads, (rank + 1) * block.threads);
   }
   void sync_cluster() {
-    if (++cluster_waiting_ < threads_) return wait();
+    if (++cluster_waiting_ < thread_count_) return wait();
     cluster_waiting_ = 0;
     met_ = true;
-    release(0, threads_);
+    release(0, thread_count_);
   }
   // Before another thread block writes to its shared memory.
   void expect_present(int rank) const {
@@ -104,12 +98,11 @@ class EmulatedCluster {
   // The other thread's value: both are there when the group has met.
   template <class T>
   T exchange(int thread, T v, int mask, int size) {
-    Fiber& fiber = *fibers_[static_cast<std::size_t>(thread)];
-    const int turn = fiber.turn ^= 1;
-    std::memcpy(fiber.slot[turn], &v, sizeof v);
+    const int turn = at(thread).turn ^= 1;
+    std::memcpy(at(thread).slot[turn], &v, sizeof v);
     sync_group(thread, size);
     T other;
-    std::memcpy(&other, fibers_[static_cast<std::size_t>(thread ^ mask)]->slot[turn], sizeof v);
+    std::memcpy(&other, at(thread ^ mask).slot[turn], sizeof v);
     return other;
   }
 
@@ -125,11 +118,10 @@ class EmulatedCluster {
   template <class There>
   void poll(There&& there) {
     while (!there()) {
-      Fiber& fiber = *fibers_[static_cast<std::size_t>(current_)];
-      fiber.state = State::polling;
-      swapcontext(&fiber.context, &scheduler_);
+      current_->state = State::polling;
+      current_->fiber.pause();
     }
-    fibers_[static_cast<std::size_t>(current_)]->state = State::ready;
+    current_->state = State::ready;
   }
 
  private:
@@ -141,61 +133,36 @@ class EmulatedCluster {
     bool any_of_all;
     bool left;  // one of its threads has
   };
-  struct Fiber {
-    static constexpr std::size_t stack_bytes = 256 * 1024;
-
-    ucontext_t context;
-    std::unique_ptr<char[]> stack{new char[stack_bytes]};
+  struct Thread {
+    Fiber fiber;
     State state;
     int turn;
     alignas(8) char slot[2][8];
   };
 
-  void start(int thread) {
-    Fiber& fiber = *fibers_[static_cast<std::size_t>(thread)];
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
-    fiber.context.uc_stack.ss_size = Fiber::stack_bytes;
-    fiber.context.uc_link = nullptr;
-    fiber.state = State::ready;
-    fiber.turn = 0;
-    // makecontext passes ints.
-    const auto self = reinterpret_cast<std::uintptr_t>(this);
-    makecontext(&fiber.context, reinterpret_cast<void (*)()>(enter), 2,
-                static_cast<unsigned>(self >> 32), static_cast<unsigned>(self));
-  }
-  static void enter(unsigned high, unsigned low) {
-    auto* self = reinterpret_cast<EmulatedCluster*>(std::uintptr_t{high} << 32 | low);
-    const int thread = self->current_;
-    try {
-      (*self->body_)(thread);
-    } catch (...) {
-      self->error_ = std::current_exception();
-    }
-    Fiber& fiber = *self->fibers_[static_cast<std::size_t>(thread)];
-    fiber.state = State::done;
-    swapcontext(&fiber.context, &self->scheduler_);
-  }
+  Thread& at(int thread) { return threads_[static_cast<std::size_t>(thread)]; }
   void wait() {
-    Fiber& fiber = *fibers_[static_cast<std::size_t>(current_)];
-    fiber.state = State::waiting;
-    swapcontext(&fiber.context, &scheduler_);
+    current_->state = State::waiting;
+    current_->fiber.pause();
   }
   void release(int first, int last) {
-    for (int t = first; t < last; ++t) fibers_[static_cast<std::size_t>(t)]->state = State::ready;
+    for (int t = first; t < last; ++t) at(t).state = State::ready;
   }
 
-  std::vector<std::unique_ptr<Fiber>> fibers_;
-  ucontext_t scheduler_;
-  const Body* body_ = nullptr;
-  int threads_ = 0;
-  int current_ = 0;
+  std::deque<Thread> threads_;
+  int thread_count_ = 0;
+  Thread* current_ = nullptr;
   int cluster_waiting_ = 0;
   bool met_ = false;
   std::vector<Block> blocks_;
   std::vector<int> group_waiting_;  // by the first thread of a group
-  std::exception_ptr error_;
 };
+
+// One for all launches: its stacks are large.
+inline EmulatedCluster& emulated_cluster() {
+  static EmulatedCluster cluster;
+  return cluster;
+}
 
 // What kernels see of it: team.h.
 struct EmulatedTeam {
@@ -246,41 +213,50 @@ struct EmulatedTeam {
 
 struct EmulatedLauncher {
   Random* order = nullptr;  // of threads and of thread blocks; null: as they are counted
-  int launches = 0;
 
   template <class Kernel, class Call>
   void launch(std::int64_t blocks, int threads, int shared_bytes, const Call& call,
               int cluster = 1) {
-    static EmulatedCluster emulated;
-    EmulatedCopies copies;
-    ++launches;
     if (threads > Kernel::max_threads || threads % 32 != 0 || blocks % cluster != 0 ||
         cluster > fs::cuda::kMaxCluster)
       throw std::logic_error("a thread block or a cluster of this size cannot be launched");
-    const bool backwards = order != nullptr && order->chance(0.5);
-    for (std::int64_t b = 0; b < blocks; b += cluster) {
-      // As aligned as shared memory is, and not zero.
-      const std::size_t of_block = static_cast<std::size_t>(shared_bytes) / sizeof(Aligned) + 1;
-      std::vector<Aligned> memory(of_block * static_cast<std::size_t>(cluster));
-      std::memset(memory.data(), 0xa5, memory.size() * sizeof(Aligned));
-      const std::int64_t first = backwards ? blocks - cluster - b : b;
-      emulated.run(cluster, threads, order, [&](int index) {
-        const int rank = index / threads;
-        char* const shared =
-            reinterpret_cast<char*>(memory.data() + of_block * static_cast<std::size_t>(rank));
-        Kernel::run(
-            EmulatedTeam{&emulated, &copies, index % threads, threads, rank, cluster, first + rank,
-                         blocks, shared, static_cast<std::int64_t>(of_block * sizeof(Aligned))},
-            call);
-      });
-      copies.end();
-    }
+    run(blocks, threads, shared_bytes, cluster,
+        [&](const EmulatedTeam& team) { Kernel::run(team, call); });
   }
 
  private:
-  struct alignas(16) Aligned {
+  // As aligned as shared memory is.
+  struct alignas(16) Piece {
     char bytes[16];
   };
+  static constexpr char kFill = '\xa5';
+
+  void run(std::int64_t blocks, int threads, int shared_bytes, int cluster,
+           const std::function<void(const EmulatedTeam&)>& kernel) const {
+    EmulatedCluster& emulated = emulated_cluster();
+    EmulatedCopies copies;
+    const bool backwards = order != nullptr && order->chance(0.5);
+    // Of each thread block, and more than it asks for.
+    const std::size_t pieces = static_cast<std::size_t>(shared_bytes) / sizeof(Piece) + 2;
+    const auto stride = static_cast<std::int64_t>(pieces * sizeof(Piece));
+    std::vector<Piece> memory(pieces * static_cast<std::size_t>(cluster));
+    char* const shared = memory[0].bytes;
+    for (std::int64_t block = 0; block < blocks; block += cluster) {
+      std::memset(shared, kFill, memory.size() * sizeof(Piece));
+      const std::int64_t first = backwards ? blocks - cluster - block : block;
+      emulated.run(cluster, threads, order, [&](int index) {
+        const int rank = index / threads;
+        kernel({&emulated, &copies, index % threads, threads, rank, cluster, first + rank, blocks,
+                shared + rank * stride, stride});
+      });
+      copies.end();
+      for (int rank = 0; rank < cluster; ++rank) {
+        if (std::any_of(shared + rank * stride + shared_bytes, shared + (rank + 1) * stride,
+                        [](char byte) { return byte != kFill; }))
+          throw std::logic_error("a thread block wrote behind its shared memory");
+      }
+    }
+  }
 };
 
 }  // namespace tests

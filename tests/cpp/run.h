@@ -75,6 +75,35 @@ inline Bytes make_row(const Pattern& pattern, fs::DType dtype, std::size_t n, st
   return encode(dtype, values);
 }
 
+// Rows of one kind.
+inline Bytes rows_of(const Pattern& pattern, Random& random, fs::DType dtype, std::size_t rows,
+                     std::size_t n) {
+  Bytes x;
+  for (std::size_t r = 0; r < rows; ++r) {
+    const Bytes row = make_row(pattern, dtype, n, random.bits());
+    x.insert(x.end(), row.begin(), row.end());
+  }
+  return x;
+}
+
+// Which elements of a matrix are admitted: about such a share of them.
+class Mask {
+ public:
+  Mask(Random& random, std::int64_t rows, std::int64_t n, double share)
+      : shape_{rows, n}, strides_{n, 1}, admitted_(static_cast<std::size_t>(rows * n)) {
+    for (unsigned char& b : admitted_) b = random.chance(share) ? 1 : 0;
+  }
+  void leave_out_first_row() {
+    std::fill_n(admitted_.begin(), shape_[1], static_cast<unsigned char>(0));
+  }
+  fs::ConstView view() const { return {admitted_.data(), fs::DType::boolean, shape_, strides_}; }
+
+ private:
+  Shape shape_;
+  Shape strides_;
+  Bytes admitted_;
+};
+
 // Kinds of rows: such as the fast paths take, all of one kind, anything.
 inline Bytes random_rows(Random& random, fs::DType dtype, std::size_t rows, std::size_t n) {
   constexpr std::int64_t tame = 6;  // patterns whose maxima lie well in the domain
@@ -89,6 +118,33 @@ inline Bytes random_rows(Random& random, fs::DType dtype, std::size_t rows, std:
     x.insert(x.end(), row.begin(), row.end());
   }
   return x;
+}
+
+// Lengths of rows around the boundaries of lanes, tiles and blocks.
+inline std::vector<std::int64_t> lengths_around(std::size_t block) {
+  const auto b = static_cast<std::int64_t>(block);
+  const std::int64_t lanes = b / 16;
+  return {1,
+          2,
+          3,
+          15,
+          16,
+          17,
+          lanes / 2 + 1,
+          lanes - 1,
+          lanes,
+          lanes + 1,
+          2 * lanes + 5,
+          4 * lanes - 1,
+          4 * lanes,
+          4 * lanes + 1,
+          b - 1,
+          b,
+          b + 1,
+          2 * b,
+          2 * b + 3,
+          4 * b + 1,
+          5 * b - 7};
 }
 
 // Rows of n elements, each as a call of its own.

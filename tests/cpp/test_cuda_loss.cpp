@@ -1,29 +1,13 @@
 // The CUDA kernels for cross-entropy, run thread block by thread block on this CPU: the bits of the
 // library.
-#include <doctest/doctest.h>
-
-#define FASTSOFTMAX_ISA cuda
-#include "simd/vec_cuda.h"
-
 #include "crew_cases.h"
 #include "cuda/loss_arguments.h"
-#include "cuda/loss_launch.h"
 #include "fastsoftmax/cross_entropy.hpp"
 
 namespace tests {
 namespace {
 
-namespace cuda = fs::cuda;
-
 constexpr std::int64_t kIgnore = -100;
-
-void launch(const cuda::Plan& plan, const cuda::LossCall& call, EmulatedLauncher& launcher) {
-  Workspace workspace(cuda::loss_workspace_bytes(call));
-  with_types(call.dtype, [&](auto arithmetic, auto element) {
-    cuda::launch_loss<decltype(arithmetic), decltype(element)>(plan, call, workspace.data(),
-                                                               launcher);
-  });
-}
 
 struct Problem {
   fs::DType dtype;

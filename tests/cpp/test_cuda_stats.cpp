@@ -1,27 +1,13 @@
 // The CUDA kernels for softmax_stats, run thread block by thread block on this CPU: the bits of the
 // library.
-#include <doctest/doctest.h>
-
-#define FASTSOFTMAX_ISA cuda
-#include "simd/vec_cuda.h"
-
 #include <cmath>
 
 #include "crew_cases.h"
 #include "cuda/stats_arguments.h"
-#include "cuda/stats_rows.h"
 #include "fastsoftmax/stats.hpp"
 
 namespace tests {
 namespace {
-
-namespace cuda = fs::cuda;
-
-void launch(const cuda::Plan& plan, const cuda::StatsCall& call, EmulatedLauncher& launcher) {
-  with_types(call.dtype, [&](auto arithmetic, auto element) {
-    cuda::launch_stats<decltype(arithmetic), decltype(element)>(plan, call, launcher);
-  });
-}
 
 struct Results {
   std::array<Array, 5> arrays;
@@ -71,13 +57,8 @@ void check_random(Tally& tally, fs::DType dtype, std::int64_t rows, std::int64_t
       random_rows(random, dtype, static_cast<std::size_t>(rows), static_cast<std::size_t>(n));
   fs::StatsOptions options;
   if (random.chance(0.3)) options.temperature = random.uniform() + 0.1;
-  Bytes admitted(static_cast<std::size_t>(rows * n));
-  const double share = random.uniform();
-  for (unsigned char& m : admitted) m = random.chance(share) ? 1 : 0;
-  const Shape shape = {rows, n};
-  const Shape steps = {n, 1};
-  if (random.chance(0.3))
-    options.where = fs::ConstView{admitted.data(), fs::DType::boolean, shape, steps};
+  const Mask mask(random, rows, n, random.uniform());
+  if (random.chance(0.3)) options.where = mask.view();
   const Shape per_row = {rows, 1};
   std::vector<double> numbers(static_cast<std::size_t>(rows));
   for (double& t : numbers) t = 0.125 * static_cast<double>(1 + random.below(31));
@@ -147,11 +128,7 @@ TEST_CASE("every kind of row has its statistics") {
   for (const fs::DType dtype : kFloatTypes) {
     for (const Pattern& pattern : kPatterns) {
       for (const std::int64_t n : {std::int64_t{40}, std::int64_t{2500}}) {
-        Bytes x;
-        for (int row = 0; row < 3; ++row) {
-          const Bytes one = make_row(pattern, dtype, static_cast<std::size_t>(n), random.bits());
-          x.insert(x.end(), one.begin(), one.end());
-        }
+        const Bytes x = rows_of(pattern, random, dtype, 3, static_cast<std::size_t>(n));
         const Layout layout = random.chance(0.5) ? Layout::rows : Layout::columns;
         check(tally, dtype, n, layout, x, {}, {}, random);
       }

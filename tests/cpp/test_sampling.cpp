@@ -8,6 +8,7 @@
 
 #include "float_environment.h"
 #include "run.h"
+#include "sample_settings.h"
 
 #define FASTSOFTMAX_ISA scalar_kernels
 #include "simd/vec_scalar.h"
@@ -48,29 +49,12 @@ Drawn run_gumbel(const Array& x, std::int64_t k, const fs::GumbelTopKOptions& op
   return {indices_in(indices), values.bytes};
 }
 
-struct Setting {
-  const char* name;
-  void (*set)(fs::SampleOptions&);
-};
-constexpr std::array kSettings = {
-    Setting{"plain", [](fs::SampleOptions&) {}},
-    Setting{"temperature", [](fs::SampleOptions& o) { o.temperature.value = 0.7; }},
-    Setting{"greedy", [](fs::SampleOptions& o) { o.temperature.value = 0.0; }},
-    Setting{"top_k", [](fs::SampleOptions& o) { o.top_k.value = 40; }},
-    Setting{"top_p", [](fs::SampleOptions& o) { o.top_p.value = 0.85; }},
-    Setting{"small top_p", [](fs::SampleOptions& o) { o.top_p.value = 0.02; }},
-    Setting{"min_p", [](fs::SampleOptions& o) { o.min_p.value = 0.1; }},
-    Setting{"typical_p", [](fs::SampleOptions& o) { o.typical_p.value = 0.5; }},
-    Setting{"top_n_sigma", [](fs::SampleOptions& o) { o.top_n_sigma.value = 1.0; }},
-    Setting{"max_surprise", [](fs::SampleOptions& o) { o.max_surprise.value = 6.0; }},
-    Setting{"all", [](fs::SampleOptions& o) {
-              o.temperature.value = 1.5;
-              o.top_n_sigma.value = 2.0;
-              o.top_k.value = 100;
-              o.top_p.value = 0.9;
-              o.min_p.value = 0.01;
-              o.typical_p.value = 0.9;
-            }}};
+constexpr auto kSettings = [] {
+  std::array<SampleSetting, kSampleSettings.size() + 1> settings{};
+  std::copy(kSampleSettings.begin(), kSampleSettings.end(), settings.begin());
+  settings.back() = {"max_surprise", [](fs::SampleOptions& o) { o.max_surprise.value = 6.0; }};
+  return settings;
+}();
 
 constexpr std::size_t kRows = 3;
 
@@ -107,7 +91,7 @@ Drawn one_by_one(fs::DType dtype, const Bytes& x, std::size_t n, fs::RandomSourc
 
 void check(Tally& tally, fs::DType dtype, const Bytes& x, std::size_t n, const Array& in,
            const std::string& what) {
-  for (const Setting& setting : kSettings) {
+  for (const SampleSetting& setting : kSettings) {
     fs::SampleOptions options;
     setting.set(options);
     options.random.seed.value = n;
@@ -197,7 +181,7 @@ TEST_CASE("sampling: rows without a softmax") {
                                         -kInfinity, -kInfinity, -kInfinity, -kInfinity,  //
                                         -kInfinity, 3,          -kInfinity, -kInfinity};
     const Array x = dense(dtype, {4, 4}, encode(dtype, values));
-    for (const Setting& setting : kSettings) {
+    for (const SampleSetting& setting : kSettings) {
       fs::SampleOptions options;
       setting.set(options);
       const Drawn drawn = run_sample(x, options);
@@ -217,7 +201,7 @@ TEST_CASE("sampling: one long row, shared by threads") {
   for (const fs::DType dtype : {fs::DType::f32, fs::DType::f64, fs::DType::bf16}) {
     const Array x =
         dense(dtype, {1, static_cast<std::int64_t>(n)}, make_row(kPatterns[1], dtype, n, 5));
-    for (const Setting& setting : kSettings) {
+    for (const SampleSetting& setting : kSettings) {
       fs::SampleOptions options;
       setting.set(options);
       for (std::uint64_t seed = 0; seed < 3; ++seed) {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import emulated_gpu
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -129,3 +131,30 @@ class Sampling:
 @pytest.fixture(scope="session")
 def sampling() -> type[Sampling]:
     return Sampling
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a libfastsoftmax_cuda that runs the kernels on this CPU."""
+    library = tmp_path_factory.mktemp("emulated") / "libemulated.so"
+    if not emulated_gpu.build(library):
+        pytest.skip("no C++ compiler for the emulated library")
+    return library
+
+
+@pytest.fixture
+def with_device(emulated: Path) -> Callable[[str], str]:
+    """Run statements in a process of its own that finds the emulated library; returns stdout."""
+    return lambda body: emulated_gpu.run(emulated, body)
+
+
+@pytest.fixture
+def allocating(with_device: Callable[[str], str]) -> Callable[[str], str]:
+    """Run statements as with_device does; results can be allocated for arrays of the tests."""
+    return lambda body: with_device(f"allocate()\n{body}")
+
+
+@pytest.fixture
+def with_cupy(with_device: Callable[[str], str]) -> Callable[[str], str]:
+    """Run statements as with_device does; there is a stand-in for CuPy."""
+    return lambda body: with_device(f"install_cupy()\n{body}")

@@ -3,110 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import fastsoftmax as fs
 import numpy as np
 import pytest
+from emulated_gpu import Interface, Tensor
 from fastsoftmax import _core
 from fastsoftmax._cuda import _arrays
 
-ROOT = Path(__file__).parents[2]
 OPS = ["softmax", "log_softmax", "logsumexp"]
-
-
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory):
-    """Path of a libfastsoftmax_cuda that runs the kernels on this CPU; built once."""
-    library = tmp_path_factory.getbasetemp() / "libemulated.so"
-    if library.exists():
-        return library
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no C++ compiler for the emulated library")
-    cpp = ROOT / "cpp"
-    includes = [f"-I{path}" for path in (cpp, cpp / "src", cpp / "include", ROOT / "tests/cpp")]
-    sources = [ROOT / "tests/cpp/emulated_cuda_library.cpp", *sorted(cpp.glob("cuda/*plan.cpp"))]
-    subprocess.run(
-        [compiler, "-std=c++20", "-O0", "-fPIC", "-shared", "-ffp-contract=off", *includes]
-        + [str(source) for source in sources]
-        + ["-o", str(library)],
-        check=True,
-    )
-    return library
-
-
-class Interface:
-    """The least that speaks __cuda_array_interface__: a NumPy array that says it is on a GPU."""
-
-    def __init__(self, array, *, stream=None, read_only=False, **extra):
-        self.array = array
-        self.extra = {"stream": stream, **extra}
-        self.read_only = read_only or not array.flags.writeable
-
-    @property
-    def __cuda_array_interface__(self):
-        return {
-            **self.array.__array_interface__,
-            "data": (self.array.ctypes.data, self.read_only),
-            "version": 3,
-            **self.extra,
-        }
-
-
-class Tensor:
-    """The least that speaks DLPack, on a GPU."""
-
-    def __init__(self, array, device=(2, 0)):
-        self.array = array
-        self.device_pair = device
-        self.streams = []
-
-    def __dlpack_device__(self):
-        return self.device_pair
-
-    def __dlpack__(self, *, stream=None, **kwargs):
-        self.streams.append(stream)
-        return self.array.__dlpack__(**kwargs)
-
-
-SCRIPT = """
-import sys, json, ctypes
-sys.path[:0] = {path!r}
-import numpy as np
-import fastsoftmax as fs
-from fastsoftmax import _core
-from test_cuda import Interface, Tensor
-journal = ctypes.CDLL({library!r}).emulated_journal
-journal.restype = ctypes.c_char_p
-def notes():
-    return journal().decode().split("\\n")[:-1]
-{body}
-"""
-
-
-@pytest.fixture
-def with_device(emulated):
-    """Runs statements in a process of its own that finds the emulated library; returns stdout."""
-
-    def run(body):
-        path = [str(Path(fs.__file__).parents[1]), str(Path(__file__).parent)]
-        script = SCRIPT.format(path=path, library=str(emulated), body=body)
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "FASTSOFTMAX_CUDA_LIBRARY": str(emulated)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
 
 
 def test_results_have_the_bits_of_the_cpu(with_device):

@@ -5,23 +5,9 @@ from __future__ import annotations
 import fastsoftmax as fs
 import numpy as np
 import pytest
-from test_cuda import Interface, emulated, with_device
+from emulated_gpu import Interface
 
-__all__ = ["emulated", "with_device"]
-
-# Interface has no library that allocates: a stand-in for one.
-NEW = """
-from fastsoftmax._cuda import _arrays
-def empty(like, x, dtype, shape, axes):
-    return Interface(np.full(shape, 0xa5, dtype))
-_arrays._empty = empty
-def same(a, b):
-    a, b = np.atleast_1d(a.array), np.atleast_1d(b)
-    assert a.dtype == b.dtype and a.shape == b.shape
-    np.testing.assert_array_equal(a.view(f"u{a.itemsize}"), b.view(f"u{b.itemsize}"))
-def gpu(options):
-    return {k: Interface(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
-"""
+NEW = "allocate()\ngpu = on_gpu\n"
 
 
 def test_losses_have_the_bits_of_the_cpu(with_device):

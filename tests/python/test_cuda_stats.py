@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from test_cuda import emulated, with_device
 from test_cuda_loss import NEW
-
-__all__ = ["emulated", "with_device"]
 
 
 def test_statistics_have_the_bits_of_the_cpu(with_device):
