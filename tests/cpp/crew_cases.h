@@ -8,42 +8,34 @@
 
 #include "cuda/crew_geometry.h"
 #include "cuda/crew_plan.h"
-#include "emulated_launch.h"
+#include "emulated_plans.h"
 #include "run.h"
 
 namespace tests {
-namespace {
 
 // Two crews of `cluster` thread blocks.
-inline fs::cuda::Plan crew_plan(fs::cuda::Path path, int cluster, int groups, int slots) {
-  fs::cuda::Plan plan{};
-  plan.path = cluster > 1 ? fs::cuda::Path::cluster_rows : path;
-  plan.direct = true;
-  plan.threads = groups * fs::cuda::kGroup;
-  plan.blocks = std::int64_t{2} * cluster;
-  plan.shared_bytes =
-      fs::cuda::crew_bytes(groups * cluster) + groups * slots * fs::cuda::kBlockBytes;
+inline cuda::Plan crew_plan(cuda::Path path, int cluster, int groups, int slots) {
+  cuda::Plan plan =
+      small_plan(cluster > 1 ? cuda::Path::cluster_rows : path, cuda::Layout::rows, groups,
+                 cuda::crew_bytes(groups * cluster) + groups * slots * cuda::kBlockBytes);
+  plan.blocks *= cluster;
   plan.cluster = cluster;
   plan.slots = slots;
   return plan;
 }
 
 // One for every path that can do the call, and for clusters of one size, in small thread blocks.
-inline std::vector<fs::cuda::Plan> crew_plans(const fs::cuda::RowsCall& call, Random& random) {
-  using fs::cuda::Path;
-  const auto block = static_cast<std::int64_t>(block_of(call.dtype));
-  const auto blocks = static_cast<int>((call.length + block - 1) / block);
-  std::vector<fs::cuda::Plan> plans;
-  if (call.layout == fs::cuda::Layout::columns) {
-    plans.push_back(crew_plan(Path::columns, 1, fs::cuda::kColumns, 0));
-    plans[0].shared_bytes = fs::cuda::kColumnSharedBytes;
-    return plans;
-  }
-  const bool direct = call.layout == fs::cuda::Layout::rows;
+inline std::vector<cuda::Plan> crew_plans(const cuda::RowsCall& call, Random& random) {
+  using cuda::Path;
+  if (call.layout == cuda::Layout::columns)
+    return {small_plan(Path::columns, call.layout, cuda::kColumns, cuda::kColumnSharedBytes)};
+  const auto blocks = static_cast<int>(blocks_of(call));
+  const bool direct = call.layout == cuda::Layout::rows;
+  std::vector<cuda::Plan> plans;
   if (direct && blocks <= 1) plans.push_back(crew_plan(Path::short_rows, 1, 2, 0));
   const int cluster = 2 << random.below(3);
   for (const auto& [ranks, groups] : {std::pair{1, 2}, {1, 4}, {cluster, 2}}) {
-    const int slots = (blocks + ranks * groups - 1) / (ranks * groups);
+    const auto slots = static_cast<int>(ceil_div(blocks, ranks * groups));
     if (!direct) {
       plans.push_back(crew_plan(Path::reread_rows, ranks, groups, 1));
       plans.back().direct = false;
@@ -59,8 +51,8 @@ inline std::vector<fs::cuda::Plan> crew_plans(const fs::cuda::RowsCall& call, Ra
   return plans;
 }
 
-inline std::string text_of(const fs::cuda::Plan& plan) {
-  return std::string(fs::cuda::name(plan.path)) + ", " + std::to_string(plan.cluster) + " x " +
+inline std::string text_of(const cuda::Plan& plan) {
+  return std::string(cuda::name(plan.path)) + ", " + std::to_string(plan.cluster) + " x " +
          std::to_string(plan.threads) + " threads, " + std::to_string(plan.slots) + " slots";
 }
 
@@ -70,10 +62,7 @@ template <class Body>
 void for_each_size(Random& random, int times_short, int times_long, Body&& body) {
   for (const fs::DType dtype : kFloatTypes) {
     const auto b = static_cast<std::int64_t>(block_of(dtype));
-    const std::int64_t lanes = b / 16;
-    for (const std::int64_t n : {std::int64_t{1}, std::int64_t{2}, std::int64_t{5}, lanes / 2 + 1,
-                                 lanes - 1, lanes, lanes + 1, 2 * lanes + 5, 4 * lanes, b - 1, b,
-                                 b + 1, 2 * b, 2 * b + 3, 4 * b, 4 * b + 1, 5 * b - 7}) {
+    for (const std::int64_t n : lengths_around(block_of(dtype))) {
       for (int turn = 0; turn < (n < b - 1 ? times_short : times_long); ++turn) {
         const auto layout = static_cast<Layout>(random.chance(0.5) ? 0 : random.below(4));
         body(dtype, n < b ? 1 + random.below(20) : 2 + random.below(2), n, layout);
@@ -86,11 +75,11 @@ void for_each_size(Random& random, int times_short, int times_long, Body&& body)
 // as only clusters keep them, few long rows.
 template <class Body>
 void for_each_planned(Random& random, Body&& body) {
-  constexpr fs::cuda::Device devices[] = {
+  constexpr cuda::Device devices[] = {
       {132, 227 * 1024, 50 << 20, 90}, {1, 48 * 1024, 1 << 14, 90}, {40, 64 * 1024, 4 << 20, 75}};
   for (const fs::DType dtype : kFloatTypes) {
     const auto b = static_cast<std::int64_t>(block_of(dtype));
-    for (const fs::cuda::Device& device : devices) {
+    for (const cuda::Device& device : devices) {
       body(dtype, 500 + random.below(300), 3, Layout::rows, device);
       body(dtype, 40, 20, Layout::columns, device);
       for (const std::int64_t n : {7 * b, 7 * b + 1, 15 * b + 1, 16 * b + 1, 32 * b, 57 * b - 5})
@@ -100,5 +89,4 @@ void for_each_planned(Random& random, Body&& body) {
   }
 }
 
-}  // namespace
 }  // namespace tests

@@ -143,6 +143,7 @@ inline std::vector<std::int64_t> lengths_around(std::size_t block) {
           b + 1,
           2 * b,
           2 * b + 3,
+          4 * b,
           4 * b + 1,
           5 * b - 7};
 }

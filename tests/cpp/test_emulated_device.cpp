@@ -123,5 +123,28 @@ TEST_CASE("copies arrive when they are waited for") {
   CHECK_THROWS_WITH_AS(run(misaligned), "a copy that cannot be made", std::logic_error);
 }
 
+// A second copy to the same place; Fenced: once no thread reads the first any more.
+template <bool Fenced>
+void copy_twice(const EmulatedTeam& team, std::vector<int>&) {
+  alignas(16) static const char source[16] = "fifteen letters";
+  auto* const barrier = reinterpret_cast<fs::cuda::CopyBarrier*>(team.shared + 64);
+  if (team.thread() == 0) {
+    team.begin_copies(barrier);
+    team.start_copy(barrier, team.shared, source, 16);
+  }
+  team.sync();
+  team.await_copy(barrier, 0);
+  if (Fenced || team.thread() != 5) team.end_reads();
+  team.sync();
+  if (team.thread() == 0) team.start_copy(barrier, team.shared, source, 16);
+  team.await_copy(barrier, 1);
+}
+
+TEST_CASE("copies do not overtake reads") {
+  run(copy_twice<true>);
+  CHECK_THROWS_WITH_AS(run(copy_twice<false>), "a copy to where reads have not been fenced off",
+                       std::logic_error);
+}
+
 }  // namespace
 }  // namespace tests

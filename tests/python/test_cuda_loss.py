@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 from emulated_gpu import Interface
 
-NEW = "allocate()\ngpu = on_gpu\n"
 
-
-def test_losses_have_the_bits_of_the_cpu(with_device):
-    with_device(
-        NEW
-        + """
+def test_losses_have_the_bits_of_the_cpu(allocating):
+    allocating("""
 rng = np.random.default_rng(1)
 for dtype in ("f2", "f4", "f8"):
     for shape in ((2, 3, 20), (2, 1030), (7,), (0, 3), (2, 0, 4)):
@@ -42,21 +38,18 @@ for dtype in ("f2", "f4", "f8"):
                 ):
                     expected = fs.cross_entropy(view, t, axis, **options)
                     given = Interface(np.array(t))
-                    got = fs.cross_entropy(Interface(view), given, axis, **gpu(options))
+                    got = fs.cross_entropy(Interface(view), given, axis, **on_gpu(options))
                     if "need_grad" not in options:
                         expected, got = (expected,), (got,)
                     else:
                         assert type(got) is type(expected)
                     for a, b in zip(got, expected):
                         same(a, b)
-"""
-    )
+""")
 
 
-def test_in_place_and_streams(with_device):
-    out = with_device(
-        NEW
-        + """
+def test_in_place_and_streams(allocating):
+    out = allocating("""
 x = np.random.default_rng(2).normal(size=(4, 3000)).astype(np.float32)
 t = np.array([5, 2999, -100, 0])
 expected = fs.cross_entropy(x, t, need_grad=True)
@@ -67,15 +60,12 @@ np.testing.assert_array_equal(x, expected.grad)
 same(got.loss, expected.loss)
 same(got.logsumexp, expected.logsumexp)
 print(notes())
-"""
-    )
+""")
     assert out.strip() == str(["order 9 7", "loss 7 on 0", "order 7 9"])
 
 
-def test_a_target_that_is_no_class(with_device):
-    with_device(
-        NEW
-        + """
+def test_a_target_that_is_no_class(allocating):
+    allocating("""
 x = np.random.default_rng(3).normal(size=(4, 50))
 t = np.array([5, 50, -1, 2])
 right = np.where((t < 0) | (t >= 50), -100, t)
@@ -94,13 +84,11 @@ for n in (50, 3000):
         got = fs.cross_entropy(Interface(x), Interface(t), weight=weight, need_grad=True)
         assert np.isnan(got.loss.array)
         np.testing.assert_array_equal(got.grad.array[~wrong], expected.grad[~wrong] / 4)
-"""
-    )
+""")
 
 
 def test_what_is_refused_with_a_device(with_device):
-    with_device(
-        """
+    with_device("""
 import pytest
 x, t = np.zeros((2, 3), np.float32), np.zeros(2, np.int64)
 logits, targets = Interface(x), Interface(t)
@@ -119,9 +107,7 @@ for error, pattern, arguments in [
 ]:
     with pytest.raises(error, match=pattern):
         call(**{"logits": logits, "targets": targets, **arguments})
-"""
-        + NEW
-        + """
+allocate()
 bools = Interface(np.zeros(2, bool))
 for error, pattern, arguments in [
     (TypeError, "float", {"logits": Interface(x.astype(int))}),
@@ -144,8 +130,7 @@ for error, pattern, arguments in [
     with pytest.raises(error, match=pattern):
         call(**{"logits": logits, "targets": targets, **arguments})
 assert notes() == []
-"""
-    )
+""")
 
 
 def test_without_a_library_the_reason_is_given(monkeypatch):

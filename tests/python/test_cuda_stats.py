@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from test_cuda_loss import NEW
 
-
-def test_statistics_have_the_bits_of_the_cpu(with_device):
-    with_device(
-        NEW
-        + """
+def test_statistics_have_the_bits_of_the_cpu(allocating):
+    allocating("""
 rng = np.random.default_rng(1)
 for dtype in ("f2", "f4", "f8"):
     for shape in ((2, 3, 20), (2, 1030), (7,), (0, 3), (2, 0)):
@@ -20,18 +16,15 @@ for dtype in ("f2", "f4", "f8"):
                 t = t.astype(rng.choice(["f2", "f8", "i4", "u1"]))
                 for options in ({}, {"temperature": 0.7}, {"where": where}, {"temperature": t}):
                     expected = fs.softmax_stats(view, axis, **options)
-                    got = fs.softmax_stats(Interface(view), axis, **gpu(options))
+                    got = fs.softmax_stats(Interface(view), axis, **on_gpu(options))
                     assert type(got) is type(expected)
                     for a, b in zip(got, expected):
                         same(a, b)
-"""
-    )
+""")
 
 
-def test_streams_and_what_is_refused(with_device):
-    out = with_device(
-        NEW
-        + """
+def test_streams_and_what_is_refused(allocating):
+    out = allocating("""
 import pytest
 x = np.zeros((2, 3), np.float32)
 mask = np.ones((2, 3), bool)
@@ -53,6 +46,5 @@ for error, pattern, arguments in [
     with pytest.raises(error, match=pattern):
         fs.softmax_stats(**{"x": Interface(x), **arguments})
 print(notes())
-"""
-    )
+""")
     assert out.strip() == str(["order 5 7", "order 9 7", "stats 7 on 0", "order 7 5", "order 7 9"])
