@@ -34,11 +34,9 @@ constexpr std::array kWalks = {
     Walk{"by 100", step<-100, 100>},
     Walk{"anywhere",
          [](Random& random, std::int64_t) { return step<-kHighest, kHighest>(random, 0); }},
-    Walk{"in jumps",
+    Walk{"in jumps of about 1100",
          [](Random& random, std::int64_t exponent) {
-           if (random.chance(0.8)) return exponent;
-           return exponent +
-                  (random.chance(0.5) ? step<-258, 258>(random, 0) : step<900, 1200>(random, 0));
+           return random.chance(0.9) ? exponent : exponent + step<1000, 1180>(random, 0);
          }},
     Walk{"in jumps of about 256",
          [](Random& random, std::int64_t exponent) {
@@ -50,7 +48,7 @@ constexpr std::array kWalks = {
     Walk{"rising", step<10, 20>},
     Walk{"falling", step<-20, -10>}};
 
-// How maxima do: few values, of which the first counts; or so.
+// How maxima do: a few values, of which the first counts; or others.
 enum class Maxima { few, any, rising, falling };
 
 // Sizes of numbers: 2^smallest, ..., 2^largest.
@@ -70,8 +68,7 @@ cuda::Sum2 some_number(Random& random, const Sizes& sizes) {
   constexpr int of_last_bit = kIsF32<A> ? -149 : -1074;
   const auto bits = [&](int top) {
     const double v = std::ldexp(1.0 + random.uniform(), top);
-    return top - 52 < of_last_bit ? std::ldexp(std::floor(std::ldexp(v, -of_last_bit)), of_last_bit)
-                                  : v;
+    return kIsF32<A> ? std::ldexp(std::floor(std::ldexp(v, 149)), -149) : v;
   };
   const int top =
       sizes.smallest + static_cast<int>(random.below(sizes.largest - sizes.smallest + 1));
@@ -222,12 +219,12 @@ TEST_CASE_TEMPLATE("sums joined by a group are those joined one after the other"
       });
     }
   };
-  for_each_kind<A>(random, 39, [&](const Kind& kind) {
+  for_each_kind<A>(random, 30, [&](const Kind& kind) {
     check(kind, std::false_type{});
     check(kind, std::true_type{});
   });
   CHECK(tally.failed() == 0);
-  CHECK(tally.checked() > 6000);
+  CHECK(tally.checked() > 5000);
 }
 
 TEST_CASE_TEMPLATE("the total of one sum is what joining it makes", A, cuda::F32, cuda::F64) {
