@@ -4,6 +4,7 @@
 
 #include <type_traits>
 
+#include "cuda/divide.h"
 #include "cuda/geometry.h"
 #include "cuda/temperature.h"
 #include "kernels/row.h"
@@ -204,10 +205,7 @@ struct Row {
  private:
   template <int N>
   FASTSOFTMAX_HD void adjust(T* v) const {
-    if (temperature != T(1)) {
-      FASTSOFTMAX_UNROLL
-      for (int c = 0; c < N; ++c) v[c] = A::div(v[c], temperature);
-    }
+    if (temperature != T(1)) divide<A, N>(v, temperature);
     if (shift != T(0)) {
       FASTSOFTMAX_UNROLL
       for (int c = 0; c < N; ++c) v[c] = A::sub(v[c], shift);

@@ -86,22 +86,20 @@ struct ScoredRow {
   // As Row does, of rows that are not negated.
   template <class Tile>
   FASTSOFTMAX_HD void adjust(std::int64_t start, int count, int s, Tile& z) const {
-    const auto each = [&](auto&& score) {
+    if (where != nullptr) {
       for_each_pack<A, Tile::steps>(s, count, [&](int k, int at, int inside) {
         FASTSOFTMAX_UNROLL
-        for (int c = 0; c < per_thread; ++c)
-          z.v[k][c] = score(z.v[k][c], start + at + c, c < inside);
-      });
-    };
-    if (where != nullptr) {
-      each([&](T v, std::int64_t at, bool there) {
-        return there && where[at * where_step] == 0 ? -infinity<T>() : v;
+        for (int c = 0; c < per_thread; ++c) {
+          if (c < inside && where[(start + at + c) * where_step] == 0) z.v[k][c] = -infinity<T>();
+        }
       });
     }
-    if (temperature != T(1)) {
-      each([&](T v, std::int64_t, bool there) { return there ? A::div(v, temperature) : v; });
-    }
-    if (shift != T(0)) each([&](T v, std::int64_t, bool) { return A::sub(v, shift); });
+    constexpr int n = Tile::steps * per_thread;
+    T* const v = z.v[0];
+    if (temperature != T(1)) divide<A, n>(v, temperature);
+    if (shift == T(0)) return;
+    FASTSOFTMAX_UNROLL
+    for (int i = 0; i < n; ++i) v[i] = A::sub(v[i], shift);
   }
   FASTSOFTMAX_HD T score(std::int64_t at) const { return score_of(at, load(at)); }
 
