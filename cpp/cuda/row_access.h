@@ -30,7 +30,7 @@ FASTSOFTMAX_HD constexpr In negative_infinity() {
 // N neighbouring elements as they are stored, 16-bit ones two to a word: taking words apart as they
 // come would wait for each load before the next is issued.
 template <class In, int N>
-struct alignas(N * sizeof(In)) Pack {
+struct [[gnu::may_alias]] alignas(N * sizeof(In)) Pack {
   using Word = std::conditional_t<sizeof(In) == 2, std::uint32_t, In>;
   static constexpr int per_word = sizeof(Word) / sizeof(In);
   static constexpr int words = N / per_word;
