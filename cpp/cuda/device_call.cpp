@@ -1,4 +1,5 @@
 #include "cuda/device_call.h"
+#include "view_checks.h"
 
 #include <string>
 
@@ -25,6 +26,19 @@ bool is_contiguous(const Call& call) {
 }
 
 }  // namespace
+
+void check_elements(const ConstView& view, const char* what) {
+  const std::int64_t item = itemsize(view.dtype);
+  bool aligned =
+      !view.byteswapped &&
+      reinterpret_cast<std::uintptr_t>(view.data) % static_cast<std::uintptr_t>(item) == 0;
+  for (std::size_t d = 0; d < view.shape.size(); ++d)
+    aligned = aligned && (view.shape[d] <= 1 || view.strides[d] % item == 0);
+  if (!aligned)
+    throw InvalidArgument(std::string(what) +
+                          " must have aligned elements in native byte order on a GPU");
+  check_data(view, what);
+}
 
 void check_operand(const Call& call, const char* what) {
   if (call.x_dtype != call.row_dtype)

@@ -25,6 +25,11 @@ struct RowGroup {
   FASTSOFTMAX_HD T exchange(T v, int mask) const {
     return team->exchange(v, mask, G);
   }
+  // A barrier of its threads.
+  FASTSOFTMAX_HD void meet() const {
+    static_assert(G == kGroup);
+    team->sync_group();
+  }
   FASTSOFTMAX_HD bool any(bool b) const { return b; }
 };
 
@@ -44,6 +49,7 @@ struct ColumnGroup {
     team->sync();
     return other;
   }
+  FASTSOFTMAX_HD void meet() const { team->sync(); }
   FASTSOFTMAX_HD bool any(bool b) const { return team->any_thread(b); }
 };
 

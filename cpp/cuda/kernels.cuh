@@ -22,6 +22,10 @@ cudaError_t launch_bf16(const Plan& plan, const RowsCall& call, void* workspace,
 
 namespace {
 
+// Each at a multiple of its size.
+static_assert(2 * kTableBytes<F64::Entry> <= kStaticSharedBytes &&
+              kTableBytes<F32::Entry> <= kTableBytes<F64::Entry>);
+
 template <class Kernel, class Call>
 __global__ void __launch_bounds__(Kernel::max_threads, Kernel::min_blocks)
     enter(const __grid_constant__ Call call) {

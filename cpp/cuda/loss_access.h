@@ -173,10 +173,11 @@ struct LossRow {
   }
 };
 
-// An f32 or f64 number of a row.
+// An f32 or f64 number of a row. Converted on a device, NaN has other bits.
 template <class T>
 FASTSOFTMAX_HD inline void put_number(char* to, std::int64_t row, double number) {
-  reinterpret_cast<T*>(to)[row] = static_cast<T>(number);
+  const T v = static_cast<T>(number);
+  reinterpret_cast<T*>(to)[row] = v == v ? v : static_cast<T>(__builtin_nan(""));
 }
 
 }  // namespace

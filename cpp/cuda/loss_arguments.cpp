@@ -13,17 +13,6 @@
 namespace fastsoftmax::cuda {
 namespace {
 
-void check_elements(const ConstView& view, const char* what) {
-  const std::int64_t item = itemsize(view.dtype);
-  const bool aligned =
-      reinterpret_cast<std::uintptr_t>(view.data) % static_cast<std::uintptr_t>(item) == 0 &&
-      std::ranges::all_of(view.strides, [item](std::int64_t step) { return step % item == 0; });
-  if (!aligned || view.byteswapped)
-    throw InvalidArgument(std::string(what) +
-                          " must have aligned elements in native byte order on a GPU");
-  check_data(view, what);
-}
-
 void check_floating(const ConstView& view, const char* what) {
   if (!is_floating(view.dtype))
     throw InvalidType(std::string(what) + " must be floating on a GPU, got " +
@@ -153,6 +142,8 @@ LossCall loss_call(const ConstView& logits, const ConstView& targets, int axis,
   Arguments arguments{logits, targets, out, options, axis_of(logits, axis)};
   static_cast<LossTerms&>(call) = arguments.terms(grad_out);
   check_loss_outputs(out, dtype, logits, axis, options.reduction);
+  check_elements(as_input(out.loss), "loss");
+  if (out.logsumexp.data != nullptr) check_elements(as_input(out.logsumexp), "logsumexp");
   arguments.check_overlap();
   call.loss = static_cast<char*>(out.loss.data);
   call.logsumexp = static_cast<char*>(out.logsumexp.data);

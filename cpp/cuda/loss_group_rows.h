@@ -17,7 +17,7 @@ FASTSOFTMAX_HD inline void run_loss_row(const Group& group, const LossParameters
   using T = typename A::T;
   const int s = group.s();
   const std::int64_t target = target_of(call, index);
-  // Ahead of exchanges, behind which others may write the gradient in its place.
+  // Ahead of the barrier behind which others may write the gradient in its place.
   const double score = row.score(target);
   Tile<A, Steps> z;
   RowLoss found{};
@@ -41,6 +41,7 @@ FASTSOFTMAX_HD inline void run_loss_row(const Group& group, const LossParameters
     repeats = group.any(irregular);
   }
   if (there && s == 0) put_loss<A>(call, index, target, found);
+  group.meet();
   if (!there || call.y == nullptr) return;
 
   const RowGradient<A> how = row_gradient(row, index, target, score, found);

@@ -14,25 +14,12 @@
 namespace fastsoftmax::cuda {
 namespace {
 
-void check_aligned(const ConstView& view, const char* what) {
-  const std::int64_t item = itemsize(view.dtype);
-  bool aligned =
-      !view.byteswapped &&
-      reinterpret_cast<std::uintptr_t>(view.data) % static_cast<std::uintptr_t>(item) == 0;
-  for (std::size_t d = 0; d < view.shape.size(); ++d)
-    aligned = aligned && (view.shape[d] <= 1 || view.strides[d] % item == 0);
-  if (!aligned)
-    throw InvalidArgument(std::string(what) +
-                          ": elements of arrays on a GPU must be aligned and in native byte order");
-}
-
 // What broadcasts to the rows of x, which are those without `axis`.
 RowPlaces places_of(const ConstView& view, const ConstView& x, int axis, const char* what) {
   check_view(view, what);
   std::array<std::int64_t, kMaxDims> strides{};
   broadcast(view, x.shape, what, strides);
-  check_data(view, what);
-  check_aligned(view, what);
+  check_elements(view, what);
   std::array<bool, kMaxDims> reduced{};
   const std::size_t at = axis_of(x, axis);
   reduced[at] = true;

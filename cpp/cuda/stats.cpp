@@ -4,6 +4,7 @@
 #include "cuda/stats_arguments.h"
 #include "fastsoftmax/cuda_stats.hpp"
 #include "stats_checks.h"
+#include "view_checks.h"
 
 namespace fastsoftmax::cuda {
 
@@ -11,6 +12,11 @@ StatsCall stats_call(const ConstView& x, int axis, const SoftmaxStats& out,
                      const StatsOptions& options) {
   StatsCall call{};
   const Call host = checked_stats_call(x, axis, out, options, /*on_device=*/true);
+  check_elements(as_input(out.max), "max");
+  check_elements(as_input(out.logsumexp), "logsumexp");
+  check_elements(as_input(out.entropy), "entropy");
+  check_elements(as_input(out.top1), "top1");
+  check_elements(as_input(out.margin), "margin");
   static_cast<RowsCall&>(call) = rows_call(host);
   take_columns(call);
   const auto data = [](const View& view) { return static_cast<char*>(view.data); };

@@ -6,6 +6,7 @@
 #include "cuda/topk_plan.h"
 #include "cuda/topk_rows_call.h"
 #include "fastsoftmax/cuda_topk.hpp"
+#include "view_checks.h"
 
 namespace fastsoftmax::cuda {
 namespace {
@@ -26,6 +27,11 @@ Picked picked_of(const TopkCall& topk) {
   if (topk.selection) return Picked::elements;
   if (topk.normalize == Normalize::topk) return Picked::scores;
   return topk.log ? Picked::log_softmax : Picked::softmax;
+}
+
+void check_outputs(const View& values, const View& indices) {
+  check_elements(as_input(values), "values");
+  check_elements(as_input(indices), "indices");
 }
 
 void run(const TopkRowsCall& call, int device, void* stream) {
@@ -61,7 +67,9 @@ void softmax_topk(const ConstView& x, std::int64_t k, int axis, const View& valu
   const TopkCall topk =
       topk_call(x, k, axis, values, indices, given, logsumexp_out, /*on_device=*/true);
   if (topk.call.rows == 0) return;
+  if (logsumexp_out != nullptr) check_elements(as_input(*logsumexp_out), "logsumexp");
   if (k > 0) {
+    check_outputs(values, indices);
     TopkRowsCall call = topk_rows_call(topk);
     call.selection.zero_is_one = zero_is_one;
     return run(call, device, stream);
@@ -74,7 +82,9 @@ void softmax_topk(const ConstView& x, std::int64_t k, int axis, const View& valu
 void topk(const ConstView& x, std::int64_t k, int axis, const View& values, const View& indices,
           bool largest, int device, void* stream) {
   const TopkCall topk = topk_call(x, k, axis, values, indices, largest, 1);
-  if (topk.call.rows > 0 && k > 0) run(topk_rows_call(topk), device, stream);
+  if (topk.call.rows == 0 || k == 0) return;
+  check_outputs(values, indices);
+  run(topk_rows_call(topk), device, stream);
 }
 
 }  // namespace fastsoftmax::cuda

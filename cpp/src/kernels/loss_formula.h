@@ -129,7 +129,8 @@ FASTSOFTMAX_HD inline T slope_at_target(const LossGradient& how, double p, doubl
     const double tanh = score / softcap;
     v *= 1.0 - tanh * tanh;
   }
-  return static_cast<T>(v == v ? v : __builtin_nan(""));
+  const T slope = static_cast<T>(v);
+  return slope == slope ? slope : static_cast<T>(__builtin_nan(""));
 }
 
 }  // namespace
