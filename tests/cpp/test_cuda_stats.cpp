@@ -137,5 +137,14 @@ TEST_CASE("every kind of row has its statistics") {
   CHECK(tally.failed() == 0);
 }
 
+TEST_CASE("statistics whose elements are not aligned are refused") {
+  const Array in = matrix(fs::DType::f32, 3, 8, Layout::rows);
+  Results results(fs::DType::f32, 3);
+  fs::SoftmaxStats out = results.out();
+  CHECK_NOTHROW(cuda::stats_call(in.view(), 1, out, {}));
+  out.entropy.data = static_cast<char*>(out.entropy.data) + 1;
+  CHECK_THROWS_AS(cuda::stats_call(in.view(), 1, out, {}), fs::InvalidArgument);
+}
+
 }  // namespace
 }  // namespace tests
