@@ -72,6 +72,7 @@ struct SampleCall;  // sample_call.h
 // Errors are codes of the CUDA runtime; 0 is success. Streams are cudaStream_t.
 struct Table {
   const char* version;        // the package's
+  std::int64_t call_sizes;    // calls.h
   const char* architectures;  // built for, such as "75 80 90"
   int (*device_count)(int* count);
   int (*device_name)(int device, char* name, int size);
@@ -89,6 +90,6 @@ struct Table {
   const char* (*error_text)(int error);
 };
 
-inline constexpr const char* kTableSymbol = "fastsoftmax_cuda_table_1";
+inline constexpr const char* kTableSymbol = "fastsoftmax_cuda_table_2";
 
 }  // namespace fastsoftmax::cuda

@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "cuda/backward.cuh"
+#include "cuda/calls.h"
 #include "cuda/device.cuh"
 #include "cuda/kernels.cuh"
 #include "cuda/loss_library.h"
@@ -111,8 +112,9 @@ const char* error_text(int error) { return cudaGetErrorString(static_cast<cudaEr
 }  // namespace
 
 // The symbol's number changes when the table or what its functions take changes.
-extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_1() {
+extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_2() {
   static const Table table{FASTSOFTMAX_VERSION,
+                           call_sizes(),
                            FASTSOFTMAX_CUDA_ARCHITECTURES,
                            device_count,
                            device_name,

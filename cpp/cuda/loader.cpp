@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <mutex>
 
+#include "cuda/calls.h"
 #include "fastsoftmax/version.h"
 
 namespace fastsoftmax::cuda {
@@ -45,6 +46,10 @@ Found table_in(void* handle, const std::string& library) {
     dlclose(handle);
     return {nullptr, library,
             library + " is of fastsoftmax " + version + ", expected " FASTSOFTMAX_VERSION};
+  }
+  if (table->call_sizes != call_sizes()) {
+    dlclose(handle);
+    return {nullptr, library, library + " was built from other sources of fastsoftmax"};
   }
   return {table, library, {}};
 }

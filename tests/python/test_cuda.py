@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
+import subprocess
 import sys
 
 import fastsoftmax as fs
@@ -150,6 +152,22 @@ def test_a_library_that_is_not_ours(monkeypatch):
     monkeypatch.setenv("FASTSOFTMAX_CUDA_LIBRARY", libc or "libc.so.6")
     reason = _core._cuda_status()["reason"]
     assert "is not a CUDA library of this version of fastsoftmax" in reason
+
+
+def test_a_library_of_other_sources(monkeypatch, tmp_path):
+    source = tmp_path / "stale.c"
+    source.write_text(
+        "struct table { const char* version; long long call_sizes; };\n"
+        f'static const struct table stale = {{"{fs.__version__}", 1}};\n'
+        "const struct table* fastsoftmax_cuda_table_2(void) { return &stale; }\n"
+    )
+    library = tmp_path / "stale.so"
+    compiler = shutil.which("cc") or pytest.skip("no C compiler")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+    monkeypatch.setenv("FASTSOFTMAX_CUDA_LIBRARY", str(library))
+    assert (
+        _core._cuda_status()["reason"] == f"{library} was built from other sources of fastsoftmax"
+    )
 
 
 def test_results_keep_the_order_of_axes(monkeypatch):
