@@ -35,6 +35,8 @@ for i, take in enumerate(views):
             check(view, axis, seed=1, top_k=3, top_p=0.8)
             check(view, axis, seed=1, top_k=rng.integers(0, 9, rows), typical_p=0.9)
             check(view, axis, seed=np.int32(7), top_k=0, top_logprobs=0)
+            check(view, axis, seed=1, row_ids=5)
+            check(view, axis, seed=1, row_ids=np.uint64(2**64 - 1))
 """)
 
 
@@ -123,6 +125,8 @@ for error, pattern, call in [
     (TypeError, "top_p must not be an array of bool",
      lambda: fs.sample(gpu, top_p=Interface(rows > 0))),
     (ValueError, "seed must not be negative", lambda: fs.sample(gpu, seed=-1)),
+    (ValueError, "row_ids must not be negative, got -1", lambda: fs.sample(gpu, row_ids=-1)),
+    (TypeError, "row_ids must be an int", lambda: fs.sample(gpu, row_ids=1.5)),
     (ValueError, "position must be below", lambda: fs.sample(gpu, position=2**32)),
     (ValueError, "top_p must be from 0 to 1, got 1.5", lambda: fs.sample(gpu, top_p=1.5)),
     (ValueError, "temperature must be positive", lambda: fs.sample(gpu, temperature=-1)),

@@ -68,7 +68,7 @@ def sample(
         "typical_p": real(typical_p, "typical_p", 1.0),
         "top_n_sigma": real(top_n_sigma, "top_n_sigma", 0.0),
         "position": _integer(position, "position", call),
-        "row_ids": None if row_ids is None else call.input(row_ids, "row_ids"),
+        "row_ids": None if row_ids is None else _integer(row_ids, "row_ids", call),
     }
     mask = None if where is None else call.input(where, "where")
     remaining = [i for i in range(len(x.shape)) if i != at]
