@@ -60,7 +60,8 @@ def prepare(torch: Any, work: Work) -> tuple[Any, ...]:
 
 
 def contestants(torch: Any, op: str) -> dict[str, Call]:
-    """Return all that can do an operation on this machine."""
+    """Return all that can do an operation on this machine, none of it compiled yet."""
+    torch.compiler.reset()  # functions of one line share its limit of recompilations
     found = {
         "softmax": _softmax,
         "softmax_backward": _softmax_backward,
@@ -138,7 +139,7 @@ def _triton_softmax() -> Call | None:
     except ImportError:
         return None
 
-    def kernel(out, x, stride, n, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+    def kernel(out, x, stride, n, BLOCK: tl.constexpr):  # type: ignore  # noqa: N803
         row = tl.program_id(0).to(tl.int64)
         at = tl.arange(0, BLOCK)
         scores = tl.load(x + row * stride + at, mask=at < n, other=-float("inf")).to(tl.float32)

@@ -52,7 +52,8 @@ void sample(const py::object& x, int axis, const py::object& indices, const py::
   const Option<double> top_n_sigma(given, "top_n_sigma");
   const Option<std::uint64_t> seed(given, "seed");
   const Option<std::uint64_t> position(given, "position");
-  const std::optional<DeviceArray> row_ids = optional_array(given["row_ids"], "row_ids");
+  std::optional<Option<std::uint64_t>> row_ids;
+  if (!given["row_ids"].is_none()) row_ids.emplace(given, "row_ids");
   SampleOptions options;
   options.temperature = temperature.per_row();
   options.top_k = top_k.per_row();
@@ -62,7 +63,7 @@ void sample(const py::object& x, int axis, const py::object& indices, const py::
   options.top_n_sigma = top_n_sigma.per_row();
   options.random.seed = seed.per_row();
   options.random.position = position.per_row();
-  if (row_ids) options.random.row_ids = row_ids->as_input();
+  if (row_ids) options.random.row_ids = row_ids->per_row();
   if (mask) options.where = mask->as_input();
   const View out = logs ? logs->as_output() : View{};
   cuda::sample(scores.as_input(), axis, drawn.as_output(), options, logs ? &out : nullptr, device,

@@ -139,10 +139,8 @@ DrawOptions read_draw_options(PyObject* seed, PyObject* position) {
   return options;
 }
 
-void read_row_ids(PyObject* object, Operand& array, std::optional<ConstView>& row_ids) {
-  if (absent(object)) return;
-  read_integers(object, "row_ids", DType::u64, array);
-  row_ids = array.view.as_input();
+void read_row_ids(PyObject* object, Operand& array, std::optional<PerRow<std::uint64_t>>& row_ids) {
+  if (!absent(object)) read_per_row(object, "row_ids", array, row_ids.emplace());
 }
 
 }  // namespace fastsoftmax::python

@@ -30,7 +30,7 @@ void read_seed(PyObject* object, Operand& array, PerRow<std::uint64_t>& seed);
 // A seed, as above, and a position, both single ones. Throws TypeError for an array.
 DrawOptions read_draw_options(PyObject* seed, PyObject* position);
 
-// Throws TypeError where the elements are not integers, ValueError where one is negative.
-void read_row_ids(PyObject* object, Operand& array, std::optional<ConstView>& row_ids);
+// None or not passed: left as it is. Otherwise as above.
+void read_row_ids(PyObject* object, Operand& array, std::optional<PerRow<std::uint64_t>>& row_ids);
 
 }  // namespace fastsoftmax::python

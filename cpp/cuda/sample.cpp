@@ -89,7 +89,7 @@ SampleRowOptions row_options(const ConstView& x, int axis, const SampleOptions& 
   options.position = read(o.random.position, "position", "below 2**32",
                           [](std::uint64_t p) { return p < std::uint64_t{1} << 32; });
   options.numbered = !o.random.row_ids.has_value();
-  options.row_ids = read(PerRow<std::uint64_t>{0, o.random.row_ids}, "row_ids", "a number", any);
+  if (o.random.row_ids) options.row_ids = read(*o.random.row_ids, "row_ids", "a number", any);
   return options;
 }
 
@@ -112,8 +112,9 @@ RowPlaces output_places(const View& out, const char* what, DType dtype, const Co
   check_apart(out, what, {&x});
   for (const auto* input : {&o.where, &o.temperature.values, &o.top_k.values, &o.top_p.values,
                             &o.min_p.values, &o.typical_p.values, &o.top_n_sigma.values,
-                            &o.random.seed.values, &o.random.position.values, &o.random.row_ids})
+                            &o.random.seed.values, &o.random.position.values})
     check(*input);
+  if (o.random.row_ids) check(o.random.row_ids->values);
   return places_of(as_input(out), x, axis, what);
 }
 

@@ -35,8 +35,8 @@ struct SampleRowOptions {
   RowOption top_n_sigma;
   RowOption seed;
   RowOption position;
-  RowOption row_ids;  // neither values nor an integer: rows are numbered
-  bool numbered;
+  RowOption row_ids;
+  bool numbered;  // rows are, from 0: row_ids is not used
 };
 
 struct SampleCall {

@@ -28,7 +28,8 @@ struct Randoms {
     const RowValues<std::uint64_t> seed(source.seed, "seed", x, 1, "a number", any);
     const RowValues<std::uint64_t> position(source.position, "position", x, 1, "below 2**32",
                                             in_32_bits);
-    const RowValues<std::uint64_t> id({0, source.row_ids}, "row_ids", x, 1, "a number", any);
+    const RowValues<std::uint64_t> id(source.row_ids.value_or(PerRow<std::uint64_t>{}), "row_ids",
+                                      x, 1, "a number", any);
     for (std::int64_t r = 0; r < x.shape[0]; ++r) {
       seeds.push_back(seed(r));
       positions.push_back(position(r));
@@ -71,7 +72,7 @@ std::vector<std::int64_t> draw(const LinearLayer& layer, const Randoms& random, 
     options.max_threads = max_threads;
     options.random.seed.values = part(random.seeds);
     options.random.position.values = part(random.positions);
-    options.random.row_ids = part(random.ids);
+    options.random.row_ids = {0, part(random.ids)};
     sample(z.view(), 1, {drawn.data() + first, DType::i64, shape, strides}, options);
   }
   return drawn;
@@ -101,7 +102,8 @@ void adaptive_sample(const AdaptiveLayer& layer, const View& indices, const Rand
   const AdaptiveClasses classes(layer);
   const std::array shape = {layer.x.shape[0]};
   check_adaptive_output(indices, "indices", DType::i64, shape, layer);
-  for (const auto* values : {&random.seed.values, &random.position.values, &random.row_ids}) {
+  const PerRow<std::uint64_t> ids = random.row_ids.value_or(PerRow<std::uint64_t>{});
+  for (const auto* values : {&random.seed.values, &random.position.values, &ids.values}) {
     if (*values) check_apart(indices, "indices", {&**values});
   }
   const std::array<std::int64_t, 2> rows = {shape[0], 1};

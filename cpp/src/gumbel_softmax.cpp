@@ -167,7 +167,7 @@ void check_apart_from_values(const View& out, const GumbelSoftmaxOptions& option
   check(options.temperature.values);
   check(options.random.seed.values);
   check(options.random.position.values);
-  check(options.random.row_ids);
+  if (options.random.row_ids) check(options.random.row_ids->values);
 }
 
 Call call_of(const ConstView& x, int axis, const View& out, const GumbelSoftmaxOptions& options) {

@@ -54,7 +54,7 @@ void check_outputs(const View& out, const char* name, DType dtype, const ConstVi
   check(where);
   check(random.seed.values);
   check(random.position.values);
-  check(random.row_ids);
+  if (random.row_ids) check(random.row_ids->values);
   for (const auto* other : others) check(*other);
 }
 
@@ -65,7 +65,7 @@ RowRandom::RowRandom(const RandomSource& source, const ConstView& x, int axis)
       position_(source.position, "position", x, axis, "below 2**32",
                 [](std::uint64_t p) { return p < std::uint64_t{1} << 32; }) {
   if (source.row_ids)
-    id_.emplace(PerRow<std::uint64_t>{0, source.row_ids}, "row_ids", x, axis, "a number",
+    id_.emplace(*source.row_ids, "row_ids", x, axis, "a number",
                 [](std::uint64_t) { return true; });
 }
 

@@ -76,7 +76,7 @@ TEST_CASE("sample on a device: options in arrays of any type") {
       o.top_n_sigma.values = on_device ? sigma.view(true) : sigma_wide.view(false);
       o.random.seed.values = seed.view(on_device);
       o.random.position.values = position.view(on_device);
-      o.random.row_ids = ids.view(on_device);
+      o.random.row_ids = {0, ids.view(on_device)};
       return o;
     };
     check_drawn(tally, dtype, drawn_on_cpu(x, options(false)), drawn_on_device(x, options(true)),
@@ -84,6 +84,21 @@ TEST_CASE("sample on a device: options in arrays of any type") {
   }
   CHECK(tally.failed() == 0);
   CHECK(tally.checked() == 48);
+}
+
+TEST_CASE("sample on a device: one id for all rows") {
+  Random random(5);
+  Tally tally;
+  for (const std::uint64_t id : {std::uint64_t{0}, std::uint64_t{5}, ~std::uint64_t{0}}) {
+    const Array x = dense(fs::DType::f32, {4, 300}, random_rows(random, fs::DType::f32, 4, 300));
+    fs::SampleOptions options;
+    options.random.seed.value = 1;
+    options.random.row_ids = {id, {}};
+    check_drawn(tally, x.dtype, drawn_on_cpu(x, options), drawn_on_device(x, options),
+                [&] { return "id " + std::to_string(id); });
+  }
+  CHECK(tally.failed() == 0);
+  CHECK(tally.checked() == 6);
 }
 
 TEST_CASE("sample on a device: an option outside its range gives the index -1 for its row") {
@@ -123,7 +138,7 @@ TEST_CASE("sample on a device: an option outside its range gives the index -1 fo
   options.random.seed.values = negative.view(true);
   expect_bad(options, 1);
   options = {};
-  options.random.row_ids = negative.view(true);
+  options.random.row_ids = {0, negative.view(true)};
   expect_bad(options, 1);
   options = {};
   options.top_k.values = negative.view(true);
@@ -170,7 +185,7 @@ TEST_CASE("sample on a device: what is refused") {
   const Array floats = dense(f32, {2, 1});
   with([&](auto& o) { o.top_k.values = floats.view(); });
   with([&](auto& o) { o.random.seed.values = floats.view(); });
-  with([&](auto& o) { o.random.row_ids = floats.view(); });
+  with([&](auto& o) { o.random.row_ids = {0, floats.view()}; });
   with([&](auto& o) { o.random.seed.values = indices.view(); });  // overlaps an output
   const Array per_element = dense(f32, {2, 5});
   with([&](auto& o) { o.top_p.values = per_element.view(); });

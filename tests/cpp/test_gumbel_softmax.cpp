@@ -230,7 +230,7 @@ TEST_CASE("gumbel softmax: the same bits from every instruction set, type, batch
                 dense(dtype, {1, length}, Bytes(begin, begin + static_cast<std::ptrdiff_t>(bytes)));
             const Shape one = {1, 1};
             const Shape strides = {8, 8};
-            options.random.row_ids = fs::ConstView{&r, fs::DType::u64, one, strides};
+            options.random.row_ids = {0, fs::ConstView{&r, fs::DType::u64, one, strides}};
             const Bytes alone = run(row, Layout::rows, options);
             expected.insert(expected.end(), alone.begin(), alone.end());
           }
@@ -308,7 +308,7 @@ TEST_CASE("gumbel softmax: refused arguments") {
   });
   const Shape two = {2, 1};
   refused([&](Options& o) {
-    o.random.row_ids = fs::ConstView{out.bytes.data(), fs::DType::u64, two, strides};
+    o.random.row_ids = {0, fs::ConstView{out.bytes.data(), fs::DType::u64, two, strides}};
   });
   const fs::View itself = out.out();
   CHECK_THROWS_AS(fs::gumbel_softmax(x.view(), 1, out.out(), {}, &itself), fs::InvalidArgument);

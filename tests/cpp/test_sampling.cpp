@@ -80,7 +80,7 @@ Drawn one_by_one(fs::DType dtype, const Bytes& x, std::size_t n, fs::RandomSourc
                             Bytes(begin, begin + static_cast<std::ptrdiff_t>(bytes)));
     const Shape shape = {1, 1};
     const Shape strides = {8, 8};
-    random.row_ids = fs::ConstView{&r, fs::DType::u64, shape, strides};
+    random.row_ids = {0, fs::ConstView{&r, fs::DType::u64, shape, strides}};
     const Drawn drawn = run(row);
     all.indices.insert(all.indices.end(), drawn.indices.begin(), drawn.indices.end());
     all.values.insert(all.values.end(), drawn.values.begin(), drawn.values.end());

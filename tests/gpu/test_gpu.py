@@ -19,6 +19,7 @@ pytestmark = [
     pytest.mark.skipif(not STATUS["available"], reason=f"no CUDA: {STATUS['reason']}"),
 ]
 
+SLEEP = 1_000_000_000  # cycles, about half a second
 OPS = ["softmax", "log_softmax", "logsumexp"]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 # Around lanes, blocks, rows in registers, of clusters, in shared memory, in parts; twice as many or
@@ -154,11 +155,14 @@ def test_work_goes_to_the_current_stream():
     x = random((64, 100_000), torch.float32)
     expected = bits(fs.softmax(x))
     stream = torch.cuda.Stream()
-    on_gpu = torch.empty(x.shape, device="cuda")
+    source = x.cuda()
+    on_gpu = torch.zeros_like(source)
     torch.cuda.synchronize()
     with torch.cuda.stream(stream):
-        torch.cuda._sleep(50_000_000)  # a call on another stream would read what is not there yet
-        on_gpu.copy_(x)
+        fs.softmax(on_gpu)  # loads kernels and takes memory, which may wait
+        stream.synchronize()
+        torch.cuda._sleep(SLEEP)  # a call on another stream would read what is not there yet
+        on_gpu.copy_(source)
         result = fs.softmax(on_gpu)
         assert not stream.query()  # and nothing waited for it
         doubled = result * 2
@@ -180,9 +184,9 @@ def test_cupy():
 
 def test_what_is_refused():
     x = torch.zeros(3, 4, device="cuda")
-    with pytest.raises(TypeError, match="out is on device cpu, but x is on a GPU"):
+    with pytest.raises(TypeError, match="out is on device cpu, but other arguments are on a GPU"):
         fs.softmax(x, out=torch.zeros(3, 4))
-    with pytest.raises(TypeError, match="where is on device cpu, but x is on a GPU"):
+    with pytest.raises(TypeError, match="where is on device cpu, but other arguments are on a GPU"):
         fs.softmax(x, where=torch.ones(3, 4, dtype=torch.bool))
     with pytest.raises(TypeError, match="out is on device cuda:0, expected CPU"):
         fs.softmax(x.cpu(), out=x)

@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(not STATUS["available"], reason=f"no CUDA: {STATUS['reason']}"),
 ]
 
+SLEEP = 1_000_000_000  # cycles, about half a second
 OPS = ["softmax", "log_softmax"]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 # Around lanes, blocks, rows in registers, in shared memory, in parts; half as many for f64.
@@ -157,12 +158,14 @@ def test_temperatures_in_arrays(dtype):
 def test_work_goes_to_the_current_stream():
     grad, y = inputs("softmax", (64, 100_000), torch.float32)
     stream = torch.cuda.Stream()
-    g = torch.empty(grad.shape, device="cuda")
-    o = y.cuda()
+    source, o = grad.cuda(), y.cuda()
+    g = torch.zeros_like(source)
     torch.cuda.synchronize()
     with torch.cuda.stream(stream):
-        torch.cuda._sleep(50_000_000)  # a call on another stream would read what is not there yet
-        g.copy_(grad)
+        fs.softmax_backward(g, o)  # loads kernels and takes memory, which may wait
+        stream.synchronize()
+        torch.cuda._sleep(SLEEP)  # a call on another stream would read what is not there yet
+        g.copy_(source)
         result = fs.softmax_backward(g, o)
         assert not stream.query()  # and nothing waited for it
     stream.synchronize()

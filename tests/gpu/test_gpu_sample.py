@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(not STATUS["available"], reason=f"no CUDA: {STATUS['reason']}"),
 ]
 
+SLEEP = 1_000_000_000  # cycles, about half a second
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 LENGTHS = [1, 2, 63, 65, 511, 512, 513, 1023, 1025, 8193, 16385, 32769, 50257, 131072, 1 << 20]
 SETTINGS = {
@@ -92,6 +93,10 @@ def test_masks_strides_and_special_values():
         check(x[:, 3:], on_gpu=x.cuda()[:, 3:], seed=2, **options)
 
 
+def test_one_id_for_all_rows():
+    check(random((7, 2000), torch.float32), seed=1, top_p=0.9, row_ids=5)
+
+
 def test_options_in_tensors():
     x = random((7, 3, 2000), torch.bfloat16)
     check(
@@ -118,11 +123,15 @@ def test_stream():
     x = random((64, 50000), torch.float32)
     expected = fs.sample(x, top_p=0.9, seed=1)
     stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
+    source = x.cuda()
+    y = torch.zeros_like(source)
+    torch.cuda.synchronize()
     with torch.cuda.stream(stream):
-        y = torch.empty_like(x, device="cuda")
-        torch.cuda._sleep(10_000_000)
-        y.copy_(x)
+        fs.sample(y, top_p=0.9, seed=1)  # loads kernels and takes memory, which may wait
+        stream.synchronize()
+        torch.cuda._sleep(SLEEP)  # a call on another stream would read what is not there yet
+        y.copy_(source)
         result = fs.sample(y, top_p=0.9, seed=1)
+        assert not stream.query()  # and nothing waited for it
     stream.synchronize()
     np.testing.assert_array_equal(result.cpu().numpy(), np.asarray(expected))

@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(not STATUS["available"], reason=f"no CUDA: {STATUS['reason']}"),
 ]
 
+SLEEP = 1_000_000_000  # cycles, about half a second
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 # Around blocks and rows that are sorted as a whole; rows with and without a bound.
 LENGTHS = [1, 2, 63, 65, 512, 1023, 1025, 2048, 2049, 5000, 33_000, 131_072, (1 << 21) + 5]
@@ -146,12 +147,15 @@ def test_work_goes_to_the_current_stream():
     x = random((64, 100_000), torch.float32)
     expected = fs.softmax_topk(x, 10)
     stream = torch.cuda.Stream()
-    on_gpu = torch.empty(x.shape, device="cuda")
+    source = x.cuda()
+    on_gpu = torch.zeros_like(source)
     torch.cuda.synchronize()
     with torch.cuda.stream(stream):
-        torch.cuda._sleep(50_000_000)
-        on_gpu.copy_(x)
+        fs.softmax_topk(on_gpu, 10)  # loads kernels and takes memory, which may wait
+        stream.synchronize()
+        torch.cuda._sleep(SLEEP)  # a call on another stream would read what is not there yet
+        on_gpu.copy_(source)
         result = fs.softmax_topk(on_gpu, 10)
-        assert not stream.query()
+        assert not stream.query()  # and nothing waited for it
     stream.synchronize()
     same(result, expected)

@@ -1,5 +1,6 @@
 """The command line as a whole, `info` and `bench`; test_cli_*.py do `apply`."""
 
+import ctypes.util
 import json
 import os
 import signal
@@ -70,6 +71,14 @@ def test_info_text():
     assert shown["threads"] == "3"
     assert shown["ISA in use"] in shown["ISAs supported here"].split(", ")
     assert "KiB" in shown["caches"]
+
+
+def test_info_with_a_cuda_library_that_is_not_ours():
+    done = cli("info", FASTSOFTMAX_CUDA_LIBRARY=ctypes.util.find_library("c") or "libc.so.6")
+    labels = [line[:20].strip() for line in done.stdout.splitlines()]
+    at = labels.index("CUDA")
+    assert "is not a CUDA library of this version" in done.stdout.splitlines()[at]
+    assert labels[at + 1] == "peers found"
 
 
 def test_info_json():

@@ -96,6 +96,10 @@ call = fs.cross_entropy
 for error, pattern, arguments in [
     (TypeError, "cannot be allocated here", {}),
     (TypeError, "targets is not on a GPU, but", {"targets": t}),
+    (TypeError, "^targets has dtype object; expected float16", {"targets": None}),
+    (TypeError, "axis must be an int, not NoneType", {"axis": None}),
+    (TypeError, "axis must be an int, not list", {"axis": [0]}),
+    (TypeError, "ignore_index must be an int, not float", {"ignore_index": 1.0}),
     (TypeError, "weight is not on a GPU, but", {"weight": np.ones(3)}),
     (TypeError, "grad_out is not on a GPU, but", {"grad_out": x, "need_grad": True}),
     (ValueError, "grad_out is of use with need_grad", {"grad_out": 2.0}),
@@ -110,7 +114,8 @@ for error, pattern, arguments in [
 allocate()
 bools = Interface(np.zeros(2, bool))
 for error, pattern, arguments in [
-    (TypeError, "float", {"logits": Interface(x.astype(int))}),
+    (TypeError, "^logits has dtype int64, expected a floating type",
+     {"logits": Interface(x.astype(int))}),
     (TypeError, "targets must be integers", {"targets": bools}),
     (ValueError, r"expected integers of shape \\(2,\\)", {"targets": Interface(t[:1])}),
     (ValueError, "expected integers of shape", {"targets": Interface(t.astype(float))}),

@@ -35,6 +35,8 @@ for i, take in enumerate(views):
             check(view, axis, seed=1, top_k=3, top_p=0.8)
             check(view, axis, seed=1, top_k=rng.integers(0, 9, rows), typical_p=0.9)
             check(view, axis, seed=np.int32(7), top_k=0, top_logprobs=0)
+            check(view, axis, seed=1, row_ids=5)
+            check(view, axis, seed=1, row_ids=np.uint64(2**64 - 1))
 """)
 
 
@@ -123,6 +125,8 @@ for error, pattern, call in [
     (TypeError, "top_p must not be an array of bool",
      lambda: fs.sample(gpu, top_p=Interface(rows > 0))),
     (ValueError, "seed must not be negative", lambda: fs.sample(gpu, seed=-1)),
+    (ValueError, "row_ids must not be negative, got -1", lambda: fs.sample(gpu, row_ids=-1)),
+    (TypeError, "row_ids must be an int", lambda: fs.sample(gpu, row_ids=1.5)),
     (ValueError, "position must be below", lambda: fs.sample(gpu, position=2**32)),
     (ValueError, "top_p must be from 0 to 1, got 1.5", lambda: fs.sample(gpu, top_p=1.5)),
     (ValueError, "temperature must be positive", lambda: fs.sample(gpu, temperature=-1)),
@@ -133,7 +137,16 @@ for error, pattern, call in [
      lambda: fs.sample(gpu, top_p=Interface(np.zeros((4, 1))))),
     (ValueError, "cannot sample along an axis of length 0",
      lambda: fs.sample(Interface(x[:, :0]))),
-    (TypeError, "x has dtype int64", lambda: fs.sample(Interface(x.astype(int)))),
+    (TypeError, "^logits has dtype int64", lambda: fs.sample(Interface(x.astype(int)))),
+    (TypeError, "temperature must be a number or array, not None",
+     lambda: fs.sample(gpu, temperature=None)),
+    (TypeError, "^top_p has dtype <U1; expected", lambda: fs.sample(gpu, top_p="a")),
+    (TypeError, "seed must be an int, an array of ints or a numpy.random.Generator, not str",
+     lambda: fs.sample(gpu, seed="a")),
+    (TypeError, "position must be an int or an array of ints, not NoneType",
+     lambda: fs.sample(gpu, position=None)),
+    (TypeError, "axis must be an int, not NoneType", lambda: fs.sample(gpu, None)),
+    (TypeError, "axis must be an int, not float", lambda: fs.sample(gpu, 1.0)),
     (TypeError, "axis must be an int", lambda: fs.sample(gpu, (0, 1))),
     (np.exceptions.AxisError, "axis 2 is out of bounds", lambda: fs.sample(gpu, 2)),
     (TypeError, "is in the memory of a GPU", lambda: fs.sample(x, top_p=Interface(rows))),

@@ -48,9 +48,8 @@ struct PerRow {
 // Where the random numbers of a row come from.
 struct RandomSource {
   PerRow<std::uint64_t> seed;
-  PerRow<std::uint64_t> position;  // such as the step of a decoder; below 2^32
-  // u64; without it rows are numbered from 0 in C order.
-  std::optional<ConstView> row_ids;
+  PerRow<std::uint64_t> position;                // such as the step of a decoder; below 2^32
+  std::optional<PerRow<std::uint64_t>> row_ids;  // without it rows are numbered from 0 in C order
 };
 
 struct SampleOptions {

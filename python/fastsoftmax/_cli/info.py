@@ -70,7 +70,7 @@ def _plan_rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _cuda_rows(cuda: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("CUDA", ", ".join(cuda["devices"]) if cuda["available"] else f"no: {cuda['reason']}")]
-    if cuda["library"]:
+    if cuda["architectures"]:  # a library that is not ours has none
         rows.append(("", f"{cuda['library']}, for {cuda['architectures']}"))
     return rows
 

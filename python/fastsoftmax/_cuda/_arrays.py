@@ -8,7 +8,6 @@ on at the moment, and nothing waits for it: PyTorch and CuPy have a current stre
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Sequence
 from numbers import Real
@@ -19,6 +18,7 @@ import numpy as np
 from .. import _core
 from .._interop import is_instance, written
 
+FLOATING = ("float16", "bfloat16", "float32", "float64")
 DEFAULT_STREAM = 1  # the legacy one, as both protocols number it
 
 
@@ -59,6 +59,14 @@ class Submission:
         self._outputs: list[Any] = []
         self._streams: list[int] = []  # others, that arguments are written and read on
 
+    def require_floating(self) -> None:
+        """Raise TypeError where `x` is not floating."""
+        if self.x.dtype not in FLOATING:
+            raise TypeError(
+                f"{self._name} has dtype {self.x.dtype}, expected a floating type where "
+                f"{self._name} is on a GPU"
+            )
+
     def input(self, array: Any, name: str) -> DeviceArray:
         """Return where `array` lies; its values are waited for on the device.
 
@@ -73,6 +81,8 @@ class Submission:
 
     def number_or_input(self, value: Any, name: str) -> float | DeviceArray:
         """Return a number as a float, or else where an array lies, as `input` does."""
+        if value is None:
+            raise TypeError(f"{name} must be a number or array, not None")
         return float(value) if isinstance(value, Real) else self.input(value, name)
 
     def output(self, array: Any, name: str, dtype: str, shape: tuple[int, ...]) -> DeviceArray:
@@ -159,6 +169,11 @@ def describe(array: Any, name: str, *, writable: bool) -> DeviceArray:
             DEFAULT_STREAM,
             tensor,
         )
+    if not hasattr(type(array), "__dlpack__"):
+        dtype = np.asarray(array).dtype
+        if dtype.kind in "OSUc":
+            expected = f"{', '.join(FLOATING)}, an integer type or bool"
+            raise TypeError(f"{name} has dtype {dtype}; expected {expected}")
     raise TypeError(f"{name} is not on a GPU, but other arguments are")
 
 
@@ -215,29 +230,6 @@ def _describe_interface(
 
 def _same(a: int, b: int) -> bool:
     return a == b or {a, b} <= {0, DEFAULT_STREAM}
-
-
-def normalized_axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    """Return the axes that `axis` names, counted from the first; all of them for None."""
-    if axis is None:
-        return tuple(range(ndim))
-    axes = []
-    for given in axis if isinstance(axis, tuple) else (axis,):
-        at = operator.index(given)
-        if not -ndim <= at < ndim:
-            raise np.exceptions.AxisError(at, ndim)
-        axes.append(at % ndim)
-    if len(set(axes)) < len(axes):
-        raise ValueError("duplicate value in 'axis'")
-    return tuple(axes)
-
-
-def dtype_name(dtype: Any) -> str:
-    """Return NumPy's name of a dtype of NumPy's or of another library."""
-    try:
-        return str(np.dtype(dtype).name)
-    except TypeError:
-        return str(dtype).rpartition(".")[2]
 
 
 def _empty(

@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from .. import _core
-from ._arrays import Submission, normalized_axes
+from ._arguments import normalized_axes
+from ._arrays import Submission
 
 
 def _compute(
@@ -37,6 +38,7 @@ def _compute(
         Where there is no CUDA library, no driver or no device, and for errors of the device.
     """
     call = Submission(grad, "grad")
+    call.require_floating()
     gradient = call.x
     axes = normalized_axes(axis, len(gradient.shape))
     output = call.input(y, "y")

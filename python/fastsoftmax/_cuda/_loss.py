@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from numbers import Real
 from typing import Any
 
 from .. import _core
 from .._results import CrossEntropy
-from ._arrays import DeviceArray, Submission, normalized_axes, with_axes
+from ._arguments import as_int, single_axis
+from ._arrays import DeviceArray, Submission, with_axes
 
 _INT64 = 2**63
 
@@ -61,10 +61,11 @@ def cross_entropy(
         raise ValueError("softcap must be positive, got 0")
     smoothing = _number(label_smoothing, "label_smoothing")
     z = _number(z_loss, "z_loss")
-    ignored = max(-_INT64, min(operator.index(ignore_index), _INT64 - 1))
+    ignored = max(-_INT64, min(as_int(ignore_index, "ignore_index"), _INT64 - 1))
     call = Submission(logits, "logits")
+    call.require_floating()
     scores = call.x
-    (at,) = normalized_axes(operator.index(axis), len(scores.shape))
+    at = single_axis(axis, len(scores.shape))
     rest = tuple(n for d, n in enumerate(scores.shape) if d != at)
     classes = call.input(targets, "targets")
     weights = None if weight is None else call.input(weight, "weight")

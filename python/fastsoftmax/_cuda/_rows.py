@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from .. import _core
-from ._arrays import Submission, dtype_name, normalized_axes, with_axes
+from ._arguments import dtype_name, normalized_axes
+from ._arrays import Submission, with_axes
 
 
 def _compute(
@@ -44,6 +45,7 @@ def _compute(
     if not isinstance(algorithm, str):
         raise TypeError(f"algorithm must be a string, not {type(algorithm).__name__}")
     call = Submission(x, "x")
+    call.require_floating()
     scores = call.x
     if dtype is not None and dtype_name(dtype) != scores.dtype:
         raise TypeError(

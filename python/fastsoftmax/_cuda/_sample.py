@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 import secrets
-from numbers import Real
+from numbers import Number
 from typing import Any
 
 import numpy as np
 
 from .. import _core
 from .._results import SampleResult
-from ._arrays import Submission, normalized_axes, with_axes
+from ._arguments import as_int, single_axis
+from ._arrays import Submission, with_axes
 from ._topk import softmax_topk
 
 
@@ -51,24 +51,23 @@ def sample(
         Where there is no CUDA library, no driver or no device, and for errors of the device.
     """
     call = Submission(logits, "logits")
+    call.require_floating()
     x = call.x
-    (at,) = normalized_axes(_single_axis(axis), len(x.shape))
+    at = single_axis(axis, len(x.shape))
     most_likely = _most_likely(top_logprobs, x.shape[at])
 
     def real(value: Any, name: str, off: float) -> Any:
-        if value is None:
-            return off
-        return float(value) if isinstance(value, Real) else call.input(value, name)
+        return off if value is None else call.number_or_input(value, name)
 
     options = {
-        "temperature": real(temperature, "temperature", 1.0),
+        "temperature": call.number_or_input(temperature, "temperature"),
         "top_k": _integer(0 if top_k is None else top_k, "top_k", call, 1 << 63),
         "top_p": real(top_p, "top_p", 1.0),
         "min_p": real(min_p, "min_p", 0.0),
         "typical_p": real(typical_p, "typical_p", 1.0),
         "top_n_sigma": real(top_n_sigma, "top_n_sigma", 0.0),
         "position": _integer(position, "position", call),
-        "row_ids": None if row_ids is None else call.input(row_ids, "row_ids"),
+        "row_ids": None if row_ids is None else _integer(row_ids, "row_ids", call),
     }
     mask = None if where is None else call.input(where, "where")
     remaining = [i for i in range(len(x.shape)) if i != at]
@@ -99,17 +98,8 @@ def sample(
     return SampleResult(indices, logprobs, top.values, top.indices)
 
 
-def _single_axis(axis: Any) -> int:
-    try:
-        return operator.index(axis)
-    except TypeError:
-        raise TypeError(f"axis must be an int, not {type(axis).__name__}") from None
-
-
 def _most_likely(number: Any, length: int) -> int:
-    if isinstance(number, bool) or not hasattr(number, "__index__"):
-        raise TypeError(f"top_logprobs must be an int, not {type(number).__name__}")
-    count = operator.index(number)
+    count = as_int(number, "top_logprobs")
     if count < 0:
         raise ValueError(f"top_logprobs must not be negative, got {count}")
     if count > length:
@@ -118,11 +108,10 @@ def _most_likely(number: Any, length: int) -> int:
 
 
 def _integer(value: Any, name: str, call: Submission, limit: int = 1 << 64) -> Any:
-    if isinstance(value, (bool, Real)) and not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an int or an array of ints, not {type(value).__name__}")
-    if not isinstance(value, (int, np.integer)):
+    if not isinstance(value, (Number, str, bytes, np.bool_, type(None))):
         return call.input(value, name)
-    number = int(value)
+    seeds = "an int, an array of ints or a numpy.random.Generator"
+    number = as_int(value, name, seeds if name == "seed" else "an int or an array of ints")
     if not 0 <= number < limit:
         expected = "not be negative" if number < 0 else f"be below 2**{limit.bit_length() - 1}"
         raise ValueError(f"{name} must {expected}, got {number}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 from .. import _core
 from .._results import SoftmaxStats
-from ._arrays import Submission, normalized_axes, with_axes
+from ._arguments import single_axis
+from ._arrays import Submission, with_axes
 
 
 def softmax_stats(x: Any, axis: Any = -1, *, temperature: Any = 1.0, where: Any = None) -> Any:
@@ -27,8 +27,9 @@ def softmax_stats(x: Any, axis: Any = -1, *, temperature: Any = 1.0, where: Any 
         Where there is no CUDA library, no driver or no device, and for errors of the device.
     """
     call = Submission(x, "x")
+    call.require_floating()
     scores = call.x
-    (at,) = normalized_axes(operator.index(axis), len(scores.shape))
+    at = single_axis(axis, len(scores.shape))
     rest = tuple(n for d, n in enumerate(scores.shape) if d != at)
     divisor = call.number_or_input(temperature, "temperature")
     mask = None if where is None else call.input(where, "where")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 from .. import _core
 from .._results import SoftmaxTopK, SoftmaxTopKLogsumexp, TopK
-from ._arrays import Submission, normalized_axes, with_axes
+from ._arguments import as_int, single_axis
+from ._arrays import Submission, with_axes
 
 
 class _Selection(Submission):
@@ -15,8 +15,8 @@ class _Selection(Submission):
 
     def __init__(self, x: Any, k: Any, axis: Any) -> None:
         super().__init__(x, "x")
-        self.k = _as_int(k, "k")
-        (self.axis,) = normalized_axes(_as_int(axis, "axis"), len(self.x.shape))
+        self.k = as_int(k, "k")
+        self.axis = single_axis(axis, len(self.x.shape))
         length = self.x.shape[self.axis]
         if self.k < 0:
             raise ValueError(f"k must not be negative, got {self.k}")
@@ -61,9 +61,8 @@ def softmax_topk(
     if empty not in ("nan", "zero"):
         raise ValueError(f"empty must be 'nan' or 'zero', not {empty!r}")
     call = _Selection(x, k, axis)
+    call.require_floating()
     dtype = call.x.dtype
-    if dtype not in ("float16", "bfloat16", "float32", "float64"):
-        raise TypeError(f"x has dtype {dtype}, expected a floating type where x is on a GPU")
     divisor = call.number_or_input(temperature, "temperature")
     mask = None if where is None else call.input(where, "where")
     values, to_values = call.new(dtype, call.shape)
@@ -108,9 +107,3 @@ def topk(x: Any, k: Any, axis: Any = -1, *, largest: Any = True) -> TopK:
     )
     call.finish()
     return TopK(values, indices)
-
-
-def _as_int(number: Any, name: str) -> int:
-    if isinstance(number, bool) or not hasattr(number, "__index__"):
-        raise TypeError(f"{name} must be an int, not {type(number).__name__}")
-    return operator.index(number)
