@@ -91,7 +91,7 @@ struct BlockGradients {
   FASTSOFTMAX_HD static ArithmeticPair<T> sum_of_row(Crew& crew, std::int64_t length,
                                                      Summed&& summed) {
     SumPair total{};
-    for_each_sum<A>(crew, length, summed, [&](const SumPair* sums, int there) {
+    for_each_sum<A, InRegisters>(crew, length, summed, [&](const SumPair* sums, int there) {
       if (!crew.first()) return;
       FASTSOFTMAX_UNROLL_BY_4
       for (int g = 0; g < there; ++g) add(total, sums[g]);
