@@ -99,7 +99,8 @@ TEST_CASE("gradients: devices without clusters, or without large ones") {
   CHECK(plan_of(kF32, 96 * 1024, 8, kAlone).path == Path::parts);
   CHECK(plan_of(kF32, 24 * 1024 + 1, 8192, kA100).path == Path::parts);
   CHECK(plan_of(kF32, 20 * 1024, 8192, kA100).path == Path::register_rows);
-  CHECK(plan_of(kBf16, 40 * 1024, 8192, kA100).path == Path::shared_rows);
+  CHECK(plan_of(kBf16, 41'400, 8192, kA100).path == Path::shared_rows);
+  CHECK(plan_of(kBf16, 41'401, 8192, kA100).path == Path::parts);
   CHECK(plan_of(kF32, 48 * 1024, 8192, kSlice).cluster == 2);
   CHECK(plan_of(kF32, 48 * 1024 + 1, 8192, kSlice).path == Path::parts);
   CHECK(plan_of(kBf16, 48 * 1024 + 1, 8192, kSlice).path == Path::shared_rows);
