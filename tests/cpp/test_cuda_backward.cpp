@@ -55,6 +55,31 @@ TEST_CASE("gradients of rows that clusters of every size keep in registers") {
   CHECK(tally.failed() == 0);
 }
 
+// The first and the last block cancel; which of the others' last bits are left tells their order.
+TEST_CASE("sums of blocks join in order") {
+  Random random(4);
+  Tally tally;
+  for_each_operation<Gradient>([&](fs::DType dtype, const Gradient& gradient) {
+    if (dtype == fs::DType::f16) return;  // too small a range
+    const double large = dtype == fs::DType::f64 ? 0x1p106 : 0x1p53;
+    for (const std::size_t blocks : {4, 7, 16}) {
+      std::vector<double> grad(blocks * block_of(dtype));
+      std::vector<double> y(grad.size());
+      for (double& v : grad) v = random.uniform();
+      for (double& v : y) v = random.uniform();
+      grad.front() = large;
+      grad.back() = -large;
+      y.front() = y.back() = 1.0;
+      const Inputs x{dtype,
+                     1,
+                     static_cast<std::int64_t>(grad.size()),
+                     {encode(dtype, grad), encode(dtype, y)}};
+      check_plans(tally, gradient, x, {Layout::rows, Layout::rows, Layout::rows}, random);
+    }
+  });
+  CHECK(tally.failed() == 0);
+}
+
 TEST_CASE("gradients of every kind of row") {
   Random random(2);
   Tally tally;
