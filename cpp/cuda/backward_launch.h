@@ -35,7 +35,8 @@ void launch_backward(const Plan& plan, const BackwardCall& backward, void* works
   static_cast<BackwardCall&>(call) = backward;
   call.keep = plan.path == Path::shared_rows;
   const auto one = [&](auto kernel) {
-    launcher.template launch<decltype(kernel)>(plan.blocks, plan.threads, plan.shared_bytes, call);
+    launcher.template launch<decltype(kernel)>(plan.blocks, plan.threads, plan.shared_bytes, call,
+                                               plan.cluster);
   };
   switch (plan.path) {
     case Path::short_rows:
@@ -43,6 +44,7 @@ void launch_backward(const Plan& plan, const BackwardCall& backward, void* works
       if (plan.steps == 4) return one(ShortGradients<A, In, 4>{});
       return one(ShortGradients<A, In, 16>{});
     case Path::register_rows:
+    case Path::cluster_rows:
       return one(BlockGradients<A, In, Layout::rows, true>{});
     case Path::shared_rows:
     case Path::reread_rows:
@@ -52,8 +54,6 @@ void launch_backward(const Plan& plan, const BackwardCall& backward, void* works
       return launch_gradient_parts<A, In>(plan, call, workspace, launcher);
     case Path::columns:
       return one(ColumnGradients<A, In>{});
-    case Path::cluster_rows:  // not in plans of gradients
-      return;
   }
 }
 

@@ -24,7 +24,7 @@ FASTSOFTMAX_HD constexpr int short_gradient_threads(int steps) { return steps ==
 inline constexpr int kGradientThreads = 384;
 
 // Dynamic shared memory of such a block, ahead of rows that it keeps there: a total, and two sums
-// of blocks for each group.
+// of blocks for each group, of its cluster's too.
 FASTSOFTMAX_HD constexpr int gradient_desk_bytes(int groups) {
   return desk_bytes(sizeof(kernels::SumPair), sizeof(kernels::SumPair), groups);
 }

@@ -6,7 +6,7 @@
 
 namespace fastsoftmax::cuda {
 
-// The paths are those of plan.h; shared_rows keep the gradient and the output.
+// The paths are those of plan.h; kept are the gradient and the output, by clusters in registers.
 Plan make_plan(const BackwardCall& call, const Device& device);
 
 // For parts: sums of blocks and of rows.

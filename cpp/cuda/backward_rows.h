@@ -1,6 +1,6 @@
 // Gradients of rows that a group has for itself, short ones and columns, and of rows that a thread
-// block has for itself. In place each thread writes what it has read itself, once the row's sum is
-// known.
+// block or a cluster has for itself. In place each thread writes what it has read itself, once the
+// row's sum is known.
 #pragma once
 
 #include "cuda/backward_block.h"
@@ -60,8 +60,8 @@ struct ColumnGradients {
   }
 };
 
-// In registers: rows have no more blocks than there are groups, and stay there. Otherwise they are
-// read twice, or kept in shared memory.
+// In registers: rows have no more blocks than there are groups in a thread block or in a cluster,
+// and stay there. Otherwise a thread block reads them twice, or keeps them in shared memory.
 template <class A, class In, Layout L, bool InRegisters>
 struct BlockGradients {
   static constexpr int max_threads = kGradientThreads;
@@ -70,9 +70,9 @@ struct BlockGradients {
   template <class Team>
   FASTSOFTMAX_HD static void run(const Team& team, const BackwardParameters& call) {
     A::load_tables(team.thread());
-    team.sync();
-    Crew<Team, false, SumPair, SumPair> crew{&team};
-    for (std::int64_t r = team.block(); r < call.rows; r += team.blocks()) {
+    Crew<Team, InRegisters, SumPair, SumPair> crew{&team};
+    crew.sync_all();
+    for (std::int64_t r = crew.crew(); r < call.rows; r += crew.crews()) {
       const Row row(call, offsets_of<BackwardOffsets>(call.outer, r));
       if constexpr (InRegisters)
         run_in_registers(crew, row);
@@ -91,7 +91,7 @@ struct BlockGradients {
   FASTSOFTMAX_HD static ArithmeticPair<T> sum_of_row(Crew& crew, std::int64_t length,
                                                      Summed&& summed) {
     SumPair total{};
-    for_each_sum<A>(crew, length, summed, [&](const SumPair* sums, int there) {
+    for_each_sum<A, InRegisters>(crew, length, summed, [&](const SumPair* sums, int there) {
       if (!crew.first()) return;
       FASTSOFTMAX_UNROLL_BY_4
       for (int g = 0; g < there; ++g) add(total, sums[g]);
@@ -109,7 +109,7 @@ struct BlockGradients {
       tile.read(row, start, count, crew.s());
       return tile.sum(crew, row);
     });
-    const std::int64_t start = crew.group() * std::int64_t{A::block};
+    const std::int64_t start = crew.place() * std::int64_t{A::block};
     const std::int64_t left = length - start;
     tile.write(row, sum, start, left < A::block ? static_cast<int>(left) : A::block, crew.s());
   }
@@ -132,15 +132,8 @@ struct BlockGradients {
         });
       });
     });
-    const std::int64_t stride = crew.groups() * std::int64_t{A::block};
-    for (std::int64_t start = crew.group() * std::int64_t{A::block}; start < length;
-         start += stride) {
-      const std::int64_t rest = length - start;
-      const int count = rest < A::block ? static_cast<int>(rest) : A::block;
-      if (!keep) {
-        write_block(row, sum, s, start, count);
-        continue;
-      }
+    for_each_own_block<A>(crew, length, [&](std::int64_t start, int count) {
+      if (!keep) return write_block(row, sum, s, start, count);
       write_block(row, sum, s, start, count, [&](std::int64_t at, int left, auto& tile) {
         for_each_pack<A, tile.steps>(s, left, [&](int k, int offset, int inside) {
           if (inside <= 0) return;
@@ -148,7 +141,7 @@ struct BlockGradients {
           tile.output[k] = kept(outputs, at + offset);
         });
       });
-    }
+    });
   }
   FASTSOFTMAX_HD static Packed& kept(char* row, std::int64_t at) {
     return *reinterpret_cast<Packed*>(row + at * static_cast<std::int64_t>(sizeof(In)));

@@ -89,7 +89,8 @@ FASTSOFTMAX_HD inline void for_each_own_block(const Crew& crew, std::int64_t len
 
 // sum_of(start, count) for the same blocks, and for the first group joined(sums, count) of all
 // blocks in order, some at a time. There is a barrier in every row, also in those without elements.
-template <class A, class Crew, class SumOf, class Joined>
+// One round: rows have no more blocks than there are groups.
+template <class A, bool OneRound = false, class Crew, class SumOf, class Joined>
 FASTSOFTMAX_HD inline void for_each_sum(Crew& crew, std::int64_t length, SumOf&& sum_of,
                                         Joined&& joined) {
   const std::int64_t blocks = blocks_of<A>(length);
@@ -107,7 +108,7 @@ FASTSOFTMAX_HD inline void for_each_sum(Crew& crew, std::int64_t length, SumOf&&
     }
     crew.turn ^= 1;
     first += crew.places();
-  } while (first < blocks);
+  } while (!OneRound && first < blocks);
 }
 
 // The largest score, or NaN; for the threads of the first group.

@@ -118,6 +118,16 @@ inline std::vector<cuda::Plan> plans_of(const cuda::RowsCall& call) {
   return std::move(plans).all();
 }
 
+// Rows in registers, two clusters at work.
+inline cuda::Plan gradient_cluster(int cluster, int groups) {
+  cuda::Plan plan = small_plan(cuda::Path::cluster_rows, cuda::Layout::rows, groups,
+                               cuda::gradient_desk_bytes(groups * cluster));
+  plan.cluster = cluster;
+  plan.blocks = std::int64_t{2} * cluster;
+  plan.in_registers = true;
+  return plan;
+}
+
 inline std::vector<cuda::Plan> plans_of(const cuda::BackwardCall& call) {
   using cuda::Path;
   Plans plans(call.dtype, call.layout, call.length);
@@ -127,6 +137,8 @@ inline std::vector<cuda::Plan> plans_of(const cuda::BackwardCall& call) {
     if (call.layout != cuda::Layout::columns) plans.add(Path::reread_rows, groups, desk);
     if (call.layout != cuda::Layout::rows) continue;
     if (blocks_of(call) <= groups) plans.add(Path::register_rows, groups, desk);
+    for (const int cluster : {2, 4, 8})
+      if (blocks_of(call) <= cluster * groups) plans.add(gradient_cluster(cluster, groups));
     plans.add(Path::shared_rows, groups, desk + 2 * kept);
     plans.add_parts(groups, 0);
   }
