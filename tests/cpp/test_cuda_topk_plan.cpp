@@ -1,5 +1,6 @@
 // How selections are carried out on devices of several sizes: plans that can be launched.
 #include <doctest/doctest.h>
+#include <algorithm>
 
 #include <cstdint>
 
@@ -21,7 +22,8 @@ TEST_CASE("plans of top-k can be launched, and have room for k") {
           for (std::int64_t k = 1; k <= length; k = 7 * k + 1) {
             cuda::TopkRowsCall call{};
             call.dtype = dtype;
-            call.rows = rows;
+            // No more results than addresses.
+            call.rows = std::min(rows, (std::int64_t{1} << 58) / k);
             call.length = length;
             call.selection.k = k;
             call.selection.picked = dtype == fs::DType::i8    ? cuda::Picked::elements
