@@ -64,7 +64,7 @@ struct PairTile {
   }
 
  private:
-  static constexpr int kAtOnce = 8 / sizeof(typename Row::In);
+  static constexpr int kAtOnce = sizeof(T) == sizeof(double) ? 1 : 2;
 
   template <RowOp O, int N>
   FASTSOFTMAX_HD void undivided(int first, const ArithmeticPair<T>& sum, Tile<A, N>& v) const {
