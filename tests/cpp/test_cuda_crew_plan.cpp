@@ -4,21 +4,14 @@
 #include "cuda/crew_geometry.h"
 #include "cuda/crew_plan.h"
 #include "elements.h"
+#include "plan_devices.h"
 
 namespace tests {
 namespace {
 
-using fs::cuda::Device;
 using fs::cuda::Layout;
 using fs::cuda::Path;
 using fs::cuda::Plan;
-
-constexpr Device kH200{132, 227 * 1024, std::int64_t{50} << 20, 90};
-constexpr Device kT4{40, 64 * 1024, std::int64_t{4} << 20, 75};
-constexpr Device kA100{108, 163 * 1024, std::int64_t{40} << 20, 80};
-constexpr Device kB200{148, 227 * 1024, std::int64_t{126} << 20, 100};
-constexpr Device kRtx5090{170, 99 * 1024, std::int64_t{96} << 20, 120};
-constexpr Device kDevices[] = {kH200, kT4, kA100, kB200, kRtx5090};
 
 constexpr auto kF32 = fs::DType::f32;
 constexpr auto kF64 = fs::DType::f64;
