@@ -16,14 +16,14 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
   using A = typename Row::A;
   using T = typename A::T;
   const int s = group.s();
+  const int kept = Kept ? static_cast<int>(call.length) : 0;
+  Tile<A, Steps> z;
+  if constexpr (Kept) load(0, kept, z);
   for (;;) {
-    Tile<A, Steps> z;
     BlockSum sum{};
     RowTotal<Log> total;
     if constexpr (Kept) {
-      const int count = static_cast<int>(call.length);
-      load(0, count, z);
-      sum = sum_tile<A, Log>(group, z, count);
+      sum = sum_tile<A, Log>(group, z, kept);
       total = RowTotal<Log>::of(sum);
     } else {
       for_each_start<A>(call.length, [&](std::int64_t start, int count) {
@@ -41,8 +41,7 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
           fill_block<A, Steps, Group::size>(row, constant_of<T>(outcome), s, start, count);
         });
       } else if constexpr (Kept) {
-        write_tile<A, Log, Steps, Group::size>(row, outcome.state, s, 0,
-                                               static_cast<int>(call.length), z, sum.exponent);
+        write_tile<A, Log, Steps, Group::size>(row, outcome.state, s, 0, kept, z, sum.exponent);
       } else {
         for_each_start<A>(call.length, [&](std::int64_t start, int count) {
           write_block<A, Log, Steps>(row, outcome.state, s, start, count);
@@ -71,6 +70,7 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
     }
     row.shift = exception.is_constant ? T(0) : max;
     if (!group.any(writes)) return;
+    if constexpr (Kept) load_tile<Group::size>(row, 0, kept, s, z);
   }
 }
 
