@@ -9,8 +9,9 @@ namespace FASTSOFTMAX_ISA {
 namespace {
 
 // load(start, count, z) gets the scores of a block. Kept: rows have no more than one, which stays
-// in registers. `writes` is false for threads that only keep others company.
-template <bool Log, int Steps, bool Kept, class Group, class Row, class Load>
+// in registers. Ahead: load has it in registers already; a second pass reads it again, so that they
+// are free meanwhile. `writes` is false for threads that only keep others company.
+template <bool Log, int Steps, bool Kept, bool Ahead, class Group, class Row, class Load>
 FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, Row& row,
                                    Load&& load, bool writes) {
   using A = typename Row::A;
@@ -18,8 +19,9 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
   const int s = group.s();
   const int kept = Kept ? static_cast<int>(call.length) : 0;
   Tile<A, Steps> z;
-  if constexpr (Kept) load(0, kept, z);
+  if constexpr (Ahead) load(0, kept, z);
   for (;;) {
+    if constexpr (Kept && !Ahead) load(0, kept, z);
     BlockSum sum{};
     RowTotal<Log> total;
     if constexpr (Kept) {
@@ -70,7 +72,7 @@ FASTSOFTMAX_HD inline void run_row(const Group& group, const Parameters& call, R
     }
     row.shift = exception.is_constant ? T(0) : max;
     if (!group.any(writes)) return;
-    if constexpr (Kept) load_tile<Group::size>(row, 0, kept, s, z);
+    if constexpr (Ahead) load_tile<Group::size>(row, 0, kept, s, z);
   }
 }
 
@@ -111,7 +113,7 @@ struct ShortRows {
         else
           load_tile<group_size>(row, start, count, group.s(), z);
       };
-      run_row<Log, packs, true>(group, call, row, load, true);
+      run_row<Log, packs, true, (ahead > 0)>(group, call, row, load, true);
       FASTSOFTMAX_UNROLL
       for (int i = 0; i < ahead; ++i) coming[i] = coming[i + 1];
     }
@@ -134,7 +136,7 @@ struct Columns {
                       const auto load = [&](std::int64_t start, int count, Tile<A, steps>& z) {
                         load_tile(row, start, count, group.s(), z);
                       };
-                      run_row<Log, steps, false>(group, call, row, load, there);
+                      run_row<Log, steps, false, false>(group, call, row, load, there);
                     });
   }
 };
