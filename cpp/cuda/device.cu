@@ -38,6 +38,27 @@ const Driver& driver() {
   return found;
 }
 
+// What is asked once for each device, and again after an error.
+template <class Fact>
+class PerDevice {
+ public:
+  template <class Ask>
+  cudaError_t get(int device, Ask ask, Fact& fact) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (const auto found = known_.find(device); found != known_.end()) {
+      fact = found->second;
+      return cudaSuccess;
+    }
+    const cudaError_t error = ask(device, fact);
+    if (error == cudaSuccess) known_.emplace(device, fact);
+    return error;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<int, Fact> known_;
+};
+
 // Codes of the driver are those of the runtime.
 cudaError_t as_error(CUresult result) { return static_cast<cudaError_t>(result); }
 
@@ -79,6 +100,28 @@ cudaError_t ask(int device, Device& described) {
   return error;
 }
 
+cudaError_t make_pool(int device, cudaMemPool_t& pool) {
+  int supported = 0;
+  cudaError_t error = cudaDeviceGetAttribute(&supported, cudaDevAttrMemoryPoolsSupported, device);
+  if (error != cudaSuccess || supported == 0) return error;
+  cudaMemPoolProps properties{};
+  properties.allocType = cudaMemAllocationTypePinned;
+  properties.location.type = cudaMemLocationTypeDevice;
+  properties.location.id = device;
+  error = cudaMemPoolCreate(&pool, &properties);
+  if (error != cudaSuccess) return error;
+  std::uint64_t kept = kKeptBytes;
+  return cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept);
+}
+
+// Of the current device, for as long as the process lives; null where it has no pools.
+cudaError_t find_pool(cudaMemPool_t& pool) {
+  static PerDevice<cudaMemPool_t> pools;
+  int device = 0;
+  const cudaError_t error = cudaGetDevice(&device);
+  return error == cudaSuccess ? pools.get(device, make_pool, pool) : error;
+}
+
 }  // namespace
 
 CurrentDevice::CurrentDevice(int device) {
@@ -96,17 +139,8 @@ CurrentDevice::~CurrentDevice() {
 }
 
 cudaError_t describe(int device, Device& described) {
-  static std::mutex mutex;
-  static std::map<int, Device> known;
-  const std::lock_guard<std::mutex> lock(mutex);
-  const auto found = known.find(device);
-  if (found != known.end()) {
-    described = found->second;
-    return cudaSuccess;
-  }
-  const cudaError_t error = ask(device, described);
-  if (error == cudaSuccess) known.emplace(device, described);
-  return error;
+  static PerDevice<Device> devices;
+  return devices.get(device, ask, described);
 }
 
 cudaError_t find_device(const void* data, int& device) {
@@ -141,12 +175,11 @@ LaunchShape::LaunchShape(std::int64_t blocks, int threads, int shared_bytes, int
 }
 
 cudaError_t StreamMemory::take(std::int64_t bytes) {
+  cudaMemPool_t pool = nullptr;
+  if (const cudaError_t error = find_pool(pool); error != cudaSuccess) return error;
+  pooled_ = pool != nullptr;
   const auto size = static_cast<std::size_t>(bytes);
-  const cudaError_t error = cudaMallocAsync(&data_, size, stream_);
-  if (error != cudaErrorNotSupported) return error;
-  cudaGetLastError();
-  pooled_ = false;
-  return cudaMalloc(&data_, size);
+  return pooled_ ? cudaMallocFromPoolAsync(&data_, size, pool, stream_) : cudaMalloc(&data_, size);
 }
 
 cudaError_t StreamMemory::give_back() {

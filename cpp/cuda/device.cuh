@@ -63,6 +63,10 @@ class LaunchShape {
   cudaLaunchConfig_t config_{};
 };
 
+// Bytes that stay with the library's pool of a device when what had them has given them back, so
+// that the next call need not ask the driver for them.
+inline constexpr std::uint64_t kKeptBytes = std::uint64_t{64} << 20;
+
 // Memory that lives on a stream, or until the stream has come to its end where the device has no
 // pools for that.
 class StreamMemory {

@@ -98,19 +98,26 @@ TEST_CASE("memory on a stream, with pools and without") {
   };
   CHECK(cuda::with_workspace(0, nullptr, submit) == cudaSuccess);
   CHECK(take_asked() == Asked{"without memory"});
-  CHECK(cuda::with_workspace(8, nullptr, submit) == cudaSuccess);
-  CHECK(take_asked() == Asked{"malloc on stream", "work", "free on stream"});
+  for (const int device : {0, 1}) {
+    fake_cuda.device = device;
+    CHECK(cuda::with_workspace(8, nullptr, submit) == cudaSuccess);
+    CHECK(take_asked() == Asked{"attribute", "pool of " + std::to_string(device), "keeps 64",
+                                "malloc on stream", "work", "free on stream"});
+    CHECK(cuda::with_workspace(8, nullptr, submit) == cudaSuccess);
+    CHECK(take_asked() == Asked{"malloc on stream", "work", "free on stream"});
+  }
   CHECK(cuda::with_workspace(8, nullptr, [](void*) { return cudaErrorInvalidValue; }) ==
         cudaErrorInvalidValue);
   CHECK(take_asked() == Asked{"malloc on stream", "free on stream"});
 
+  fake_cuda.device = 2;
   fake_cuda.has_pools = false;
   CHECK(cuda::with_workspace(8, nullptr, submit) == cudaSuccess);
-  CHECK(take_asked() == Asked{"no pool", "malloc", "work", "wait", "free"});
+  CHECK(take_asked() == Asked{"attribute", "malloc", "work", "wait", "free"});
   CHECK(cudaGetLastError() == cudaSuccess);
 
   for (const bool pools : {true, false}) {
-    fake_cuda.has_pools = pools;
+    fake_cuda.device = pools ? 1 : 2;
     fake_cuda.allocation = cudaErrorMemoryAllocation;
     CHECK(cuda::with_workspace(8, nullptr, submit) == cudaErrorMemoryAllocation);
     CHECK(take_asked().back() == (pools ? "malloc on stream" : "malloc"));

@@ -9,12 +9,12 @@ import shutil
 import subprocess
 import sys
 import types
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fastsoftmax as fs
 import numpy as np
-from fastsoftmax._cuda import _arrays
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,9 +69,86 @@ def install_cupy():
     sys.modules["cupy"] = cupy
 
 
+class Numba(Interface):
+    """An array of the stand-in for Numba."""
+
+
+def install_numba():
+    """Put a stand-in for Numba where imports find it."""
+    cuda = types.ModuleType("numba.cuda")
+    cuda.gpus = [contextlib.nullcontext()]
+    cuda.device_array = lambda shape, dtype: Numba(np.full(shape, 77).astype(dtype))
+    arrays = types.ModuleType("numba.cuda.cudadrv.devicearray")
+    arrays.DeviceNDArrayBase = Numba
+    sys.modules.update({module.__name__: module for module in (cuda, arrays)})
+
+
+class Jax(Tensor):
+    """An array of the stand-in for JAX, which imports what is there on a stream of its own."""
+
+    STREAM = 5
+    held = 0  # arrays whose memory somebody has through DLPack
+
+    def devices(self):
+        return {"gpu"}
+
+    @property
+    def __cuda_array_interface__(self):
+        raise AssertionError("JAX would wait for its work")
+
+    def __dlpack__(self, *, stream=None, **kwargs):
+        Jax.held += 1
+        lent = self.array.view(Lent)
+        weakref.finalize(lent, Jax.returned)
+        self.streams.append(stream)
+        return lent.__dlpack__(**kwargs)
+
+    @staticmethod
+    def returned():
+        Jax.held -= 1
+
+    @staticmethod
+    def from_dlpack(exported):
+        assert exported.__dlpack_device__() == (2, 0)
+        return Jax(np.from_dlpack(OnCpu(exported.__dlpack__(stream=Jax.STREAM))))
+
+
+class Lent(np.ndarray):
+    """An array of which it can be known when nobody holds it."""
+
+
+class OnCpu:
+    """A capsule for NumPy."""
+
+    def __init__(self, capsule):
+        self.capsule = capsule
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def __dlpack__(self, **kwargs):
+        return self.capsule
+
+
+def install_jax():
+    """Put a stand-in for JAX where imports find it."""
+    jax = types.ModuleType("jax")
+    jax.Array = Jax
+    jax.default_device = contextlib.nullcontext
+    jax.numpy = types.SimpleNamespace(dtype=np.dtype)
+    jax.lax = types.SimpleNamespace(empty=lambda shape, dtype: Jax(np.full(shape, 7).astype(dtype)))
+    jax.dlpack = types.SimpleNamespace(from_dlpack=Jax.from_dlpack)
+    sys.modules["jax"] = jax
+
+
 def allocate():
-    """Let results be allocated for `Interface` as well: libraries that allocate have others."""
-    _arrays._empty = lambda _like, _x, dtype, shape, _axes: Interface(np.full(shape, 0xA5, dtype))
+    """Let `Interface` be of a library of the array API standard, which allocates results."""
+    library = types.SimpleNamespace(
+        empty=lambda shape, *, dtype, **_: Interface(np.full(shape, 0xA5, dtype)),
+        **{name: np.dtype(name) for name in ("float16", "float32", "float64", "int64", "int8")},
+    )
+    Interface.device = "gpu"
+    Interface.__array_namespace__ = lambda _self: library
 
 
 def on_gpu(options):
@@ -126,6 +203,11 @@ def journal(library):
     return function().decode().split("\n")[:-1]
 
 
+def set_busy(library, busy):
+    """Let the device say that it has not come past any mark, or that it has."""
+    ctypes.CDLL(str(library)).emulated_busy(busy)
+
+
 SCRIPT = """
 import sys
 sys.path[:0] = {path!r}
@@ -133,6 +215,7 @@ import numpy as np
 import fastsoftmax as fs
 from emulated_gpu import *
 notes = lambda: journal({library!r})
+busy = lambda it_is: set_busy({library!r}, it_is)
 {body}
 """
 

@@ -140,7 +140,7 @@ for error, pattern, call in [
     (TypeError, "^y has dtype object; expected float16", lambda: back(gpu, None, out=out)),
     (TypeError, "axis must be an int, a tuple of ints or None, not str",
      lambda: back(gpu, gpu, "a", out=out)),
-    (TypeError, "cannot be allocated here; pass out=", lambda: back(gpu, gpu)),
+    (TypeError, "cannot be allocated here; pass out= where", lambda: back(gpu, gpu)),
     (TypeError, "y is in the memory of a GPU, expected CPU", lambda: back(x, gpu)),
     (TypeError, "out is in the memory of a GPU, expected CPU", lambda: back(x, x, out=out)),
     (TypeError, "temperature is in the memory", lambda: back(x, x, temperature=gpu)),

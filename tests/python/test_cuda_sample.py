@@ -168,9 +168,9 @@ with pytest.raises(TypeError, match="cannot be allocated here"):
 def test_without_a_library(monkeypatch):
     monkeypatch.setenv("FASTSOFTMAX_CUDA_LIBRARY", "/nowhere/libfastsoftmax_cuda.so")
 
-    def empty(_like, _x, dtype, shape, _axes):
+    def empty(_like, _device, dtype, shape, _order):
         return Interface(np.empty(shape, dtype))
 
-    monkeypatch.setattr("fastsoftmax._cuda._arrays._empty", empty)
+    monkeypatch.setattr("fastsoftmax._cuda._arrays.empty", empty)
     with pytest.raises(RuntimeError, match="no CUDA: FASTSOFTMAX_CUDA_LIBRARY cannot be loaded"):
         fs.sample(Interface(np.zeros((2, 3), np.float32)))

@@ -124,8 +124,8 @@ assert notes() == []
 def test_without_a_library_the_reason_is_given(function, monkeypatch):
     monkeypatch.setenv("FASTSOFTMAX_CUDA_LIBRARY", "/nowhere/libfastsoftmax_cuda.so")
     monkeypatch.setattr(
-        "fastsoftmax._cuda._arrays._empty",
-        lambda *given: Interface(np.empty(given[3], given[2])),
+        "fastsoftmax._cuda._arrays.empty",
+        lambda _like, _device, dtype, shape, _order: Interface(np.empty(shape, dtype)),
     )
     with pytest.raises(RuntimeError, match="no CUDA: FASTSOFTMAX_CUDA_LIBRARY cannot be loaded"):
         getattr(fs, function)(Interface(np.zeros((2, 3), np.float32)), 2)

@@ -1,9 +1,10 @@
 """Arrays in the memory of an NVIDIA GPU: where they lie, and the stream that a call is for.
 
 An array is read in its library's own words (PyTorch), through ``__cuda_array_interface__``
-(version 3) or through DLPack. Work goes to the stream that the library of the first argument works
-on at the moment, and nothing waits for it: PyTorch and CuPy have a current stream,
-``__cuda_array_interface__`` may name one, and all others get the legacy default stream.
+(version 3) or through DLPack, for which JAX need not wait for its own work. Work goes to the stream
+that the library of the first argument works on at the moment, and nothing waits for it: PyTorch and
+CuPy have a current stream, ``__cuda_array_interface__`` may name one, and all others get the legacy
+default stream.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy as np
 
 from .. import _core
 from .._interop import is_instance, written
+from . import _lifetimes
+from ._allocation import empty, handed_over
 
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 DEFAULT_STREAM = 1  # the legacy one, as both protocols number it
@@ -51,7 +54,8 @@ class Submission:
     """
 
     def __init__(self, x: Any, name: str) -> None:
-        self.x = describe(x, name, writable=False)
+        self._borrowed: list[Any] = []  # memory that may be used anew as soon as it is not held
+        self.x = self._held(describe(x, name, writable=False))
         self.device = self.x.device
         self.stream = DEFAULT_STREAM if self.x.stream is None else self.x.stream
         self._like = x
@@ -115,16 +119,26 @@ class Submission:
         TypeError
             For libraries whose arrays cannot be allocated here.
         """
-        layout = self.x if axes is not None else self.x._replace(strides=(0,) * len(shape))
-        result = _empty(self._like, layout, dtype, shape, axes or list(range(len(shape))))
-        return result, describe(result, "the result", writable=True)
+        order = list(range(len(shape)))
+        if axes is not None:
+            order.sort(key=lambda i: -abs(self.x.strides[axes[i]]))
+        result = empty(self._like, self.device, dtype, shape, order)
+        return result, self._beside(describe(result, "the result", writable=False), "the result")
 
-    def finish(self) -> None:
-        """Let whoever uses the arguments on other streams next wait for what was submitted."""
+    def finish(self, *results: Any) -> Any:
+        """Let whoever uses the arguments and results next wait for what was submitted.
+
+        Returns
+        -------
+        The results, one or a tuple, as the caller is to have them.
+        """
         for stream in self._streams:
             _core._cuda_order(self.device, self.stream, stream)
         for array in self._outputs:
             written(array)
+        _lifetimes.keep(self._borrowed, self.device, self.stream)
+        own = tuple(handed_over(result, self.stream) for result in results)
+        return own[0] if len(own) == 1 else own
 
     def _beside(self, array: DeviceArray, name: str) -> DeviceArray:
         if array.device != self.device:
@@ -135,6 +149,11 @@ class Submission:
             _core._cuda_order(self.device, array.stream, self.stream)
             if array.stream not in self._streams:
                 self._streams.append(array.stream)
+        return self._held(array)
+
+    def _held(self, array: DeviceArray) -> DeviceArray:
+        if isinstance(array.owner, _core._DeviceTensor):
+            self._borrowed.append(array.owner)
         return array
 
 
@@ -155,26 +174,31 @@ def describe(array: Any, name: str, *, writable: bool) -> DeviceArray:
         return _describe_torch(sys.modules["torch"], array, name, writable)
     if writable and is_instance(array, "jax", "Array"):
         raise TypeError(f"{name} is a JAX array, which is immutable; use the result instead")
-    interface = getattr(array, "__cuda_array_interface__", None)
-    if interface is not None:
-        return _describe_interface(array, interface, name, writable)
-    if hasattr(type(array), "__dlpack__") and array.__dlpack_device__()[0] in (2, 13):
-        tensor = _core._DeviceTensor(array, name, writable, DEFAULT_STREAM)
-        return DeviceArray(
-            tensor.address,
-            tensor.dtype,
-            tuple(tensor.shape),
-            tuple(tensor.strides),
-            tensor.device,
-            DEFAULT_STREAM,
-            tensor,
-        )
-    if not hasattr(type(array), "__dlpack__"):
+    if not is_instance(array, "jax", "Array"):
+        interface = getattr(array, "__cuda_array_interface__", None)
+        if interface is not None:
+            return _describe_interface(array, interface, name, writable)
+    if hasattr(type(array), "__dlpack__"):
+        if array.__dlpack_device__()[0] in (2, 13):
+            return _describe_tensor(_core._DeviceTensor(array, name, writable, DEFAULT_STREAM))
+    else:
         dtype = np.asarray(array).dtype
         if dtype.kind in "OSUc":
             expected = f"{', '.join(FLOATING)}, an integer type or bool"
             raise TypeError(f"{name} has dtype {dtype}; expected {expected}")
     raise TypeError(f"{name} is not on a GPU, but other arguments are")
+
+
+def _describe_tensor(tensor: _core._DeviceTensor) -> DeviceArray:
+    return DeviceArray(
+        tensor.address,
+        tensor.dtype,
+        tuple(tensor.shape),
+        tuple(tensor.strides),
+        tensor.device,
+        DEFAULT_STREAM,
+        tensor,
+    )
 
 
 def _describe_torch(torch: Any, tensor: Any, name: str, writable: bool) -> DeviceArray:
@@ -230,32 +254,6 @@ def _describe_interface(
 
 def _same(a: int, b: int) -> bool:
     return a == b or {a, b} <= {0, DEFAULT_STREAM}
-
-
-def _empty(
-    like: Any,
-    x: DeviceArray,
-    dtype: str,
-    shape: tuple[int, ...],
-    axes: Sequence[int] | None,
-) -> Any:
-    """Return a new array of the library of `like` whose axes, `axes` of x, lie in memory as x's."""
-    order = list(range(len(shape)))
-    if axes is not None:
-        order.sort(key=lambda i: -abs(x.strides[axes[i]]))
-    back = [order.index(i) for i in range(len(shape))]
-    in_memory = tuple(shape[i] for i in order)
-    if is_instance(like, "torch", "Tensor"):
-        torch = sys.modules["torch"]
-        return torch.empty(in_memory, dtype=getattr(torch, dtype), device=like.device).permute(back)
-    if is_instance(like, "cupy", "ndarray"):
-        cupy = sys.modules["cupy"]
-        with cupy.cuda.Device(x.device):
-            return cupy.empty(in_memory, dtype=dtype).transpose(back)
-    raise TypeError(
-        f"a result of type {type(like).__name__} cannot be allocated here; pass out=, or an array "
-        "of PyTorch or CuPy"
-    )
 
 
 def with_axes(array: DeviceArray, axes: tuple[int, ...]) -> DeviceArray:

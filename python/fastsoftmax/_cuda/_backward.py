@@ -48,8 +48,7 @@ def _compute(
     else:
         result, target = out, call.output(out, "out", gradient.dtype, gradient.shape)
     _core._cuda_backward(op, gradient, output, target, axes, divisor, call.device, call.stream)
-    call.finish()
-    return result
+    return call.finish(result)
 
 
 softmax_backward = partial(_compute, "softmax")

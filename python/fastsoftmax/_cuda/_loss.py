@@ -102,5 +102,6 @@ def cross_entropy(
         call.device,
         call.stream,
     )
-    call.finish()
-    return CrossEntropy(loss, gradient, logsumexp) if wants_gradient else loss
+    if wants_gradient:
+        return CrossEntropy(*call.finish(loss, gradient, logsumexp))
+    return call.finish(loss)

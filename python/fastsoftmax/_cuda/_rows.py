@@ -77,8 +77,7 @@ def _compute(
         call.device,
         call.stream,
     )
-    call.finish()
-    return result
+    return call.finish(result)
 
 
 softmax = partial(_compute, "softmax")

@@ -87,7 +87,7 @@ def sample(
         call.device,
         call.stream,
     )
-    call.finish()
+    indices, logprobs = call.finish(indices, logprobs)
     if not return_logprobs and most_likely == 0:
         return indices
     if most_likely == 0:

@@ -43,5 +43,4 @@ def softmax_stats(x: Any, axis: Any = -1, *, temperature: Any = 1.0, where: Any 
         call.device,
         call.stream,
     )
-    call.finish()
-    return SoftmaxStats(*(result for result, _ in results))
+    return SoftmaxStats(*call.finish(*(result for result, _ in results)))

@@ -87,10 +87,9 @@ def softmax_topk(
         call.device,
         call.stream,
     )
-    call.finish()
     if return_logsumexp:
-        return SoftmaxTopKLogsumexp(values, indices, sums)
-    return SoftmaxTopK(values, indices)
+        return SoftmaxTopKLogsumexp(*call.finish(values, indices, sums))
+    return SoftmaxTopK(*call.finish(values, indices))
 
 
 def topk(x: Any, k: Any, axis: Any = -1, *, largest: Any = True) -> TopK:
@@ -105,5 +104,4 @@ def topk(x: Any, k: Any, axis: Any = -1, *, largest: Any = True) -> TopK:
     _core._cuda_topk(
         call.x, call.k, call.axis, bool(largest), to_values, to_indices, call.device, call.stream
     )
-    call.finish()
-    return TopK(values, indices)
+    return TopK(*call.finish(values, indices))

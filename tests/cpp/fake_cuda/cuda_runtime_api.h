@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -19,13 +20,18 @@ enum CUpointer_attribute { CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL = 9 };
 enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount,
   cudaDevAttrMaxSharedMemoryPerBlockOptin,
-  cudaDevAttrL2CacheSize
+  cudaDevAttrL2CacheSize,
+  cudaDevAttrMemoryPoolsSupported
 };
+enum cudaMemAllocationType { cudaMemAllocationTypePinned = 1 };
+enum cudaMemLocationType { cudaMemLocationTypeDevice = 1 };
+enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension };
 enum { cudaEnableDefault };
 
 using cudaStream_t = struct CUstream_st*;
+using cudaMemPool_t = struct CUmemPoolHandle_st*;
 using CUcontext = struct CUctx_st*;
 using CUdeviceptr = unsigned long long;
 
@@ -53,6 +59,14 @@ struct cudaLaunchConfig_t {
 };
 struct cudaFuncAttributes {
   int ptxVersion;
+};
+
+struct cudaMemPoolProps {
+  cudaMemAllocationType allocType;
+  struct {
+    cudaMemLocationType type;
+    int id;
+  } location;
 };
 
 struct FakeCuda {
@@ -95,7 +109,7 @@ inline cudaError_t cudaSetDevice(int device) {
   return fake_cuda.note("set " + std::to_string(device));
 }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  constexpr int values[] = {132, 227 * 1024, 50 << 20};
+  const int values[] = {132, 227 * 1024, 50 << 20, fake_cuda.has_pools ? 1 : 0};
   *value = values[attribute];
   return fake_cuda.note("attribute");
 }
@@ -116,10 +130,18 @@ inline cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void*,
       fits ? cudaSuccess : fake_cuda.if_too_large);
 }
 
-inline cudaError_t cudaMallocAsync(void** memory, std::size_t, cudaStream_t) {
-  if (!fake_cuda.has_pools) return fake_cuda.note("no pool", cudaErrorNotSupported);
+inline cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps* properties) {
+  *pool = reinterpret_cast<cudaMemPool_t>(context_of(properties->location.id));
+  return fake_cuda.note("pool of " + std::to_string(properties->location.id));
+}
+inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void* value) {
+  return fake_cuda.note("keeps " + std::to_string(*static_cast<std::uint64_t*>(value) >> 20));
+}
+inline cudaError_t cudaMallocFromPoolAsync(void** memory, std::size_t, cudaMemPool_t pool,
+                                           cudaStream_t) {
   *memory = &fake_cuda;
-  return fake_cuda.note("malloc on stream", fake_cuda.allocation);
+  const bool is_its = reinterpret_cast<CUcontext>(pool) == context_of(fake_cuda.device);
+  return fake_cuda.note(is_its ? "malloc on stream" : "another pool", fake_cuda.allocation);
 }
 inline cudaError_t cudaFreeAsync(void*, cudaStream_t) { return fake_cuda.note("free on stream"); }
 inline cudaError_t cudaMalloc(void** memory, std::size_t) {
