@@ -56,6 +56,25 @@ assert tensor.streams == [1, 1]
 """)
 
 
+def test_an_array_that_says_that_it_is_on_a_gpu(with_device):
+    with_device("""
+import pytest
+class Flagged(Interface):
+    is_cuda = True
+class Wrong(np.ndarray):
+    is_cuda = True
+class Object:
+    is_cuda = True
+x = np.random.default_rng(3).normal(size=(4, 30)).astype(np.float32)
+y = np.empty_like(x)
+fs.softmax(Flagged(x), out=Interface(y))
+np.testing.assert_array_equal(y, fs.softmax(x))
+np.testing.assert_array_equal(fs.softmax(x.view(Wrong)), y)
+with pytest.raises(TypeError, match="x has dtype object; expected float16"):
+    fs.softmax(Object(), out=Interface(y))
+""")
+
+
 def test_streams(with_device):
     out = with_device("""
 x = np.zeros((2, 3), np.float32)
