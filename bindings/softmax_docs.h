@@ -16,7 +16,11 @@ x : array_like of any shape
     float16, bfloat16, float32, float64, an integer type or bool, with any
     strides and in either byte order. A NumPy array, anything that
     ``numpy.asarray`` takes, or a CPU tensor of another library that speaks
-    DLPack (read where it lies, without a copy).
+    DLPack (read where it lies, without a copy). A floating array in the memory
+    of an NVIDIA GPU is computed there, with the other arrays of the call, where
+    the CUDA library is installed (docs/cuda.md); so it is by `log_softmax`,
+    `logsumexp`, `softmax_backward`, `log_softmax_backward`, `cross_entropy`,
+    `softmax_stats`, `softmax_topk`, `topk` and `sample`.
 axis : int, tuple of ints or None, default -1
     The axes that are reduced together; None for all of them, also where `x`
     has none. With ``()`` every element is a row of its own.
@@ -52,8 +56,10 @@ Raises
 ------
 TypeError
     For a dtype that is not supported (complex, object, strings, ...), an `out`
-    of another dtype than the result's, a MaskedArray, a tensor that is not on
-    the CPU or immutable as `out`, a mask that is not boolean.
+    of another dtype than the result's, a MaskedArray, a tensor on another
+    device than the CPU or an NVIDIA GPU, arrays on the CPU beside `x` on a GPU
+    or the other way round, an immutable tensor as `out`, a mask that is not
+    boolean.
 ValueError
     For a temperature that is not positive and finite, shapes that do not
     broadcast, an axis given twice, an `out` that is read-only, of the wrong
@@ -63,7 +69,8 @@ numpy.exceptions.AxisError
 RuntimeError
     For a tensor that requires gradients while its library records them, and
     where FASTSOFTMAX_ISA names an instruction set that is unknown, not built or
-    not supported by this CPU.
+    not supported by this CPU. For arrays on a GPU, where there is no CUDA
+    library, no driver or no device, and for errors of the device.
 
 Notes
 -----
