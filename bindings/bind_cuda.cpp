@@ -58,15 +58,6 @@ void register_cuda(py::module_& module) {
       },
       arg("device"), arg("before"), arg("after"),
       "Let a stream wait for what was submitted to another.");
-  module.def(
-      "_cuda_mark",
-      [](int device, std::uintptr_t stream) {
-        return reinterpret_cast<std::uintptr_t>(cuda::mark(device, stream_at(stream)));
-      },
-      arg("device"), arg("stream"), "A mark behind what has been submitted to a stream.");
-  module.def(
-      "_cuda_passed", [](std::uintptr_t mark) { return cuda::passed(stream_at(mark)); },
-      arg("mark"), "Whether the device has come past a mark, which then is gone.");
   // The plain metaclass is what the type stub can name.
   py::class_<DeviceTensor>(module, "_DeviceTensor",
                            py::metaclass(reinterpret_cast<PyObject*>(&PyType_Type)),

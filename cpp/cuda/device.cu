@@ -111,7 +111,9 @@ cudaError_t make_pool(int device, cudaMemPool_t& pool) {
   error = cudaMemPoolCreate(&pool, &properties);
   if (error != cudaSuccess) return error;
   std::uint64_t kept = kKeptBytes;
-  return cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept);
+  error = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept);
+  if (error != cudaSuccess) cudaMemPoolDestroy(pool);
+  return error;
 }
 
 // Of the current device, for as long as the process lives; null where it has no pools.

@@ -83,7 +83,7 @@ struct ShortRows {
   static constexpr int min_blocks = short_row_blocks(Steps);
   static constexpr int group_size = short_row_group(Steps, sizeof(typename A::T) == sizeof(double));
   static constexpr int packs = Steps * kGroup / group_size;  // of a thread
-  // Rows that are loaded before the one ahead of them is summed.
+  // How many rows are loaded ahead of the one that is summed.
   static constexpr int ahead = Steps == 1 && !Log ? 1 : 0;
   struct Stored {
     typename RowOf::Packed packs[ShortRows::packs];

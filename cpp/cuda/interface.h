@@ -87,13 +87,9 @@ struct Table {
   int (*sample)(const SampleCall* call, int device, void* stream);
   // What is submitted to `after` from here on waits for what has been submitted to `before`.
   int (*order)(int device, void* before, void* after);
-  // A mark behind what has been submitted to the stream.
-  int (*mark)(int device, void* stream, void** mark);
-  // Whether all before the mark is done. Then the mark is gone.
-  int (*passed)(void* mark, bool* yes);
   const char* (*error_text)(int error);
 };
 
-inline constexpr const char* kTableSymbol = "fastsoftmax_cuda_table_3";
+inline constexpr const char* kTableSymbol = "fastsoftmax_cuda_table_2";
 
 }  // namespace fastsoftmax::cuda

@@ -81,42 +81,17 @@ int sample(const SampleCall* call, int device, void* stream_pointer) {
   });
 }
 
-// An event behind what has been submitted to the stream.
-cudaError_t record(void* stream, cudaEvent_t& event) {
-  cudaError_t error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
-  if (error != cudaSuccess) return error;
-  error = cudaEventRecord(event, static_cast<cudaStream_t>(stream));
-  if (error != cudaSuccess) cudaEventDestroy(event);
-  return error;
-}
-
 int order(int device, void* before, void* after) {
   return submit_on(device, [&] {
     cudaEvent_t reached = nullptr;
-    cudaError_t error = record(before, reached);
+    cudaError_t error = cudaEventCreateWithFlags(&reached, cudaEventDisableTiming);
     if (error != cudaSuccess) return error;
-    error = cudaStreamWaitEvent(static_cast<cudaStream_t>(after), reached, 0);
+    error = cudaEventRecord(reached, static_cast<cudaStream_t>(before));
+    if (error == cudaSuccess)
+      error = cudaStreamWaitEvent(static_cast<cudaStream_t>(after), reached, 0);
     cudaEventDestroy(reached);
     return error;
   });
-}
-
-int mark(int device, void* stream, void** mark) {
-  return submit_on(device, [&] {
-    cudaEvent_t event = nullptr;
-    const cudaError_t error = record(stream, event);
-    *mark = event;
-    return error;
-  });
-}
-
-int passed(void* mark, bool* yes) {
-  const auto event = static_cast<cudaEvent_t>(mark);
-  const int error = told(cudaEventQuery(event));
-  *yes = error != cudaErrorNotReady;
-  if (!*yes) return 0;
-  cudaEventDestroy(event);
-  return error;
 }
 
 int device_count(int* count) { return told(cudaGetDeviceCount(count)); }
@@ -137,7 +112,7 @@ const char* error_text(int error) { return cudaGetErrorString(static_cast<cudaEr
 }  // namespace
 
 // The symbol's number changes when the table or what its functions take changes.
-extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_3() {
+extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_2() {
   static const Table table{FASTSOFTMAX_VERSION,
                            call_sizes(),
                            FASTSOFTMAX_CUDA_ARCHITECTURES,
@@ -151,8 +126,6 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            topk,
                            sample,
                            order,
-                           mark,
-                           passed,
                            error_text};
   return &table;
 }

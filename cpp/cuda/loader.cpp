@@ -138,18 +138,4 @@ void order(int device, void* before, void* after) {
   check(functions, functions.order(device, before, after));
 }
 
-void* mark(int device, void* stream) {
-  const Table& functions = table();
-  void* made = nullptr;
-  check(functions, functions.mark(device, stream, &made));
-  return made;
-}
-
-bool passed(void* mark) {
-  const Table& functions = table();
-  bool yes = true;
-  check(functions, functions.passed(mark, &yes));
-  return yes;
-}
-
 }  // namespace fastsoftmax::cuda

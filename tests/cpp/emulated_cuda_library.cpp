@@ -57,17 +57,6 @@ int order(int, void* before, void* after) {
   note("order %llu %llu\n", number(before), number(after));
   return 0;
 }
-// What is submitted is done at once; whether that is said, a test decides.
-bool is_busy = false;
-int mark(int device, void* stream, void** mark) {
-  note("mark %llu on %llu\n", number(stream), static_cast<unsigned long long>(device));
-  *mark = &is_busy;
-  return 0;
-}
-int passed(void*, bool* yes) {
-  *yes = !is_busy;
-  return 0;
-}
 int device_count(int* count) {
   *count = 1;
   return 0;
@@ -84,7 +73,7 @@ const char* error_text(int) { return "unknown error"; }
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_3() {
+extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_table_2() {
   static const Table table{FASTSOFTMAX_VERSION,
                            call_sizes(),
                            "0",
@@ -98,12 +87,9 @@ extern "C" __attribute__((visibility("default"))) const Table* fastsoftmax_cuda_
                            topk,
                            sample,
                            order,
-                           mark,
-                           passed,
                            error_text};
   return &table;
 }
 extern "C" __attribute__((visibility("default"))) const char* emulated_journal() { return journal; }
-extern "C" __attribute__((visibility("default"))) void emulated_busy(bool busy) { is_busy = busy; }
 
 }  // namespace fastsoftmax::cuda

@@ -110,6 +110,13 @@ TEST_CASE("memory on a stream, with pools and without") {
         cudaErrorInvalidValue);
   CHECK(take_asked() == Asked{"malloc on stream", "free on stream"});
 
+  fake_cuda.device = 3;
+  for (const cudaError_t error : {cudaErrorInvalidValue, cudaSuccess}) {
+    fake_cuda.pool_attribute = error;
+    CHECK(cuda::with_workspace(8, nullptr, submit) == error);
+    CHECK((take_asked().back() == "no pool") == (error != cudaSuccess));
+  }
+
   fake_cuda.device = 2;
   fake_cuda.has_pools = false;
   CHECK(cuda::with_workspace(8, nullptr, submit) == cudaSuccess);

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import types
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -72,22 +71,45 @@ def install_cupy():
 class Numba(Interface):
     """An array of the stand-in for Numba."""
 
+    @property
+    def stream(self):
+        return self.extra["stream"]
+
 
 def install_numba():
     """Put a stand-in for Numba where imports find it."""
     cuda = types.ModuleType("numba.cuda")
     cuda.gpus = [contextlib.nullcontext()]
-    cuda.device_array = lambda shape, dtype: Numba(np.full(shape, 77).astype(dtype))
+    cuda.device_array = lambda shape, dtype, stream: Numba(
+        np.full(shape, 77).astype(dtype), stream=stream
+    )
     arrays = types.ModuleType("numba.cuda.cudadrv.devicearray")
     arrays.DeviceNDArrayBase = Numba
     sys.modules.update({module.__name__: module for module in (cuda, arrays)})
 
 
-class Jax(Tensor):
-    """An array of the stand-in for JAX, which imports what is there on a stream of its own."""
+class Dlpack(Tensor):
+    """An array of a library that speaks DLPack alone and imports on a stream of its own."""
 
     STREAM = 5
-    held = 0  # arrays whose memory somebody has through DLPack
+
+    def __array_namespace__(self):
+        return types.SimpleNamespace(
+            from_dlpack=type(self).from_dlpack,
+            empty=lambda shape, dtype: type(self)(np.full(shape, 77).astype(dtype)),
+            float32=np.float32,
+            float16=np.float16,
+            int64=np.int64,
+        )
+
+    @classmethod
+    def from_dlpack(cls, exported):
+        assert exported.__dlpack_device__() == (2, 0)
+        return cls(np.from_dlpack(OnCpu(exported.__dlpack__(stream=cls.STREAM))))
+
+
+class Jax(Dlpack):
+    """An array of the stand-in for JAX."""
 
     def devices(self):
         return {"gpu"}
@@ -95,26 +117,6 @@ class Jax(Tensor):
     @property
     def __cuda_array_interface__(self):
         raise AssertionError("JAX would wait for its work")
-
-    def __dlpack__(self, *, stream=None, **kwargs):
-        Jax.held += 1
-        lent = self.array.view(Lent)
-        weakref.finalize(lent, Jax.returned)
-        self.streams.append(stream)
-        return lent.__dlpack__(**kwargs)
-
-    @staticmethod
-    def returned():
-        Jax.held -= 1
-
-    @staticmethod
-    def from_dlpack(exported):
-        assert exported.__dlpack_device__() == (2, 0)
-        return Jax(np.from_dlpack(OnCpu(exported.__dlpack__(stream=Jax.STREAM))))
-
-
-class Lent(np.ndarray):
-    """An array of which it can be known when nobody holds it."""
 
 
 class OnCpu:
@@ -134,8 +136,17 @@ def install_jax():
     """Put a stand-in for JAX where imports find it."""
     jax = types.ModuleType("jax")
     jax.Array = Jax
-    jax.default_device = contextlib.nullcontext
-    jax.numpy = types.SimpleNamespace(dtype=np.dtype)
+    jax.used = []  # what JAX has worked with
+    jax.ensure_compile_time_eval = contextlib.nullcontext
+    jax.jit = lambda function, **_: function
+    jax.sharding = types.SimpleNamespace(SingleDeviceSharding=str)
+    jax.device_put = lambda array, _device: array
+    jax.numpy = types.SimpleNamespace(
+        dtype=np.dtype,
+        float32=np.float32,
+        zeros=lambda n, dtype: Jax(np.zeros(n, dtype)),
+        negative=jax.used.append,
+    )
     jax.lax = types.SimpleNamespace(empty=lambda shape, dtype: Jax(np.full(shape, 7).astype(dtype)))
     jax.dlpack = types.SimpleNamespace(from_dlpack=Jax.from_dlpack)
     sys.modules["jax"] = jax
@@ -203,11 +214,6 @@ def journal(library):
     return function().decode().split("\n")[:-1]
 
 
-def set_busy(library, busy):
-    """Let the device say that it has not come past any mark, or that it has."""
-    ctypes.CDLL(str(library)).emulated_busy(busy)
-
-
 SCRIPT = """
 import sys
 sys.path[:0] = {path!r}
@@ -215,7 +221,6 @@ import numpy as np
 import fastsoftmax as fs
 from emulated_gpu import *
 notes = lambda: journal({library!r})
-busy = lambda it_is: set_busy({library!r}, it_is)
 {body}
 """
 

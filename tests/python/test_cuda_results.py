@@ -6,15 +6,17 @@ import sys
 
 import numpy as np
 import pytest
-from fastsoftmax._cuda import _allocation
+from emulated_gpu import Tensor
+from fastsoftmax._cuda import _allocation, _jax, _streams
 
-LIBRARIES = {"jax": "Jax", "numba": "Numba", "cupy": "CupyArray"}
+LIBRARIES = {"jax": "Jax", "numba": "Numba", "cupy": "CupyArray", None: "Dlpack"}
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_results_are_of_the_library_of_the_first_argument(library, with_device):
+    install = f"install_{library}()" if library else ""
     with_device(f"""
-install_{library}()
+{install}
 Array = {LIBRARIES[library]}
 rng = np.random.default_rng(3)
 x = rng.normal(scale=4, size=(3, 130)).astype(np.float32)
@@ -46,42 +48,61 @@ for op, arguments, options in [
 """)
 
 
-def test_jax_waits_on_its_own_stream(with_device):
+def test_jax_waits_for_what_it_shares(with_device):
     out = with_device("""
 install_jax()
 allocate()
 x = Jax(np.zeros((2, 3), np.float32))
-fs.softmax(x)
-fs.cross_entropy(Interface(x.array, stream=7), Jax(np.zeros(2, int)))
+y = fs.softmax(x)
 assert x.streams == [1]
+assert len(sys.modules["jax"].used) == 1  # by which all that comes after waits
+fs.cross_entropy(Interface(x.array, stream=7), Jax(np.zeros(2, int)))
+assert len(sys.modules["jax"].used) == 2
 print(notes())
 """)
     assert out.strip() == str(
         [
             "run 1 on 0",
-            "mark 1 on 0",
+            "order 1 5",
             "order 1 5",
             "order 1 7",
             "loss 7 on 0",
+            "order 7 5",
             "order 7 1",
-            "mark 7 on 0",
         ]
     )
 
 
-def test_what_jax_could_use_anew_is_held_until_the_device_is_done(with_device):
+@pytest.mark.parametrize(("stream", "waits"), [(None, []), (-1, []), (0, []), (1, []), (2, [2])])
+def test_who_imports_waits(stream, waits, monkeypatch):
+    orders = []
+    monkeypatch.setattr(_streams._core, "_cuda_order", lambda *order: orders.append(order))
+    tensor = Tensor(np.zeros(3, np.float32), (2, 4))
+    written = _streams.Written(tensor, 1)
+    assert written.__dlpack_device__() == (2, 4)
+    written.__dlpack__(stream=stream)
+    assert tensor.streams == [stream]
+    assert orders == [(4, 1, other) for other in waits]
+    _streams.Written(tensor, 9).__dlpack__(stream=stream)
+    if stream != -1:
+        assert orders[-1] == (4, 9, 1 if stream is None else stream)
+
+
+def test_results_of_numba_name_the_stream(with_device):
     with_device("""
-install_jax()
-busy(True)
-for turn in range(3):
-    fs.logsumexp(Jax(np.zeros((2, 3), np.float32)))
-    assert Jax.held == 2 * (turn + 1)  # what is read and what is written
-kept = fs.logsumexp(Jax(np.zeros((2, 3), np.float32)))
-busy(False)
-fs.logsumexp(Interface(kept.array), out=Tensor(np.zeros((), np.float32)))
-assert Jax.held == 1
-del kept
-assert Jax.held == 0
+install_numba()
+y = fs.softmax(Numba(np.zeros((2, 3), np.float32), stream=9))
+assert y.stream == 9
+""")
+
+
+def test_results_without_elements_belong_to_no_device(with_device):
+    with_device("""
+install_cupy()
+from fastsoftmax._cuda import _arrays
+call = _arrays.Submission(CupyArray(np.zeros((2, 3), np.float32)), "x")
+call.device = 1
+call.new("float32", (2, 0))
 """)
 
 
@@ -95,24 +116,42 @@ with pytest.raises(TypeError, match="out is a JAX array, which is immutable"):
 with pytest.raises(TypeError, match="logits is a JAX array, which is immutable"):
     fs.cross_entropy(x, Jax(np.zeros(2, int)), inplace_grad=True)
 del sys.modules["jax"].lax.empty
-with pytest.raises(TypeError, match="JAX 0.7.2 or newer; pass out="):
+with pytest.raises(TypeError, match="JAX 0.7.2 or newer"):
     fs.softmax(x)
 assert notes() == []
 """)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "float64"])
-def test_jax_itself_takes_what_was_written(dtype):
+def test_jax_itself_takes_what_was_written(dtype, monkeypatch):
     jax = pytest.importorskip("jax")
     result = _allocation.empty(jax.numpy.zeros(2), 0, dtype, (2, 3), [0, 1])
     assert result.dtype == dtype
-    own = _allocation.handed_over(result, 1)
+    orders = []
+    monkeypatch.setattr(_streams._core, "_cuda_order", lambda *order: orders.append(order))
+    own = _allocation.handed_over(result, 7)
+    assert orders == [(0, 7, 1)]  # on the CPU JAX names no stream
     assert isinstance(own, jax.Array)
     assert own.shape == (2, 3)
     narrow = {"int64": "int32", "float64": "float32"} if not jax.config.jax_enable_x64 else {}
     assert own.dtype == narrow.get(dtype, dtype)
     if own.dtype == result.dtype:
         assert own.unsafe_buffer_pointer() == result.unsafe_buffer_pointer()
+
+
+def test_jax_itself_under_a_trace(monkeypatch):
+    jax = pytest.importorskip("jax")
+    monkeypatch.setattr(_streams._core, "_cuda_order", lambda *_: None)
+    x = jax.numpy.zeros(2)
+
+    @jax.jit
+    def traced(y):
+        result = _allocation.handed_over(_allocation.empty(x, 0, "int64", (3,), [0]), 7)
+        assert not isinstance(result, jax.core.Tracer)
+        _jax.catch_up(x, 7)
+        return y
+
+    traced(x)
 
 
 def test_a_library_without_the_dtype(allocating):

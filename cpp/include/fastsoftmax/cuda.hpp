@@ -48,9 +48,5 @@ int device_of(const void* data);
 // Lets what is submitted to the stream `after` wait for what was submitted to `before`, both of
 // `device`. Throws Unavailable.
 void order(int device, void* before, void* after);
-// A mark behind what has been submitted to the stream so far, and whether the device has come past
-// it: the first time that `passed` returns true or throws, the mark is gone. Throw Unavailable.
-void* mark(int device, void* stream);
-bool passed(void* mark);
 
 }  // namespace fastsoftmax::cuda

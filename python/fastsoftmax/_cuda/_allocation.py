@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core
 from .._interop import is_instance
+from . import _jax
+from ._jax import is_jax
+from ._streams import Written
 
 _NUMBA = "numba.cuda.cudadrv.devicearray"
 
@@ -48,15 +50,16 @@ def empty(
         cupy = sys.modules["cupy"]
         with cupy.cuda.Device(device):
             return cupy.empty(in_memory, dtype=dtype).transpose(back)
-    if is_instance(like, "jax", "Array"):
-        return _empty_jax(sys.modules["jax"], like, dtype, shape)
+    if is_jax(like):
+        return _jax.empty(like, dtype, shape)
     if is_instance(like, _NUMBA, "DeviceNDArrayBase"):
         cuda = sys.modules["numba.cuda"]
         with cuda.gpus[device]:
-            return cuda.device_array(shape, np.dtype(dtype))
+            return cuda.device_array(shape, np.dtype(dtype), stream=like.stream)
     library: Any = like.__array_namespace__() if hasattr(like, "__array_namespace__") else None
-    if hasattr(library, dtype):
-        return library.empty(shape, dtype=getattr(library, dtype), device=like.device)
+    if hasattr(library, "empty") and hasattr(library, dtype):
+        where = {"device": like.device} if hasattr(like, "device") else {}
+        return library.empty(shape, dtype=getattr(library, dtype), **where)
     raise TypeError(
         f"a result of type {type(like).__name__} and dtype {dtype} cannot be allocated here; pass "
         "out= where there is one, or an array of PyTorch, CuPy, JAX, Numba or a library of the "
@@ -64,40 +67,14 @@ def empty(
     )
 
 
-def _empty_jax(jax: Any, like: Any, dtype: str, shape: tuple[int, ...]) -> Any:
-    if not hasattr(jax.lax, "empty"):
-        raise TypeError("a result of JAX's can be allocated by JAX 0.7.2 or newer; pass out=")
-    (device,) = like.devices()
-    with jax.default_device(device):
-        # As wide as it is written, whatever jax_enable_x64 says: from_dlpack cares for that.
-        return jax.lax.empty(shape, jax.numpy.dtype(dtype))
-
-
 def handed_over(result: Any, stream: int) -> Any:
-    """Return `result`, which was written on a stream, to its library's users.
+    """Return `result`, which was written on a stream, for use on those of its own library.
 
-    Only JAX needs to be told. It takes arrays for values that are there once they have been made;
-    what it imports it waits for.
+    What has a ``__cuda_array_interface__`` is of a library that works on the stream that it was
+    written on, or on one that waits for that; all others are told by being imported.
     """
-    if not is_instance(result, "jax", "Array"):
+    if is_jax(result):
+        return _jax.imported(result, stream)
+    if hasattr(result, "__cuda_array_interface__"):
         return result
-    return sys.modules["jax"].dlpack.from_dlpack(_Written(result, stream))
-
-
-class _Written:
-    """An array as it is after what has been submitted to a stream."""
-
-    def __init__(self, array: Any, stream: int) -> None:
-        self._array = array
-        self._stream = stream
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        kind, device = self._array.__dlpack_device__()
-        return kind, device
-
-    def __dlpack__(self, *, stream: int | None = None, **options: Any) -> Any:
-        capsule = self._array.__dlpack__(stream=stream, **options)
-        # -1: the consumer waits by itself.
-        if stream != -1 and (stream or 1) != (self._stream or 1):
-            _core._cuda_order(self.__dlpack_device__()[1], self._stream, stream or 1)
-        return capsule
+    return result.__array_namespace__().from_dlpack(Written(result, stream))

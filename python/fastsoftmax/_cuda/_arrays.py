@@ -1,10 +1,9 @@
 """Arrays in the memory of an NVIDIA GPU: where they lie, and the stream that a call is for.
 
-An array is read in its library's own words (PyTorch), through ``__cuda_array_interface__``
-(version 3) or through DLPack, for which JAX need not wait for its own work. Work goes to the stream
-that the library of the first argument works on at the moment, and nothing waits for it: PyTorch and
-CuPy have a current stream, ``__cuda_array_interface__`` may name one, and all others get the legacy
-default stream.
+An array is read in its library's own words (PyTorch), through ``__cuda_array_interface__`` or, as
+all of JAX's, through DLPack. Work goes to the stream that the library of the first argument works
+on at the moment, and nothing waits for it: PyTorch and CuPy have a current stream,
+``__cuda_array_interface__`` may name one, and all others get the legacy default stream.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ import numpy as np
 
 from .. import _core
 from .._interop import is_instance, written
-from . import _lifetimes
+from . import _jax
 from ._allocation import empty, handed_over
+from ._jax import is_jax
+from ._streams import DEFAULT_STREAM, same_stream
 
 FLOATING = ("float16", "bfloat16", "float32", "float64")
-DEFAULT_STREAM = 1  # the legacy one, as both protocols number it
 
 
 class DeviceArray(NamedTuple):
@@ -54,13 +54,14 @@ class Submission:
     """
 
     def __init__(self, x: Any, name: str) -> None:
-        self._borrowed: list[Any] = []  # memory that may be used anew as soon as it is not held
-        self.x = self._held(describe(x, name, writable=False))
+        self.x = describe(x, name, writable=False)
         self.device = self.x.device
         self.stream = DEFAULT_STREAM if self.x.stream is None else self.x.stream
         self._like = x
         self._name = name
         self._outputs: list[Any] = []
+        self._results: list[Any] = []  # new arrays
+        self._of_jax = [x] if is_jax(x) else []
         self._streams: list[int] = []  # others, that arguments are written and read on
 
     def require_floating(self) -> None:
@@ -81,6 +82,8 @@ class Submission:
         ValueError
             Where it is on another device than `x`.
         """
+        if is_jax(array):
+            self._of_jax.append(array)
         return self._beside(describe(array, name, writable=False), name)
 
     def number_or_input(self, value: Any, name: str) -> float | DeviceArray:
@@ -123,6 +126,7 @@ class Submission:
         if axes is not None:
             order.sort(key=lambda i: -abs(self.x.strides[axes[i]]))
         result = empty(self._like, self.device, dtype, shape, order)
+        self._results.append(result)
         return result, self._beside(describe(result, "the result", writable=False), "the result")
 
     def finish(self, *results: Any) -> Any:
@@ -132,28 +136,28 @@ class Submission:
         -------
         The results, one or a tuple, as the caller is to have them.
         """
+        if self._of_jax:
+            _jax.catch_up(self._of_jax[0], self.stream)
         for stream in self._streams:
             _core._cuda_order(self.device, self.stream, stream)
         for array in self._outputs:
             written(array)
-        _lifetimes.keep(self._borrowed, self.device, self.stream)
-        own = tuple(handed_over(result, self.stream) for result in results)
+        own = tuple(self._own(result) for result in results)
         return own[0] if len(own) == 1 else own
 
+    def _own(self, result: Any) -> Any:
+        is_new = any(result is new for new in self._results)
+        return handed_over(result, self.stream) if is_new else result
+
     def _beside(self, array: DeviceArray, name: str) -> DeviceArray:
-        if array.device != self.device:
+        if array.device != self.device and 0 not in array.shape:
             raise ValueError(
                 f"{name} is on device {array.device}, but {self._name} is on device {self.device}"
             )
-        if array.stream is not None and not _same(array.stream, self.stream):
+        if array.stream is not None and not same_stream(array.stream, self.stream):
             _core._cuda_order(self.device, array.stream, self.stream)
             if array.stream not in self._streams:
                 self._streams.append(array.stream)
-        return self._held(array)
-
-    def _held(self, array: DeviceArray) -> DeviceArray:
-        if isinstance(array.owner, _core._DeviceTensor):
-            self._borrowed.append(array.owner)
         return array
 
 
@@ -172,9 +176,9 @@ def describe(array: Any, name: str, *, writable: bool) -> DeviceArray:
     """
     if is_instance(array, "torch", "Tensor"):
         return _describe_torch(sys.modules["torch"], array, name, writable)
-    if writable and is_instance(array, "jax", "Array"):
+    if writable and is_jax(array):
         raise TypeError(f"{name} is a JAX array, which is immutable; use the result instead")
-    if not is_instance(array, "jax", "Array"):
+    if not is_jax(array):  # whose interface would wait on the host
         interface = getattr(array, "__cuda_array_interface__", None)
         if interface is not None:
             return _describe_interface(array, interface, name, writable)
@@ -250,10 +254,6 @@ def _describe_interface(
     if stream == 0:
         raise ValueError(f"{name} has stream 0 in its __cuda_array_interface__, which is ambiguous")
     return DeviceArray(address, dtype.name, shape, tuple(strides), device, stream, array)
-
-
-def _same(a: int, b: int) -> bool:
-    return a == b or {a, b} <= {0, DEFAULT_STREAM}
 
 
 def with_axes(array: DeviceArray, axes: tuple[int, ...]) -> DeviceArray:

@@ -77,6 +77,7 @@ struct FakeCuda {
   unsigned largest_cluster = 8;
   cudaError_t if_too_large = cudaSuccess;  // what is said of a cluster that cannot be resident
   cudaError_t allocation = cudaSuccess;
+  cudaError_t pool_attribute = cudaSuccess;
   cudaError_t kept = cudaSuccess;  // the last error
   std::vector<std::string> asked;
 
@@ -135,8 +136,10 @@ inline cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps
   return fake_cuda.note("pool of " + std::to_string(properties->location.id));
 }
 inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void* value) {
-  return fake_cuda.note("keeps " + std::to_string(*static_cast<std::uint64_t*>(value) >> 20));
+  return fake_cuda.note("keeps " + std::to_string(*static_cast<std::uint64_t*>(value) >> 20),
+                        fake_cuda.pool_attribute);
 }
+inline cudaError_t cudaMemPoolDestroy(cudaMemPool_t) { return fake_cuda.note("no pool"); }
 inline cudaError_t cudaMallocFromPoolAsync(void** memory, std::size_t, cudaMemPool_t pool,
                                            cudaStream_t) {
   *memory = &fake_cuda;

@@ -1,0 +1,67 @@
+"""JAX's arrays on a GPU, which JAX works with on a stream of its own that it does not tell of.
+
+Both ways it is DLPack that makes one stream wait for the other. What JAX imports it waits for, with
+the work that uses it and, since that is one stream for each device, with all that comes after: so
+memory of JAX's may be given to other arrays as soon as the call has returned.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from typing import Any
+
+from .._interop import is_instance
+from ._streams import Written
+
+
+def is_jax(array: Any) -> bool:
+    """Return whether `array` is one of JAX's."""
+    return is_instance(array, "jax", "Array")
+
+
+@lru_cache(maxsize=512)
+def _allocator(device: Any, dtype: str, shape: tuple[int, ...]) -> Any:
+    jax = sys.modules["jax"]
+    # Of this type whatever jax_enable_x64 says, which from_dlpack takes care of.
+    return jax.jit(
+        lambda: jax.lax.empty(shape, jax.numpy.dtype(dtype)),
+        out_shardings=jax.sharding.SingleDeviceSharding(device),
+    )
+
+
+def empty(like: Any, dtype: str, shape: tuple[int, ...]) -> Any:
+    """Return a new array on the device of `like`.
+
+    Raises
+    ------
+    TypeError
+        Before JAX 0.7.2.
+    """
+    jax = sys.modules["jax"]
+    if not hasattr(jax.lax, "empty"):
+        raise TypeError("a result on a GPU can be allocated by JAX 0.7.2 or newer")
+    (device,) = like.devices()
+    with jax.ensure_compile_time_eval():
+        return _allocator(device, dtype, shape)()
+
+
+def imported(array: Any, stream: int) -> Any:
+    """Return `array` as it is after what has been submitted to the stream."""
+    jax = sys.modules["jax"]
+    with jax.ensure_compile_time_eval():
+        return jax.dlpack.from_dlpack(Written(array, stream))
+
+
+@lru_cache(maxsize=64)
+def _flag(device: Any) -> Any:
+    jax = sys.modules["jax"]
+    return jax.device_put(jax.numpy.zeros(1, jax.numpy.float32), device)
+
+
+def catch_up(like: Any, stream: int) -> None:
+    """Let all that JAX does on the device of `like` from here on wait for the stream."""
+    jax = sys.modules["jax"]
+    (device,) = like.devices()
+    with jax.ensure_compile_time_eval():
+        jax.numpy.negative(imported(_flag(device), stream))
