@@ -56,13 +56,14 @@ void check_device(py::handle tensor, const char* name) {
       device.first == dlpack::device_rocm_host) {
     return;
   }
-  const std::string message =
-      std::string(name) + " is on device " +
-      (py::hasattr(tensor, "device") ? py::str(tensor.attr("device")).cast<std::string>()
-                                     : "type " + std::to_string(device.first)) +
-      ", expected CPU";
-  if (device.first == dlpack::device_cuda || device.first == dlpack::device_cuda_managed)
-    throw OnGpu(name, message);
+  const bool is_gpu =
+      device.first == dlpack::device_cuda || device.first == dlpack::device_cuda_managed;
+  const std::string where = py::hasattr(tensor, "device")
+                                ? "on device " + py::str(tensor.attr("device")).cast<std::string>()
+                            : is_gpu ? "in the memory of a GPU"
+                                     : "on device type " + std::to_string(device.first);
+  const std::string message = std::string(name) + " is " + where + ", expected CPU";
+  if (is_gpu) throw OnGpu(name, message);
   throw py::type_error(message);
 }
 

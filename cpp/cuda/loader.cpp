@@ -81,7 +81,11 @@ Found found() {
 }
 
 std::string error_text(const Table& table, int error) {
-  return "CUDA error " + std::to_string(error) + ", " + table.error_text(error);
+  std::string text = "CUDA error " + std::to_string(error) + ", " + table.error_text(error);
+  constexpr int insufficient_driver = 35;
+  if (error == insufficient_driver)
+    text += " (no NVIDIA driver, or one older than the CUDA library of fastsoftmax needs)";
+  return text;
 }
 
 }  // namespace

@@ -37,16 +37,26 @@ def exportable(tensor: Any, name: str, writable: bool) -> Any:
     RuntimeError
         For a PyTorch tensor that requires gradients while PyTorch records them.
     TypeError
-        For a PyTorch tensor neither in the CPU's memory nor a GPU's, and for a tensor to be written
-        that is immutable.
+        For a PyTorch tensor neither in the CPU's memory nor a GPU's, for a tensor to be written
+        that is immutable, and for one that JAX traces.
     ValueError
         For a PyTorch tensor to be written that stores its values negated.
     """
     if is_instance(tensor, "torch", "Tensor"):
         return _exportable_torch(sys.modules["torch"], tensor, name, writable)
+    refuse_traced(tensor, name)
     if writable and is_instance(tensor, "jax", "Array"):
         raise TypeError(f"{name} is a JAX array, which is immutable; use the result instead")
     return tensor
+
+
+def refuse_traced(array: Any, name: str) -> None:
+    """Raise TypeError for what stands for an array while JAX traces a function."""
+    if is_instance(array, "jax.core", "Tracer"):
+        raise TypeError(
+            f"{name} is traced by JAX (jit, vmap, grad, ...), which fastsoftmax does not know; it "
+            "takes arrays that have values"
+        )
 
 
 def is_instance(tensor: Any, library: str, kind: str) -> bool:

@@ -137,14 +137,14 @@ def install_jax():
     jax = types.ModuleType("jax")
     jax.Array = Jax
     jax.used = []  # what JAX has worked with
-    jax.ensure_compile_time_eval = contextlib.nullcontext
+    for context in ("ensure_compile_time_eval", "disable_jit", "debug_nans", "debug_infs"):
+        setattr(jax, context, contextlib.nullcontext)
+    jax.transfer_guard = contextlib.nullcontext
     jax.jit = lambda function, **_: function
     jax.sharding = types.SimpleNamespace(SingleDeviceSharding=str)
-    jax.device_put = lambda array, _device: array
+    jax.device_put = lambda array, _device: Jax(array)
     jax.numpy = types.SimpleNamespace(
         dtype=np.dtype,
-        float32=np.float32,
-        zeros=lambda n, dtype: Jax(np.zeros(n, dtype)),
         negative=jax.used.append,
     )
     jax.lax = types.SimpleNamespace(empty=lambda shape, dtype: Jax(np.full(shape, 7).astype(dtype)))

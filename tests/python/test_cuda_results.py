@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
+import fastsoftmax as fs
 import numpy as np
 import pytest
 from emulated_gpu import Tensor
@@ -55,9 +59,11 @@ allocate()
 x = Jax(np.zeros((2, 3), np.float32))
 y = fs.softmax(x)
 assert x.streams == [1]
-assert len(sys.modules["jax"].used) == 1  # by which all that comes after waits
+used = sys.modules["jax"].used
+assert len(used) == 2  # the second is what all that comes after waits for
 fs.cross_entropy(Interface(x.array, stream=7), Jax(np.zeros(2, int)))
-assert len(sys.modules["jax"].used) == 2
+assert len(used) == 3
+assert used[0].streams == [5, 5]
 print(notes())
 """)
     assert out.strip() == str(
@@ -152,6 +158,52 @@ def test_jax_itself_under_a_trace(monkeypatch):
         return y
 
     traced(x)
+
+
+JAX_ON_TWO_DEVICES = """
+import contextlib, sys
+sys.path[:0] = [%r]
+import jax
+import numpy as np
+from fastsoftmax import _core
+from fastsoftmax._cuda import _jax
+
+orders = []
+_core._cuda_order = lambda *order: orders.append(order)
+# Memory as it may be on a GPU.
+jax.lax.empty = lambda shape, dtype: jax.numpy.full(shape, np.nan, dtype)
+x = jax.device_put(np.zeros(2, np.float32), jax.devices()[1])
+for surroundings in (
+    contextlib.nullcontext(),
+    jax.disable_jit(),
+    jax.debug_nans(True),
+    jax.debug_infs(True),
+    jax.transfer_guard("disallow"),
+    jax.transfer_guard("disallow_explicit"),
+    jax.default_device(jax.devices()[0]),
+):
+    _jax._flag.cache_clear()
+    _jax._allocator.cache_clear()
+    with surroundings:
+        result = _jax.empty(x, "float32", (2, 3))
+        assert result.devices() == x.devices()
+        assert _jax.imported(result, 7).shape == (2, 3)
+        _jax.prepare(x)
+        _jax.catch_up(x, 7)
+assert len(orders) == 2 * 7
+"""
+
+
+def test_jax_itself_whatever_surrounds_the_call():
+    pytest.importorskip("jax")
+    done = subprocess.run(
+        [sys.executable, "-c", JAX_ON_TWO_DEVICES % str(Path(fs.__file__).parents[1])],
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_library_without_the_dtype(allocating):

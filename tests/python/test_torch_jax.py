@@ -161,6 +161,14 @@ def test_jax_shares_memory(jnp, monkeypatch):
         assert result.unsafe_buffer_pointer() == seen.pop()
 
 
+def test_jax_traces_are_refused(jnp):
+    import jax
+
+    for transform in (jax.jit, jax.vmap, jax.grad):
+        with pytest.raises(TypeError, match=r"x is traced by JAX \(jit, vmap, grad, ...\), which"):
+            transform(fs.logsumexp)(jnp.ones(3))
+
+
 def test_jax_options(jnp):
     x = jnp.arange(6.0).reshape(2, 3)
     mask = jnp.array([True, False, True])

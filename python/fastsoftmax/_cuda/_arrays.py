@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core
-from .._interop import is_instance, written
+from .._interop import is_instance, refuse_traced, written
 from . import _jax
 from ._allocation import empty, handed_over
 from ._jax import is_jax
@@ -61,7 +61,8 @@ class Submission:
         self._name = name
         self._outputs: list[Any] = []
         self._results: list[Any] = []  # new arrays
-        self._of_jax = [x] if is_jax(x) else []
+        self._of_jax: list[Any] = []
+        self._see(x)
         self._streams: list[int] = []  # others, that arguments are written and read on
 
     def require_floating(self) -> None:
@@ -82,9 +83,9 @@ class Submission:
         ValueError
             Where it is on another device than `x`.
         """
-        if is_jax(array):
-            self._of_jax.append(array)
-        return self._beside(describe(array, name, writable=False), name)
+        found = describe(array, name, writable=False)
+        self._see(array)
+        return self._beside(found, name)
 
     def number_or_input(self, value: Any, name: str) -> float | DeviceArray:
         """Return a number as a float, or else where an array lies, as `input` does."""
@@ -145,6 +146,11 @@ class Submission:
         own = tuple(self._own(result) for result in results)
         return own[0] if len(own) == 1 else own
 
+    def _see(self, array: Any) -> None:
+        if is_jax(array) and not self._of_jax:
+            _jax.prepare(array)
+            self._of_jax.append(array)
+
     def _own(self, result: Any) -> Any:
         is_new = any(result is new for new in self._results)
         return handed_over(result, self.stream) if is_new else result
@@ -167,13 +173,14 @@ def describe(array: Any, name: str, *, writable: bool) -> DeviceArray:
     Raises
     ------
     TypeError
-        Where it is not on a GPU, and for a JAX array to be written.
+        Where it is not on a GPU, for a JAX array to be written and for one that is traced.
     RuntimeError
         For a PyTorch tensor that requires gradients while PyTorch records them.
     ValueError
         For an array to be written that is read-only or stores its values negated, and for masked
         arrays.
     """
+    refuse_traced(array, name)
     if is_instance(array, "torch", "Tensor"):
         return _describe_torch(sys.modules["torch"], array, name, writable)
     if writable and is_jax(array):
@@ -249,7 +256,7 @@ def _describe_interface(
             steps.append(step)
             step *= n
         strides = tuple(reversed(steps))
-    device = 0 if address == 0 else _core._cuda_device_of(address)
+    device = 0 if address == 0 or 0 in shape else _core._cuda_device_of(address)
     stream = interface.get("stream")
     if stream == 0:
         raise ValueError(f"{name} has stream 0 in its __cuda_array_interface__, which is ambiguous")

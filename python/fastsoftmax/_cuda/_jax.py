@@ -8,8 +8,12 @@ memory of JAX's may be given to other arrays as soon as the call has returned.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from .._interop import is_instance
 from ._streams import Written
@@ -18,6 +22,23 @@ from ._streams import Written
 def is_jax(array: Any) -> bool:
     """Return whether `array` is one of JAX's."""
     return is_instance(array, "jax", "Array")
+
+
+@contextmanager
+def _plainly() -> Iterator[Any]:
+    """Let JAX do what it is told, on the device that it is told, whatever surrounds the call.
+
+    Results that are still to be written are not checked for NaN either.
+    """
+    jax = sys.modules["jax"]
+    with (
+        jax.ensure_compile_time_eval(),
+        jax.disable_jit(False),
+        jax.debug_nans(False),
+        jax.debug_infs(False),
+        jax.transfer_guard("allow"),
+    ):
+        yield jax
 
 
 @lru_cache(maxsize=512)
@@ -38,30 +59,35 @@ def empty(like: Any, dtype: str, shape: tuple[int, ...]) -> Any:
     TypeError
         Before JAX 0.7.2.
     """
-    jax = sys.modules["jax"]
-    if not hasattr(jax.lax, "empty"):
-        raise TypeError("a result on a GPU can be allocated by JAX 0.7.2 or newer")
     (device,) = like.devices()
-    with jax.ensure_compile_time_eval():
+    with _plainly() as jax:
+        if not hasattr(jax.lax, "empty"):
+            raise TypeError("a result on a GPU can be allocated by JAX 0.7.2 or newer")
         return _allocator(device, dtype, shape)()
 
 
 def imported(array: Any, stream: int) -> Any:
     """Return `array` as it is after what has been submitted to the stream."""
-    jax = sys.modules["jax"]
-    with jax.ensure_compile_time_eval():
+    with _plainly() as jax:
         return jax.dlpack.from_dlpack(Written(array, stream))
 
 
 @lru_cache(maxsize=64)
 def _flag(device: Any) -> Any:
-    jax = sys.modules["jax"]
-    return jax.device_put(jax.numpy.zeros(1, jax.numpy.float32), device)
+    with _plainly() as jax:
+        flag = jax.device_put(np.zeros(1, np.float32), device)
+        jax.numpy.negative(flag)
+        return flag
+
+
+def prepare(like: Any) -> None:
+    """Do what `catch_up` does first on a device and what could fail then."""
+    (device,) = like.devices()
+    _flag(device)
 
 
 def catch_up(like: Any, stream: int) -> None:
     """Let all that JAX does on the device of `like` from here on wait for the stream."""
-    jax = sys.modules["jax"]
     (device,) = like.devices()
-    with jax.ensure_compile_time_eval():
+    with _plainly() as jax:
         jax.numpy.negative(imported(_flag(device), stream))
