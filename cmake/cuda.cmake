@@ -4,6 +4,10 @@ set(FASTSOFTMAX_CUDA_ARCHITECTURES "75;80;90;100;120" CACHE STRING
 
 # Code for each of them, and PTX of the last for those to come.
 set(CMAKE_CUDA_ARCHITECTURES "")
+if(NOT FASTSOFTMAX_CUDA_ARCHITECTURES MATCHES "^[0-9]+[af]?(;[0-9]+[af]?)*$")
+  message(FATAL_ERROR "FASTSOFTMAX_CUDA_ARCHITECTURES must be numbers such as \"80;90\", not "
+                      "\"${FASTSOFTMAX_CUDA_ARCHITECTURES}\"")
+endif()
 foreach(architecture IN LISTS FASTSOFTMAX_CUDA_ARCHITECTURES)
   list(APPEND CMAKE_CUDA_ARCHITECTURES ${architecture}-real)
 endforeach()
