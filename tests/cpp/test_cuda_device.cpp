@@ -115,6 +115,7 @@ TEST_CASE("memory on a stream, with pools and without") {
     fake_cuda.pool_attribute = error;
     CHECK(cuda::with_workspace(8, nullptr, submit) == error);
     CHECK((take_asked().back() == "no pool") == (error != cudaSuccess));
+    CHECK(cudaGetLastError() == error);
   }
 
   fake_cuda.device = 2;
