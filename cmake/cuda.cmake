@@ -2,12 +2,13 @@
 set(FASTSOFTMAX_CUDA_ARCHITECTURES "75;80;90;100;120" CACHE STRING
     "Compute capabilities to build CUDA kernels for, without the dot, separated by semicolons")
 
-# Code for each of them, and PTX of the last for those to come.
-set(CMAKE_CUDA_ARCHITECTURES "")
 if(NOT FASTSOFTMAX_CUDA_ARCHITECTURES MATCHES "^[0-9]+[af]?(;[0-9]+[af]?)*$")
   message(FATAL_ERROR "FASTSOFTMAX_CUDA_ARCHITECTURES must be numbers such as \"80;90\", not "
                       "\"${FASTSOFTMAX_CUDA_ARCHITECTURES}\"")
 endif()
+
+# Code for each of them, and PTX of the last for those to come.
+set(CMAKE_CUDA_ARCHITECTURES "")
 foreach(architecture IN LISTS FASTSOFTMAX_CUDA_ARCHITECTURES)
   list(APPEND CMAKE_CUDA_ARCHITECTURES ${architecture}-real)
 endforeach()

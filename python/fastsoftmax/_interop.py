@@ -45,7 +45,7 @@ def exportable(tensor: Any, name: str, writable: bool) -> Any:
     if is_instance(tensor, "torch", "Tensor"):
         return _exportable_torch(sys.modules["torch"], tensor, name, writable)
     refuse_traced(tensor, name)
-    if writable and is_instance(tensor, "jax", "Array"):
+    if writable and is_jax(tensor):
         raise TypeError(f"{name} is a JAX array, which is immutable; use the result instead")
     return tensor
 
@@ -64,6 +64,11 @@ def is_instance(tensor: Any, library: str, kind: str) -> bool:
     # The library may be missing, or only half imported when another thread asks.
     cls = getattr(sys.modules.get(library), kind, None)
     return cls is not None and isinstance(tensor, cls)
+
+
+def is_jax(array: Any) -> bool:
+    """Return whether `array` is one of JAX's."""
+    return is_instance(array, "jax", "Array")
 
 
 def _exportable_torch(torch: Any, tensor: Any, name: str, writable: bool) -> Any:

@@ -161,6 +161,14 @@ def test_jax_shares_memory(jnp, monkeypatch):
         assert result.unsafe_buffer_pointer() == seen.pop()
 
 
+def test_jax_is_as_wide_as_it_is_set_to(jnp):
+    import jax
+
+    wide = jax.config.jax_enable_x64
+    assert fs.softmax(jnp.arange(3)).dtype == ("float64" if wide else "float32")
+    assert fs.topk(jnp.arange(3.0), 2).indices.dtype == ("int64" if wide else "int32")
+
+
 def test_jax_traces_are_refused(jnp):
     import jax
 

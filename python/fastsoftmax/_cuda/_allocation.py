@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .._interop import is_instance
+from .._interop import is_instance, is_jax
 from . import _jax
-from ._jax import is_jax
 from ._streams import Written
 
 _NUMBA = "numba.cuda.cudadrv.devicearray"

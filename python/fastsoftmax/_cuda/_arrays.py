@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core
-from .._interop import is_instance, refuse_traced, written
+from .._interop import is_instance, is_jax, refuse_traced, written
 from . import _jax
 from ._allocation import empty, handed_over
-from ._jax import is_jax
 from ._streams import DEFAULT_STREAM, same_stream
 
 FLOATING = ("float16", "bfloat16", "float32", "float64")
@@ -61,8 +60,8 @@ class Submission:
         self._name = name
         self._outputs: list[Any] = []
         self._results: list[Any] = []  # new arrays
-        self._of_jax: list[Any] = []
-        self._see(x)
+        self._of_jax: Any = None  # the first argument that is
+        self._note_jax(x)
         self._streams: list[int] = []  # others, that arguments are written and read on
 
     def require_floating(self) -> None:
@@ -84,7 +83,7 @@ class Submission:
             Where it is on another device than `x`.
         """
         found = describe(array, name, writable=False)
-        self._see(array)
+        self._note_jax(array)
         return self._beside(found, name)
 
     def number_or_input(self, value: Any, name: str) -> float | DeviceArray:
@@ -137,8 +136,8 @@ class Submission:
         -------
         The results, one or a tuple, as the caller is to have them.
         """
-        if self._of_jax:
-            _jax.catch_up(self._of_jax[0], self.stream)
+        if self._of_jax is not None:
+            _jax.catch_up(self._of_jax, self.stream)
         for stream in self._streams:
             _core._cuda_order(self.device, self.stream, stream)
         for array in self._outputs:
@@ -146,10 +145,10 @@ class Submission:
         own = tuple(self._own(result) for result in results)
         return own[0] if len(own) == 1 else own
 
-    def _see(self, array: Any) -> None:
-        if is_jax(array) and not self._of_jax:
+    def _note_jax(self, array: Any) -> None:
+        if self._of_jax is None and is_jax(array):
             _jax.prepare(array)
-            self._of_jax.append(array)
+            self._of_jax = array
 
     def _own(self, result: Any) -> Any:
         is_new = any(result is new for new in self._results)

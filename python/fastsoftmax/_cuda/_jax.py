@@ -15,13 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .._interop import is_instance
 from ._streams import Written
-
-
-def is_jax(array: Any) -> bool:
-    """Return whether `array` is one of JAX's."""
-    return is_instance(array, "jax", "Array")
 
 
 @contextmanager
@@ -81,7 +75,7 @@ def _flag(device: Any) -> Any:
 
 
 def prepare(like: Any) -> None:
-    """Do what `catch_up` does first on a device and what could fail then."""
+    """Do ahead of a call what `catch_up` does the first time on a device, which could fail."""
     (device,) = like.devices()
     _flag(device)
 
